@@ -1,0 +1,203 @@
+"""Mask files: palette PNGs with one object id per pixel, read and written with Pillow (DAVIS / YouTube-VOS form).
+
+The stored index counts, never the colour: OpenCV would turn a palette PNG into three channels, and converting an RGB
+picture to a palette picks a new palette, so both are avoided here.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vos_zoo.types import Frame, LabelMap, VOSError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_GREY_STEP = {"L;2": 85, "L;4": 17}
+"""Pillow stretches 2- and 4-bit grey values to 0..255; dividing by the step gives the stored index back."""
+
+
+@cache
+def _palette_table() -> np.ndarray:
+    """The PASCAL VOC colour map for all 256 indices, uint8 ``(256, 3)``, RGB."""
+    index = np.arange(256)[:, None]
+    channel = np.arange(3)
+    table = np.zeros((256, 3), dtype=np.uint8)
+    for k in range(8):  # bits 3k, 3k+1, 3k+2 of the index are bit 7-k of R, G, B
+        table |= (((index >> (3 * k + channel)) & 1) << (7 - k)).astype(np.uint8)
+    return table
+
+
+def davis_palette() -> list[int]:
+    """The DAVIS colour table (= PASCAL VOC colour map, all 256 entries), 768 integers: R, G, B of index 0, 1, ..."""
+    return [int(value) for value in _palette_table().reshape(-1)]
+
+
+def _open(path: Path) -> Image:
+    from PIL import Image, UnidentifiedImageError
+
+    if not path.is_file():
+        raise VOSError(f"mask {path}: there is no such file; check the name or leave the mask out")
+    try:
+        image = Image.open(path)
+        image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise VOSError(f"mask {path}: cannot be read as an image ({error}); replace the file with a PNG") from error
+    return image
+
+
+def _check_size(path: Path, shape: tuple[int, ...], size: tuple[int, int] | None) -> None:
+    if size is not None and tuple(shape[:2]) != tuple(size):
+        raise VOSError(
+            f"mask {path}: its size {shape[1]}x{shape[0]} (width x height) differs from the frame's {size[1]}x{size[0]}; "
+            "resize the mask by nearest neighbour to the frame's size"
+        )
+
+
+def _grey_step(path: Path) -> int:
+    """What a grey value of the file has been multiplied by on loading (files of 2 or 4 bits), else 1."""
+    from PIL import Image
+
+    with Image.open(path) as image:  # `tile` is emptied by loading: look at a fresh handle
+        tiles = getattr(image, "tile", None) or []
+        arguments = tiles[0][3] if tiles else None
+    raw = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return _GREY_STEP.get(raw, 1) if isinstance(raw, str) else 1
+
+
+def read_mask(path: str | Path, *, size: tuple[int, int] | None = None) -> LabelMap:
+    """Read a label map from a palette (``P``) or grey (``L``, 1 to 8 bits) picture; the stored index is the object id.
+
+    Args:
+        path: the file, usually a PNG.
+        size: (height, width) the mask must have, i.e. `frame.shape[:2]`; None accepts any size.
+
+    Returns:
+        Object ids, uint8 ``(H, W)``, 0 = background (or "no label").
+
+    Raises:
+        VOSError: the file is missing, is no image, has colour or alpha channels, has 16 or 32 bits, or another size.
+    """
+    path = Path(path)
+    image = _open(path)
+    if image.mode not in {"P", "L", "1"}:
+        if image.mode.startswith(("I", "F")):
+            raise VOSError(
+                f"mask {path}: has {image.mode!r} pixels (more than 8 bits); object ids go up to 255, "
+                "so renumber the objects and save it as an 8-bit palette PNG"
+            )
+        raise VOSError(
+            f"mask {path}: is a {image.mode} picture, whose colours do not say which object is which; "
+            "save it as a palette (mode P) or 8-bit grey PNG that stores the object id of every pixel"
+        )
+    labels = np.array(image).astype(np.uint8)
+    if image.mode == "L" and (step := _grey_step(path)) > 1:
+        labels //= np.uint8(step)
+    _check_size(path, labels.shape, size)
+    return labels
+
+
+def read_binary_mask(path: str | Path, *, size: tuple[int, int] | None = None) -> LabelMap:
+    """Read a one-object mask as DAVIS-2016 has it: any non-zero value of the first channel is the object.
+
+    Args:
+        path: the file; grey 0/255, palette, or one of the multi-channel copies that circulate.
+        size: (height, width) the mask must have; None accepts any size.
+
+    Returns:
+        uint8 ``(H, W)`` of 0 and 1.
+
+    Raises:
+        VOSError: the file is missing, is no image, or has another size.
+    """
+    path = Path(path)
+    values = np.array(_open(path))
+    if values.ndim == 3:
+        values = values[..., 0]
+    _check_size(path, values.shape, size)
+    return (values > 0).astype(np.uint8)
+
+
+def write_mask(path: str | Path, labels: LabelMap) -> None:
+    """Write a label map as a palette PNG in the DAVIS colours; a reader never sees half a file.
+
+    Args:
+        path: the file to write (its folder is created); an existing file is replaced.
+        labels: object ids, ``(H, W)``, any integer or boolean type with values 0..255.
+
+    Raises:
+        VOSError: `labels` is not two-dimensional or holds values that do not fit into 8 bits.
+    """
+    from PIL import Image
+
+    path = Path(path)
+    labels = np.asarray(labels)
+    if labels.ndim != 2 or labels.dtype.kind not in "iub":
+        raise VOSError(f"mask {path}: expected integer ids (H, W), got {labels.dtype} {labels.shape}; pass a label map")
+    if labels.size and (int(labels.max()) > 255 or int(labels.min()) < 0):
+        raise VOSError(
+            f"mask {path}: ids {int(labels.min())}..{int(labels.max())} do not fit into 8 bits; renumber them to 0..255"
+        )
+    image = Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint8))
+    image.putpalette(davis_palette())  # turns the picture into mode P without touching the indices
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            image.save(file, format="PNG")
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@cache
+def _umask() -> int:
+    """The process's file mode mask; reading it needs a write, so it is done once."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def overlay(frame: Frame, labels: LabelMap, alpha: float = 0.5) -> Frame:
+    """The frame with its objects tinted in their palette colours and outlined, for pictures and videos.
+
+    Args:
+        frame: uint8 RGB ``(H, W, 3)``.
+        labels: object ids, uint8 ``(H, W)``.
+        alpha: share of the palette colour inside an object, 0..1.
+
+    Returns:
+        uint8 RGB ``(H, W, 3)``; background pixels are unchanged.
+
+    Raises:
+        VOSError: frame and labels differ in size.
+    """
+    if frame.shape[:2] != labels.shape:
+        raise VOSError(f"overlay: frame {frame.shape[:2]} and labels {labels.shape} differ in size; resize one of them")
+    colours = _palette_table()[labels]
+    picture = frame.copy()
+    inside = labels > 0
+    blended = (1.0 - alpha) * frame[inside] + alpha * colours[inside]
+    picture[inside] = np.clip(np.rint(blended), 0, 255).astype(np.uint8)
+    outline = inside & _differs_from_a_neighbour(labels)
+    picture[outline] = colours[outline]
+    return picture
+
+
+def _differs_from_a_neighbour(labels: LabelMap) -> np.ndarray:
+    """Pixels with another label above, below, left or right, bool ``(H, W)``; the picture's border counts as equal."""
+    edge = np.zeros(labels.shape, dtype=bool)
+    rows, columns = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
+    edge[1:] |= rows
+    edge[:-1] |= rows
+    edge[:, 1:] |= columns
+    edge[:, :-1] |= columns
+    return edge
