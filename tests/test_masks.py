@@ -18,9 +18,7 @@ from vos_zoo.video.masks import davis_palette, overlay, read_binary_mask, read_m
 
 @settings(max_examples=25, deadline=None)
 @given(labels=hnp.arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12))))
-def test_every_label_map_survives_writing_and_reading(
-    labels: np.ndarray, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_label_maps_survive_writing_and_reading(labels: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("round") / "mask.png"
     write_mask(path, labels)
     np.testing.assert_array_equal(read_mask(path, size=labels.shape), labels)
@@ -41,9 +39,7 @@ def test_written_masks_are_palette_pngs_in_davis_colours(tmp_path: Path) -> None
         assert image.convert("RGB").getpixel((1, 0)) == (128, 0, 0)
 
 
-def test_a_failing_write_keeps_the_old_file_and_leaves_no_rubbish(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_keeps_the_old_file_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "mask.png"
     write_mask(path, np.ones((2, 2), dtype=np.uint8))
 
@@ -68,7 +64,7 @@ def test_writing_refuses_what_is_no_8_bit_label_map(labels: np.ndarray, tmp_path
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16", "I", "F"])
 def test_reading_refuses_colour_pictures_and_wide_pixels_with_a_cure(mode: str, tmp_path: Path) -> None:
-    path = tmp_path / ("mask.tif" if mode == "F" else "mask.png")
+    path = tmp_path / ("mask.tif" if mode in {"I", "F"} else "mask.png")
     Image.new(mode, (4, 3)).save(path)
     with pytest.raises(VOSError, match="save it as") as caught:
         read_mask(path)

@@ -55,8 +55,8 @@ def _open(path: Path) -> Image:
 def _check_size(path: Path, shape: tuple[int, ...], size: tuple[int, int] | None) -> None:
     if size is not None and tuple(shape[:2]) != tuple(size):
         raise VOSError(
-            f"mask {path}: its size {shape[1]}x{shape[0]} (width x height) differs from the frame's {size[1]}x{size[0]}; "
-            "resize the mask by nearest neighbour to the frame's size"
+            f"mask {path}: its size {shape[1]}x{shape[0]} (width x height) differs from the frame's "
+            f"{size[1]}x{size[0]}; resize the mask by nearest neighbour to the frame's size"
         )
 
 
