@@ -1,0 +1,110 @@
+"""Which methods exist, and how to reach their code: a scan of folders, never an import of all of them.
+
+A method is a folder `vos_zoo/methods/<name>/` whose `__init__.py` defines `METHOD = MethodInfo(...)` without importing
+torch. Packages outside add methods through the entry-point group `vos_zoo.methods`, whose values name such a module.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from vos_zoo.types import UsageError, VOSError
+
+ENTRY_POINT_GROUP = "vos_zoo.methods"
+_FOLDER = Path(__file__).resolve().parent / "methods"
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What the zoo knows of a method before any heavy import.
+
+    Attributes:
+        name: name on the command line; the name of its folder, its configuration file and its card.
+        title: full name, for tables.
+        paper: title of the publication.
+        year: year of the publication.
+        url: where the paper can be read.
+        licence_note: what the authors' own code and weights may be used for.
+        summary: one sentence on how the method works.
+        target_model: dotted path "package.module:Class" of its target model.
+        converter: dotted path "package.module:function" from the authors' weights to ours, or None.
+    """
+
+    name: str
+    title: str
+    paper: str
+    year: int
+    url: str
+    licence_note: str
+    summary: str
+    target_model: str
+    converter: str | None = None
+
+    def load_target_model(self) -> Any:
+        """Import the class of the target model (imports torch)."""
+        return _resolve(self.target_model, self.name)
+
+    def load_converter(self) -> Any:
+        """Import the function that converts the authors' weights; raises `UsageError` where there is none."""
+        if self.converter is None:
+            raise UsageError(f"method {self.name!r} has no converter for its authors' weights")
+        return _resolve(self.converter, self.name)
+
+
+def available_methods() -> list[str]:
+    """Sorted names of all methods, from the folders here and from installed packages; imports none of them."""
+    return sorted(_built_in() | _entry_points().keys())
+
+
+available_models = available_methods
+
+
+@cache
+def load_method(name: str) -> MethodInfo:
+    """The description of method `name`; imports its folder's `__init__` only.
+
+    Raises:
+        UsageError: no such method; the message proposes the nearest name.
+        VOSError: the method's module does not define a fitting `METHOD`.
+    """
+    if name in _built_in():
+        info = getattr(import_module(f"vos_zoo.methods.{name}"), "METHOD", None)
+    elif name in _entry_points():
+        loaded = _entry_points()[name].load()
+        info = getattr(loaded, "METHOD", loaded)
+    else:
+        known = available_methods()
+        raise UsageError(f"unknown method {name!r}{suggestion(name, known)}; there are: {', '.join(known)}")
+    if not isinstance(info, MethodInfo):
+        raise VOSError(f"method {name!r} does not define METHOD = MethodInfo(...) in its __init__.py")
+    if info.name != name:
+        raise VOSError(f"method {name!r} calls itself {info.name!r} in METHOD; both names must be the same")
+    return info
+
+
+def suggestion(word: str, known: list[str]) -> str:
+    """`"; did you mean 'x'?"` for the nearest known word, or an empty string where none is near."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _built_in() -> set[str]:
+    return {folder.parent.name for folder in _FOLDER.glob("*/__init__.py") if not folder.parent.name.startswith("_")}
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _resolve(path: str, method: str) -> Any:
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except AttributeError as error:
+        raise VOSError(f"method {method!r}: {module} has no {attribute!r} (named by {path!r})") from error

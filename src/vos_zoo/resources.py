@@ -1,0 +1,34 @@
+"""Finds the folders `configs` and `model_cards`: inside the installed package, or at the top of the repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vos_zoo.types import VOSError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def resource_folder(name: str) -> Path:
+    """The folder `name` ("configs" or "model_cards").
+
+    A wheel carries both folders inside the package; an editable install reads the repository's.
+
+    Raises:
+        VOSError: neither place has it, so the installation is broken.
+    """
+    for parent in (_PACKAGE, _PACKAGE.parents[1]):
+        if (parent / name).is_dir():
+            return parent / name
+    raise VOSError(f"the folder {name!r} is missing from this installation of vos-zoo; install the package again")
+
+
+def config_folder() -> Path:
+    """The folder of the YAML configurations."""
+    return resource_folder("configs")
+
+
+def model_card(method: str) -> Path | None:
+    """The card of `method` (Markdown), or None where the package has none (methods of other packages)."""
+    path = resource_folder("model_cards") / f"{method}.md"
+    return path if path.is_file() else None
