@@ -1,0 +1,101 @@
+"""Checks of configured values that name the key, the value and the cure: rules of fields, constructors' signatures."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vos_zoo.types import UsageError
+
+
+def check_keywords(given: Mapping[str, Any], function: Callable[..., Any], where: str) -> None:
+    """Check keyword arguments against the signature of `function` (a class or a function).
+
+    Values are checked where the annotation is made of plain types (bool, int, float, str, None and their unions).
+
+    Args:
+        given: the keyword arguments.
+        function: what they are meant for.
+        where: the key of the configuration they stand under, for messages ("model").
+
+    Raises:
+        UsageError: an unknown or missing name, or a value of the wrong type.
+    """
+    parameters = inspect.signature(function).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    names = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    hints = _hints(function)
+    for key, value in given.items():
+        if key not in names and not open_ended:
+            near = difflib.get_close_matches(str(key), names, n=1)
+            hint = f"did you mean '{where}.{near[0]}'?" if near else f"{where} takes: {', '.join(names)}"
+            raise UsageError(f"unknown key '{where}.{key}'; {hint}")
+        expected = hints.get(key, Any)
+        if not _fits(value, expected):
+            raise UsageError(f"'{where}.{key}' is {value!r}, expected {describe_type(expected)}")
+    missing = [n for n in names if parameters[n].default is inspect.Parameter.empty and n not in given]
+    if missing:
+        raise UsageError(f"'{where}.{missing[0]}' is not set; give {where}.{missing[0]}=VALUE")
+
+
+def check_values(config: Any, prefix: str) -> None:
+    """Enforce the rules in the fields' metadata: choices, minimum, maximum, length."""
+    for item in dataclasses.fields(config):
+        name, value = prefix + item.name, getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            check_values(value, f"{name}.")
+            continue
+        rules = item.metadata
+        numbers = value if isinstance(value, list) else [value]
+        if value is None:
+            continue
+        if "choices" in rules and value not in rules["choices"]:
+            raise UsageError(f"{name!r} is {value!r}, expected one of: {', '.join(rules['choices'])}")
+        if "length" in rules and len(value) != rules["length"]:
+            raise UsageError(f"{name!r} is {value!r}, expected {rules['length']} values")
+        if "minimum" in rules and min(numbers) < rules["minimum"]:
+            raise UsageError(f"{name!r} is {value!r}, expected at least {rules['minimum']}")
+        if "maximum" in rules and max(numbers) > rules["maximum"]:
+            raise UsageError(f"{name!r} is {value!r}, expected at most {rules['maximum']}")
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Evaluated annotations of a class's constructor or of a function; empty where they cannot be evaluated."""
+    target = function.__init__ if inspect.isclass(function) else function  # type: ignore[misc]
+    try:
+        return typing.get_type_hints(target)
+    except (NameError, TypeError):
+        return {}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value fits an annotation; annotations that are not made of plain types accept everything."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return any(_fits(value, part) for part in typing.get_args(hint))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (bool, str, type(None)):
+        return isinstance(value, hint)
+    return True
+
+
+def describe_type(hint: Any) -> str:
+    """An annotation in words: "an integer or null", "a list of numbers"."""
+    words = {bool: "true or false", int: "an integer", float: "a number", str: "a text", type(None): "null"}
+    if hint in words:
+        return words[hint]
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return " or ".join(describe_type(part) for part in typing.get_args(hint))
+    if typing.get_origin(hint) is list:
+        plural = {int: "integers", float: "numbers", str: "texts"}.get(typing.get_args(hint)[0], "values")
+        return f"a list of {plural}"
+    if hint is dict or typing.get_origin(hint) is dict or dataclasses.is_dataclass(hint):
+        return "keys and values"
+    return str(hint)

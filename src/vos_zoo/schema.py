@@ -1,0 +1,184 @@
+"""The schema of the configuration: every key, its type, its default and its rule. Layers are merged in `config`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def _rule(default: Any, **rules: Any) -> Any:
+    """A field with a default and rules that `checking.check_values` enforces: choices, minimum, maximum, length."""
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: default.copy(), metadata=rules)
+    return field(default=default, metadata=rules)
+
+
+@dataclass
+class OptimConfig:
+    """How a method is trained: Adam with rates per group of parameters, multiplied by `gamma` after milestones.
+
+    Attributes:
+        groups: prefix of parameter names inside the target model -> learning rate; "" is every parameter. What no
+            prefix names stays frozen (norms in eval). A later layer takes a group away with `null`.
+        betas: Adam's running-average factors.
+        weight_decay: L2 penalty.
+        milestones: epochs after which the rates are multiplied by `gamma`.
+        gamma: factor of the rates at a milestone.
+        clip_norm: largest norm of the gradient, or None for no clipping.
+    """
+
+    groups: dict[str, float | None] = field(default_factory=dict)
+    betas: list[float] = _rule([0.9, 0.999], length=2)
+    weight_decay: float = _rule(0.0, minimum=0)
+    milestones: list[int] = field(default_factory=list)
+    gamma: float = _rule(0.2, minimum=0)
+    clip_norm: float | None = _rule(None, minimum=0)
+
+
+@dataclass
+class SamplingConfig:
+    """How training clips are chosen from a video (reference frames first, then query frames within a growing gap)."""
+
+    reference_frames: int = _rule(1, minimum=1)
+    query_frames: int = _rule(3, minimum=1)
+    max_gap: int = _rule(100, minimum=1)
+    gap_step: int = _rule(5, minimum=1)
+    give_up_gap: int = _rule(1000, minimum=1)
+    min_visible_pixels: int = _rule(10, minimum=0)
+    min_visible_factor: int = _rule(2, minimum=1)
+    objects: int = _rule(1, minimum=1)
+
+
+@dataclass
+class CropConfig:
+    """How training canvases are cut: `size` is (h, w) in pixels, `factor` the side of the region over the object's."""
+
+    size: list[int] = _rule([480, 832], length=2, minimum=1)
+    factor: float = _rule(5.0, minimum=0)
+    mode: str = "inside_major"
+    max_scale_change: float | None = _rule(None, minimum=0)
+
+
+@dataclass
+class JitterConfig:
+    """How far the crop of a training frame moves and scales around its object."""
+
+    reference_scale: float = _rule(0.25, minimum=0)
+    reference_centre: list[float] = _rule([3.0, 3.0], length=2, minimum=0)
+    query_scale: float = _rule(0.5, minimum=0)
+    query_centre: list[float] = _rule([5.5, 4.5], length=2, minimum=0)
+
+
+@dataclass
+class AugmentConfig:
+    """Changes of training frames: probabilities of grey and flip, an affine move (degrees, log scale), brightness."""
+
+    grayscale: float = _rule(0.05, minimum=0, maximum=1)
+    flip: float = _rule(0.5, minimum=0, maximum=1)
+    affine: bool = True
+    rotation: float = _rule(15.0, minimum=0)
+    log_scale: float = _rule(0.2, minimum=0)
+    brightness: float = _rule(0.2, minimum=0)
+
+
+@dataclass
+class SyntheticConfig:
+    """The videos drawn on demand: `size` is (H, W) in pixels, `late_objects` the share that enters after frame 0."""
+
+    size: list[int] = _rule([128, 224], length=2, minimum=16)
+    frames: int = _rule(24, minimum=1)
+    min_objects: int = _rule(1, minimum=1)
+    max_objects: int = _rule(3, minimum=1)
+    train_videos: int = _rule(400, minimum=1)
+    val_videos: int = _rule(6, minimum=1)
+    test_videos: int = _rule(6, minimum=1)
+    late_objects: float = _rule(0.2, minimum=0, maximum=1)
+    device: str = "cpu"
+    difficulty: float = _rule(1.0, minimum=0)
+
+
+@dataclass
+class DataConfig:
+    """Which videos are read and how training batches are made from them.
+
+    Attributes:
+        name: which data set (a file of `configs/data`).
+        root: its folder; None where nothing is read from disk.
+        year: edition of the data set, where it has several.
+        resolution: name of the resolution's folder, where it has several.
+        train_split: split that `fit` trains on.
+        val_split: split that `fit` and `validate` score.
+        test_split: split that `test` runs.
+        sequences: only these videos, in all splits; None for all.
+        val_sequences: at most so many validation videos; None for all.
+        skip_broken: leave unreadable videos out with a warning instead of stopping.
+        batch_size: clips per training step.
+        workers: loader processes.
+        batches_per_epoch: training steps per epoch.
+        seed: seed of everything drawn at random.
+        sampling: how clips are chosen.
+        crop: how canvases are cut.
+        jitter: how the crops vary.
+        augment: how pixels and geometry vary.
+        synthetic: the videos drawn on demand.
+    """
+
+    name: str = "synthetic"
+    root: str | None = None
+    year: int = 2017
+    resolution: str = "480p"
+    train_split: str = "train"
+    val_split: str = "val"
+    test_split: str = "val"
+    sequences: list[str] | None = None
+    val_sequences: int | None = _rule(None, minimum=1)
+    skip_broken: bool = False
+    batch_size: int = _rule(20, minimum=1)
+    workers: int = _rule(2, minimum=0)
+    batches_per_epoch: int = _rule(1000, minimum=1)
+    seed: int = _rule(0, minimum=0)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    crop: CropConfig = field(default_factory=CropConfig)
+    jitter: JitterConfig = field(default_factory=JitterConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+
+
+@dataclass
+class LoggerConfig:
+    """Where scores go (`csv`, `wandb` or `none`), the project's name there, and how many pictures are logged."""
+
+    name: str = _rule("csv", choices=("csv", "wandb", "none"))
+    project: str = "vos-zoo"
+    images: int = _rule(2, minimum=0)
+
+
+@dataclass
+class RunConfig:
+    """Everything a run depends on.
+
+    Attributes:
+        method: name of the method, or None where a command needs none.
+        model: keyword arguments of the method's target model.
+        track: inference settings of the method.
+        optim: how it is trained.
+        data: on what.
+        trainer: keyword arguments of `pytorch_lightning.Trainer`.
+        logger: where scores go.
+        output: folder under which run folders are created.
+        run_name: name of the run's folder; None for one made from the method and the time.
+        seed: seed of the run.
+        init_from: weights the run starts from (a checkpoint or a saved folder).
+    """
+
+    method: str | None = None
+    model: dict[str, Any] = field(default_factory=dict)
+    track: dict[str, Any] = field(default_factory=dict)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    output: str = "runs"
+    run_name: str | None = None
+    seed: int = _rule(0, minimum=0)
+    init_from: str | None = None
