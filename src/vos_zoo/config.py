@@ -287,7 +287,7 @@ def _type_message(error: OmegaConfBaseException, layers: Sequence[_Layer]) -> st
     key = str(error.full_key or "").partition("[")[0]
     value, hint = _last(layers, *key.split(".")), _hint_of(key)
     source = layers[0].source if len(layers) == 1 else "with interpolations resolved"
-    if hint is None or "${" in str(value):
+    if hint in (None, Any) or "${" in str(value):
         return f"{key!r}: {str(error).splitlines()[0]} ({source})"
     return f"{key!r} is {'null' if value is None else repr(value)}, expected {describe_type(hint)} ({source})"
 

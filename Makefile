@@ -1,0 +1,73 @@
+# make quickstart   train on generated videos, evaluate, write a picture, print the scores (MODEL=name chooses the method)
+# make test         everything that is checked on every change: ruff, mypy, pytest
+# Both work in a fresh clone with nothing but Python 3.11 or later: they make .venv and install what they need into it.
+
+VENV  ?= .venv
+MODEL ?= lwl
+RUN   ?= runs/quickstart-$(MODEL)
+JOBS  ?= 2
+
+# The first Python that is new enough, really starts, and can make an environment.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
+	$$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+
+BIN := $(VENV)/bin
+# One thread per process: the tests run side by side.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NO_ALBUMENTATIONS_UPDATE=1 WANDB_MODE=offline
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install install-dev quickstart test lint types pytest format build clean distclean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "vos-zoo needs Python 3.11 or later with venv; name one: make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp per installation: the second call installs nothing unless the package's definition changed.
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+install: $(VENV)/.installed ## Install the package into .venv
+
+install-dev: $(VENV)/.installed-dev ## Install the package and the tools of development into .venv
+
+quickstart: $(VENV)/.installed ## Train, evaluate and draw on generated videos (MODEL=name)
+	rm -rf $(RUN)
+	$(BIN)/vos-zoo fit --model $(MODEL) --recipe quickstart output=$(dir $(RUN)) run_name=$(notdir $(RUN))
+	$(BIN)/vos-zoo test --model $(MODEL) --recipe quickstart --weights $(RUN)/model --output $(RUN)/test
+	@echo "Scores and pictures: $(RUN)/test"
+	@find $(RUN)/test -maxdepth 2 -name '*.png' -path '*picture*' -print
+
+test: lint types pytest ## Check everything, as on every change
+
+lint: $(VENV)/.installed-dev ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev ## Check the types of src
+	$(BIN)/mypy
+
+pytest: $(VENV)/.installed-dev ## Run the tests (JOBS=processes)
+	$(TEST_ENV) $(BIN)/python -m pytest -q -n $(JOBS)
+
+format: $(VENV)/.installed-dev ## Bring the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+build: $(VENV)/.installed-dev ## Build the wheel and the source archive into dist
+	$(BIN)/python -m build --no-isolation
+
+clean: ## Remove caches and builds
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## Also remove the environment
+	rm -rf $(VENV)

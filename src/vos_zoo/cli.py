@@ -1,0 +1,407 @@
+"""The command line: options, errors and dispatch. Nothing heavy is imported before a command starts its work.
+
+Every `key=value` after the options overrides the configuration. Usage errors exit with 2, failures of a run with 1,
+both with one line; `--debug` shows the traceback. The work itself is in `vos_zoo.tasks`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from vos_zoo import __version__
+from vos_zoo.registry import available_methods, load_method, suggestion
+from vos_zoo.types import Box, UsageError, VOSError
+
+if TYPE_CHECKING:
+    from vos_zoo.config import RunConfig
+
+_OVERRIDES = "Every key=value overrides a key of the configuration, with dots between its parts: data.batch_size=4."
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are `UsageError`s, so that all errors are printed in one place."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1 for a failed run, 2 for a wrong request, 130 when interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except VOSError as error:
+        return _fail(str(error), error.exit_code, debug="--debug" in words)
+    except Exception as error:
+        hint = "" if "--debug" in words else " (--debug shows where)"
+        return _fail(f"{type(error).__name__}: {error}{hint}", 1, debug="--debug" in words)
+
+
+def _fail(message: str, code: int, debug: bool = False) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"vos-zoo: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _run(words: list[str]) -> int:
+    parser = build_parser()
+    options, rest = parser.parse_known_args(words)
+    unknown = next((word for word in rest if word.startswith("-")), None)
+    if unknown is not None:
+        near = suggestion(unknown.partition("=")[0], options.known)
+        raise UsageError(f"unknown option {unknown!r}{near} (see vos-zoo {options.command} --help)")
+    if rest and not options.overridable:
+        raise UsageError(f"unexpected argument {rest[0]!r} (see vos-zoo {options.command} --help)")
+    options.overrides = rest
+    options.line = shlex.join(["vos-zoo", *words])
+    handler: Callable[[argparse.Namespace], int | None] = options.handler
+    return int(handler(options) or 0)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; every subcommand sets `handler`."""
+    parser = _Parser(
+        prog="vos-zoo", description="Video object segmentation: train, evaluate and run the zoo's methods."
+    )
+    parser.add_argument("--version", action="version", version=f"vos-zoo {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for build in (_fit, _validate, _test, _track, _convert, _models, _check_data, _make_data):
+        build(commands)
+    return parser
+
+
+def _command(
+    commands: Any,
+    name: str,
+    handler: Callable[[argparse.Namespace], int | None],
+    summary: str,
+    *examples: str,
+    overridable: bool = True,
+) -> argparse.ArgumentParser:
+    """A subcommand with its examples and `--debug`; `overridable` ones take key=value."""
+    method = next(iter(available_methods()), "METHOD")
+    lines = [f"  vos-zoo {name} {example.replace('METHOD', method)}".rstrip() for example in examples]
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog="\n".join(["examples:", *lines, *(["", _OVERRIDES] if overridable else [])]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(handler=handler, overridable=overridable)
+    return parser
+
+
+def _fit(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "fit",
+        _run_fit,
+        "train a method",
+        "--model METHOD --data synthetic",
+        "--model METHOD --data davis data.root=DAVIS data.batch_size=8 trainer.max_epochs=10",
+        "--config runs/NAME/config.yaml --ckpt last",
+    )
+    _add_model(parser)
+    _add_config(parser)
+    parser.add_argument("--ckpt", metavar="last|PATH", help="continue this checkpoint, or the last one of the run")
+    _finish(parser)
+
+
+def _validate(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "validate",
+        _run_validate,
+        "score a model: J, F and J&F per video and on average",
+        "--model METHOD --weights runs/NAME/model --data davis data.root=DAVIS",
+    )
+    _add_model(parser)
+    _add_weights(parser, required=True)
+    _add_config(parser)
+    parser.add_argument("--output", metavar="FOLDER", help="where the scores are written (default: printed only)")
+    _finish(parser)
+
+
+def _test(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "test",
+        _run_test,
+        "run a model over a split: palette PNGs, scores per object, speed, and the archive for the server",
+        "--model METHOD --weights runs/NAME/model --data davis data.root=DAVIS --output results",
+        "--weights runs/NAME/model --data synthetic --output results",
+    )
+    _add_model(parser)
+    _add_weights(parser, required=True)
+    _add_config(parser)
+    parser.add_argument("--output", metavar="FOLDER", help="where the results are written (default: a new run folder)")
+    _finish(parser)
+
+
+def _track(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "track",
+        _run_track,
+        "follow objects through a video, from their masks or boxes in the first frame",
+        "video.mp4 --weights runs/NAME/model --mask first.png --output out.mp4",
+        "frames/ --weights runs/NAME/model --box 1:40,25,80,60 --box 2:150,30,64,64 --output masks/",
+        "camera --weights runs/NAME/model --box 1:200,120,160,160 --output out.mp4",
+    )
+    parser.add_argument("source", metavar="VIDEO|FOLDER|camera", help="a video file, a folder of frames, or a camera")
+    _add_model(parser)
+    _add_weights(parser, required=False)
+    _add_config(parser, data=False)
+    parser.add_argument(
+        "--mask", metavar="FILE", help="palette or grey PNG of the first frame; its values are object ids"
+    )
+    parser.add_argument(
+        "--box",
+        dest="boxes",
+        metavar="ID:X,Y,W,H",
+        action="append",
+        default=[],
+        type=_box,
+        help="an object of the first frame by its box in pixels (left, top, width, height); may be repeated",
+    )
+    parser.add_argument(
+        "--output", metavar="FILE|FOLDER", required=True, help="an .mp4 file, or a folder for mask PNGs"
+    )
+    parser.add_argument("--overlay", action="store_true", help="in a folder, also write the frames with masks drawn in")
+    _finish(parser)
+
+
+def _convert(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "convert",
+        _run_convert,
+        "turn the weights that a method's authors released into a model folder of the zoo",
+        "authors.pth --model METHOD --output weights/METHOD",
+    )
+    parser.add_argument("source", metavar="AUTHORS_FILE", help="the authors' checkpoint")
+    _add_model(parser)
+    _add_config(parser, data=False)
+    parser.add_argument("--output", metavar="FOLDER", required=True, help="the model folder to write")
+    _finish(parser)
+
+
+def _models(commands: Any) -> None:
+    _finish(_command(commands, "models", _run_models, "list the methods", "", overridable=False))
+
+
+def _check_data(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "check-data",
+        _run_check_data,
+        "read a data set completely and report what is missing or broken",
+        "DAVIS",
+        "my_videos --data folder",
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="root of the data set")
+    parser.add_argument(
+        "--data", metavar="NAME", help="how to read it (default: davis where ImageSets lies, else folder)"
+    )
+    _finish(parser)
+
+
+def _make_data(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "make-data",
+        _run_make_data,
+        "write generated videos with exact masks to a folder, in the layout of DAVIS",
+        "synthetic --output toy_davis data.synthetic.train_videos=4 data.synthetic.frames=12",
+    )
+    parser.add_argument("kind", metavar="KIND", choices=["synthetic"], help="what to make: synthetic")
+    parser.add_argument("--output", metavar="FOLDER", required=True, help="the folder to write")
+    _finish(parser)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="METHOD", help=f"the method: {', '.join(available_methods())}")
+
+
+def _add_weights(parser: argparse.ArgumentParser, required: bool) -> None:
+    text = "a checkpoint, a model folder or a hub name; a folder knows its method, so --model may be left out"
+    parser.add_argument("--weights", metavar="PATH|NAME", required=required, help=text)
+
+
+def _add_config(parser: argparse.ArgumentParser, data: bool = True) -> None:
+    if data:
+        parser.add_argument(
+            "--data", metavar="NAME", help="the data set: synthetic, davis, folder (default: synthetic)"
+        )
+    parser.add_argument(
+        "--recipe", metavar="NAME", help="a file of configs/recipe/METHOD, for example a training stage"
+    )
+    text = "a YAML file over the defaults; may be repeated, later wins"
+    parser.add_argument("--config", metavar="FILE", action="append", default=[], help=text)
+
+
+def _finish(parser: argparse.ArgumentParser) -> None:
+    """Remember the option names for suggestions, and show key=value in the usage line."""
+    actions = [option for action in parser._actions for option in action.option_strings]
+    parser.set_defaults(known=actions)
+    if parser.get_default("overridable"):
+        parser.usage = parser.format_usage().removeprefix("usage: ").rstrip() + " [key=value ...]"
+
+
+def _box(text: str) -> tuple[int, Box]:
+    """`ID:X,Y,W,H` as an object id and a box."""
+    number, _, sides = text.partition(":")
+    try:
+        identity, box = int(number), Box(*(float(side) for side in sides.split(",")))
+    except (ValueError, TypeError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not of the form ID:X,Y,W,H (for example 1:40,25,80,60)"
+        ) from None
+    if not 1 <= identity <= 255:
+        raise argparse.ArgumentTypeError(f"{text!r}: object ids are 1 to 255")
+    if not (box.w > 0 and box.h > 0):
+        raise argparse.ArgumentTypeError(f"{text!r}: width and height must be greater than 0")
+    return identity, box
+
+
+def _config(options: argparse.Namespace, needs_method: bool = True, **more: Any) -> RunConfig:
+    """The configuration the options ask for; the method comes from --model, the weights' folder, or a --config."""
+    from vos_zoo.config import load_config
+
+    weights = getattr(options, "weights", None)
+    method = getattr(options, "model", None) or _method_of(weights)
+    config = load_config(
+        method=method,
+        data=more.pop("data", getattr(options, "data", None)),
+        recipe=getattr(options, "recipe", None),
+        files=getattr(options, "config", []),
+        overrides=options.overrides,
+        flags=more.pop("flags", None),
+    )
+    if needs_method and config.method is None:
+        raise UsageError(f"which method? give --model, one of: {', '.join(available_methods())}")
+    return config
+
+
+def _method_of(weights: str | None) -> str | None:
+    """The method that the folder of the weights names in its config.json, or None."""
+    if weights is None:
+        return None
+    path = Path(weights)
+    if path.suffix in (".ckpt", ".safetensors", ".pth", ".pt") or path.is_absolute():
+        _existing(weights, "--weights")
+    for folder in (path, path.parent):
+        if (folder / "config.json").is_file():
+            try:
+                method = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("method")
+            except (ValueError, AttributeError):
+                raise UsageError(f"{folder / 'config.json'}: not a model's configuration; give --model") from None
+            return str(method) if method else None
+    return None
+
+
+def _existing(path: str, option: str) -> str:
+    if not Path(path).exists():
+        raise UsageError(f"{option} {path}: no such file or folder")
+    return path
+
+
+def _run_fit(options: argparse.Namespace) -> int | None:
+    config = _config(options)
+    if options.ckpt not in (None, "last"):
+        _existing(options.ckpt, "--ckpt")
+    from vos_zoo import tasks
+
+    return tasks.run_fit(config=config, ckpt=options.ckpt, command=options.line)
+
+
+def _run_validate(options: argparse.Namespace) -> int | None:
+    config = _config(options)
+    from vos_zoo import tasks
+
+    return tasks.run_validate(config=config, weights=options.weights, output=options.output)
+
+
+def _run_test(options: argparse.Namespace) -> int | None:
+    config = _config(options)
+    from vos_zoo import tasks
+
+    return tasks.run_test(config=config, weights=options.weights, output=options.output)
+
+
+def _run_track(options: argparse.Namespace) -> int | None:
+    if options.mask is None and not options.boxes:
+        raise UsageError("what shall be followed? give --mask FILE or --box ID:X,Y,W,H")
+    boxes = dict(options.boxes)
+    if len(boxes) < len(options.boxes):
+        raise UsageError("--box: every object needs an id of its own")
+    if options.source != "camera":
+        _existing(options.source, "source")
+    if options.mask is not None:
+        _existing(options.mask, "--mask")
+    config = _config(options)
+    from vos_zoo import tasks
+
+    return tasks.run_track(
+        config=config,
+        source=options.source,
+        weights=options.weights,
+        mask=options.mask,
+        boxes=boxes,
+        output=options.output,
+        overlay=options.overlay,
+    )
+
+
+def _run_convert(options: argparse.Namespace) -> int | None:
+    _existing(options.source, "authors' file")
+    config = _config(options)
+    from vos_zoo import tasks
+
+    return tasks.run_convert(config=config, source=options.source, output=options.output)
+
+
+def _run_models(options: argparse.Namespace) -> None:
+    from vos_zoo.resources import config_folder, model_card
+
+    rows = [("name", "year", "title", "paper", "config", "card")]
+    for name in available_methods():
+        info = load_method(name)
+        config = "yes" if (config_folder() / f"{name}.yaml").is_file() else "no"
+        rows.append((name, str(info.year), info.title, info.paper, config, "yes" if model_card(name) else "no"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _run_check_data(options: argparse.Namespace) -> int | None:
+    folder = Path(_existing(options.folder, "folder"))
+    data = options.data or ("davis" if (folder / "ImageSets").is_dir() else "folder")
+    config = _config(options, needs_method=False, data=data, flags={"data": {"root": options.folder}})
+    from vos_zoo import tasks
+
+    return tasks.run_check_data(config=config)
+
+
+def _run_make_data(options: argparse.Namespace) -> int | None:
+    config = _config(options, needs_method=False, data=options.kind)
+    from vos_zoo import tasks
+
+    return tasks.run_make_data(config=config, kind=options.kind, output=options.output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
