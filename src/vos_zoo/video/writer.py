@@ -1,0 +1,308 @@
+"""Results to disk while they stream in: palette PNGs in a folder, an overlay video, or both.
+
+Every file appears complete or not at all: it is written under a temporary name beside its place and renamed.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from vos_zoo.types import Frame, FrameResult, LabelMap, Prompt, UsageError, VOSError
+from vos_zoo.video.masks import overlay, write_mask
+from vos_zoo.video.reader import Backend, resolve_backend
+
+DEFAULT_FPS = 24.0
+"""Rate of an overlay video whose source has none (a folder of frames)."""
+
+VIDEO_SUFFIX = ".mp4"
+
+
+class ResultWriter(ABC):
+    """Takes labelled frames one by one; a context manager: a normal exit finishes, an exception discards."""
+
+    @abstractmethod
+    def write(self, index: int, frame: Frame, labels: LabelMap) -> None:
+        """Write frame `index` (uint8 RGB ``(H, W, 3)``) with its label map (uint8 ``(H, W)``)."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Complete what has been written and put it in its place."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Stop without completing; no partial file stays."""
+
+    def __enter__(self) -> Self:
+        """The writer itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finish, or discard if an exception is on its way."""
+        if kind is None:
+            self.finish()
+        else:
+            self.discard()
+
+
+class MaskFolderWriter(ResultWriter):
+    """One palette PNG per frame, ``FOLDER/NAME.png``; masks that are already written stay when a run breaks off."""
+
+    def __init__(self, folder: str | Path, *, name: Callable[[int], str] = "{:05d}".format) -> None:
+        """Prepare `folder`.
+
+        Args:
+            folder: where the PNGs go; created if needed, files of the same name are replaced.
+            name: frame index -> file stem, e.g. `FrameSource.frame_name`.
+
+        Raises:
+            UsageError: `folder` is a file.
+        """
+        self.folder, self.name = Path(folder), name
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"output {folder}: is a file; give a folder for masks or a name ending in {VIDEO_SUFFIX}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, index: int, frame: Frame, labels: LabelMap) -> None:
+        """Write the label map, uint8 ``(H, W)``; `frame` is not needed."""
+        write_mask(self.folder / f"{self.name(index)}.png", labels)
+
+    def finish(self) -> None:
+        """Nothing is left to do: every mask is complete when `write` returns."""
+
+    def discard(self) -> None:
+        """Nothing is left to do: no mask is ever half written."""
+
+
+class OverlayVideoWriter(ResultWriter):
+    """An MP4 of the frames with their objects tinted; H.264 by PyAV where it is installed, else mp4v by OpenCV."""
+
+    def __init__(
+        self, path: str | Path, *, fps: float | None = None, alpha: float = 0.5, backend: Backend = "auto"
+    ) -> None:
+        """Prepare the file; it is opened with the first frame and appears under its name when all went well.
+
+        Args:
+            path: name ending in ``.mp4``; its folder is created, an existing file is replaced.
+            fps: frames per second; None takes `DEFAULT_FPS`.
+            alpha: share of the palette colour inside an object, 0..1.
+            backend: library that encodes.
+
+        Raises:
+            UsageError: another ending, a rate that is not positive, `path` is a folder, or no backend is installed.
+        """
+        self.path, self.alpha = Path(path), alpha
+        self.fps = DEFAULT_FPS if fps is None else fps
+        if self.path.suffix.lower() != VIDEO_SUFFIX or self.path.is_dir():
+            raise UsageError(f"output {path}: an overlay video needs a file name ending in {VIDEO_SUFFIX}")
+        if not 0 < self.fps < float("inf"):
+            raise UsageError(f"output {path}: a rate of {fps} frames per second is impossible; give a positive number")
+        self._encoder_type = _PyAVEncoder if resolve_backend(backend) == "pyav" else _OpenCVEncoder
+        self._encoder: _PyAVEncoder | _OpenCVEncoder | None = None
+        self._size: tuple[int, int] | None = None
+        self._temporary = self.path.with_name(f".{self.path.stem}-{os.getpid()}.tmp{VIDEO_SUFFIX}")
+
+    def write(self, index: int, frame: Frame, labels: LabelMap) -> None:
+        """Encode one frame, uint8 RGB ``(H, W, 3)``, tinted by its labels, uint8 ``(H, W)``; all have one size."""
+        picture = _even(overlay(frame, labels, self.alpha))
+        size = (picture.shape[0], picture.shape[1])
+        if self._encoder is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._encoder, self._size = self._encoder_type(self._temporary, size, self.fps), size
+        if size != self._size:
+            raise VOSError(
+                f"output {self.path}: frame {index} has another size than the first one; a video has one size"
+            )
+        self._encoder.write(picture)
+
+    def finish(self) -> None:
+        """Close the video and give it its name.
+
+        Raises:
+            VOSError: not a single frame was written.
+        """
+        if self._encoder is None:
+            raise VOSError(f"output {self.path}: there was no frame to write; check the source")
+        try:
+            self._encoder.close()
+            os.replace(self._temporary, self.path)
+        finally:
+            self._encoder = None
+            self._temporary.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Remove what has been encoded so far; an older file of the name stays as it is."""
+        try:
+            if self._encoder is not None:
+                self._encoder.abandon()
+        finally:
+            self._encoder = None
+            self._temporary.unlink(missing_ok=True)
+
+
+class _PyAVEncoder:
+    """H.264 in MP4; colours are stored as BT.709 and tagged so, which players then show unchanged."""
+
+    def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
+        import av
+        from av.video.reformatter import ColorRange, Colorspace
+
+        self._av, self._path = av, path
+        self._target = {"dst_colorspace": Colorspace.ITU709, "dst_color_range": ColorRange.MPEG}
+        codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+        with self._named_errors():
+            self._container = av.open(str(path), "w")
+            stream: Any = self._container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
+        stream.height, stream.width = size
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "18", "preset": "fast"} if codec == "libx264" else {"qscale": "3"}
+        context = stream.codec_context
+        context.color_primaries = context.color_trc = context.colorspace = 1  # BT.709 in FFmpeg's numbering
+        context.color_range = 1
+        self._stream = stream
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except self._av.FFmpegError as error:
+            raise VOSError(
+                f"output {self._path}: cannot be written ({error}); check the folder and its space"
+            ) from error
+
+    def write(self, picture: Frame) -> None:
+        with self._named_errors():
+            frame = self._av.VideoFrame.from_ndarray(picture, format="rgb24")
+            self._container.mux(self._stream.encode(frame.reformat(format="yuv420p", **self._target)))
+
+    def close(self) -> None:
+        with self._named_errors():
+            self._container.mux(self._stream.encode())  # what the encoder still holds back
+            self._container.close()
+
+    def abandon(self) -> None:
+        with suppress(self._av.FFmpegError):  # the file is thrown away: how it ends does not matter
+            self._container.close()
+
+
+class _OpenCVEncoder:
+    """MPEG-4 part 2 in MP4: all that OpenCV's wheels can write."""
+
+    def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
+        import cv2
+
+        height, width = size
+        self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
+        if not self._writer.isOpened():
+            raise VOSError(f"output {path}: OpenCV cannot write MP4 here; run: pip install 'vos-zoo[video]'")
+
+    def write(self, picture: Frame) -> None:
+        self._writer.write(np.ascontiguousarray(picture[..., ::-1]))
+
+    def close(self) -> None:
+        self._writer.release()
+
+    def abandon(self) -> None:
+        self._writer.release()
+
+
+def _even(picture: Frame) -> Frame:
+    """The picture with its last row or column repeated where needed: 4:2:0 video has even sizes only."""
+    height, width = picture.shape[:2]
+    if height % 2 == 0 and width % 2 == 0:
+        return picture
+    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+class CombinedWriter(ResultWriter):
+    """Several writers as one; if one of them cannot finish, the others still do, and its error is raised."""
+
+    def __init__(self, writers: Sequence[ResultWriter]) -> None:
+        """Write everything to each of `writers`."""
+        self.writers = tuple(writers)
+
+    def write(self, index: int, frame: Frame, labels: LabelMap) -> None:
+        """Hand frame `index`, uint8 ``(H, W, 3)``, and its labels, uint8 ``(H, W)``, to every writer."""
+        for writer in self.writers:
+            writer.write(index, frame, labels)
+
+    def finish(self) -> None:
+        """Finish every writer."""
+        self._all(lambda writer: writer.finish)
+
+    def discard(self) -> None:
+        """Discard every writer's work."""
+        self._all(lambda writer: writer.discard)
+
+    def _all(self, action: Callable[[ResultWriter], Callable[[], None]]) -> None:
+        with ExitStack() as stack:  # runs all callbacks even if one raises
+            for writer in reversed(self.writers):
+                stack.callback(action(writer))
+
+
+def open_writer(
+    output: str | Path, *, name: Callable[[int], str] = "{:05d}".format, fps: float | None = None
+) -> ResultWriter:
+    """The writer an output name asks for: an overlay video for ``*.mp4``, else a folder of palette PNGs.
+
+    Args:
+        output: file or folder name.
+        name: frame index -> file stem of its mask.
+        fps: rate of a video.
+
+    Raises:
+        UsageError: the name has another file ending, or the writer refuses it.
+    """
+    path = Path(output)
+    if path.suffix.lower() == VIDEO_SUFFIX:
+        return OverlayVideoWriter(path, fps=fps)
+    if path.suffix.lower() in {".avi", ".gif", ".mkv", ".mov", ".webm", ".png", ".jpg", ".jpeg", ".zip"}:
+        raise UsageError(f"output {output}: {path.suffix} cannot be written; give a name ending in .mp4, or a folder")
+    return MaskFolderWriter(path, name=name)
+
+
+Track = Callable[[Iterable[Frame], Mapping[int, Prompt]], Iterable[FrameResult]]
+"""A tracker: frames and prompts in, one result per frame out, in order."""
+
+
+def with_frames(
+    track: Track, frames: Iterable[Frame], prompts: Mapping[int, Prompt]
+) -> Iterator[tuple[Frame, FrameResult]]:
+    """Run a tracker and give every result back together with its frame.
+
+    Only the frames the tracker has read ahead of its results (a clip at most) are held.
+
+    Args:
+        track: the tracker, e.g. `VOSModel.track`.
+        frames: uint8 RGB ``(H, W, 3)`` each.
+        prompts: frame index -> prompt.
+
+    Raises:
+        VOSError: a result belongs to no frame that was read, or comes out of order.
+    """
+    waiting: deque[tuple[int, Frame]] = deque()
+
+    def remembered() -> Iterator[Frame]:
+        for index, frame in enumerate(frames):
+            waiting.append((index, frame))
+            yield frame
+
+    for result in track(remembered(), prompts):
+        while waiting and waiting[0][0] < result.index:  # the tracker may skip frames before the first prompt
+            waiting.popleft()
+        if not waiting or waiting[0][0] != result.index:
+            raise VOSError(
+                f"the tracker's result {result.index} belongs to no frame it has read; results come in order"
+            )
+        yield waiting.popleft()[1], result
