@@ -1,0 +1,171 @@
+"""The shape of the package, read from its syntax trees: import direction, method names, docstrings, printing."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vos_zoo.registry import available_methods
+
+PACKAGE = Path(__file__).resolve().parents[1] / "src" / "vos_zoo"
+FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = {".".join(("vos_zoo", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in FILES}
+PLANNED = {"lwl", "joint", "llb", "giel", "pcvos"}
+METHODS = PLANNED | set(available_methods())
+ENGLISH = {"joint"}
+
+# The parts of `core` that methods are written against.
+BELOW_METHODS = {"target_model", "memory", "views", "search_region", "merge", "unroll"}
+SETTINGS = {"types", "resources", "registry", "schema", "checking", "config"}
+VERBS = {"types", "losses", "blocks", "core-below"}
+SCORES = {"types", "metrics", "video"}
+ALLOWED = {
+    "types": set(),
+    "resources": {"types"},
+    "registry": {"types"},
+    "schema": {"types"},
+    "checking": {"types"},
+    "config": SETTINGS,
+    "losses": {"types"},
+    "blocks": {"types", "losses", "blocks"},
+    "core-below": VERBS,
+    "methods": VERBS | {"registry", "methods"},
+    "core": VERBS | SETTINGS | {"core", "methods", "metrics"},
+    "data": {"types", "data", "video.masks"},
+    "metrics": {"types", "metrics", "video.masks"},
+    "video": SCORES,
+    "evaluation": SCORES | {"evaluation"},
+    "tasks": VERBS | SETTINGS | SCORES | {"core", "methods", "data", "evaluation"},
+    "cli": SETTINGS | {"tasks", "vos_zoo"},
+}
+
+
+def _trees() -> Iterator[tuple[str, ast.Module]]:
+    for module, path in MODULES.items():
+        yield module.removesuffix(".__init__"), ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+TREES = dict(_trees())
+
+
+def _part(module: str) -> str:
+    """The part of the package a module belongs to: "blocks", "core-below", "core", "cli"..."""
+    names = module.split(".")[1:]
+    if not names:
+        return "vos_zoo"
+    if names[0] == "core" and len(names) > 1 and names[1] in BELOW_METHODS:
+        return "core-below"
+    return names[0]
+
+
+def _imports(module: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and full name of every import from the package, also inside functions and for type checking only."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names if alias.name.split(".")[0] == "vos_zoo")
+        elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "vos_zoo"):
+            assert node.level == 0, f"{module}:{node.lineno} imports relatively; write the full name"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                known = full in TREES
+                yield node.lineno, full if known else str(node.module)
+
+
+def _docstrings(tree: ast.AST) -> set[int]:
+    """Identities of the constants that are documentation: every string that is a statement of its own."""
+    return {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)}
+
+
+def _named_methods(tree: ast.AST) -> list[str]:
+    """Where a tree names a method, as "line: name": in an identifier or in a string that is no documentation."""
+    documentation = _docstrings(tree)
+    found = []
+    for node in ast.walk(tree):
+        if id(node) not in documentation:
+            found += [f"line {getattr(node, 'lineno', '?')}: {name}" for name in sorted(METHODS & _words(node))]
+    return found
+
+
+def _words(node: ast.AST) -> set[str]:
+    """The words of a node's identifiers and string; words of plain English count only in paths and in bare strings."""
+    if isinstance(node, ast.Constant):
+        text = node.value.lower() if isinstance(node.value, str) else ""
+        words = set(re.findall(r"[a-z0-9]+", text))
+        return words - ENGLISH if re.search(r"\s", text) else words
+    fields = [
+        str(getattr(node, field, None) or "").lower() for field in ("id", "attr", "arg", "name", "asname", "module")
+    ]
+    words = {word for field in fields for word in re.split(r"[._]", field)}
+    return words if isinstance(node, ast.alias | ast.ImportFrom) else words - ENGLISH
+
+
+@pytest.mark.parametrize("module", sorted(name for name in TREES if name != "vos_zoo"))
+def test_imports_run_one_way(module):
+    part = _part(module)
+    assert part in ALLOWED, f"{module}: a new part of the package; say in this test what it may import"
+    wrong = [
+        f"line {line}: {name}"
+        for line, name in _imports(module, TREES[module])
+        if _part(name) not in ALLOWED[part] and not any(name.startswith(f"vos_zoo.{right}") for right in ALLOWED[part])
+    ]
+    assert not wrong, f"{module} ({part}) may import {sorted(ALLOWED[part])}, but: {wrong}"
+
+
+def test_nothing_imports_the_command_line():
+    wrong = [
+        module for module, tree in TREES.items() if any("vos_zoo.cli" in name for _, name in _imports(module, tree))
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", sorted(name for name in TREES if not name.startswith("vos_zoo.methods.")))
+def test_no_file_outside_methods_names_a_method(module):
+    wrong = _named_methods(TREES[module])
+    assert not wrong, f"{module} names a method: {wrong}"
+
+
+@pytest.mark.parametrize("module", sorted(TREES))
+def test_every_public_module_class_and_function_has_a_docstring(module):
+    tree = TREES[module]
+    assert ast.get_docstring(tree), f"{module} has no docstring"
+    wrong = [f"line {node.lineno}: {node.name}" for node in _public(tree) if not ast.get_docstring(node)]
+    assert not wrong, f"{module}: without docstring: {wrong}"
+
+
+def _public(parent: ast.Module | ast.ClassDef) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in parent.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from _public(node)
+
+
+@pytest.mark.parametrize("module", sorted(set(TREES) - {"vos_zoo.cli", "vos_zoo.tasks"}))
+def test_library_code_does_not_print(module):
+    wrong = [
+        node.lineno
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert not wrong, f"{module} prints in lines {wrong}; use a logger"
+
+
+@pytest.mark.parametrize(
+    ("source", "caught"),
+    [
+        ("from vos_zoo.methods import lwl", True),
+        ("pcvos_settings = 3", True),
+        ("x = 'vos_zoo.methods.joint.target_model'", True),
+        ("if name == 'llb': pass", True),
+        ("def f():\n    '''As in LWL.'''", False),
+        ("from vos_zoo.methods.joint import target_model", True),
+        ("jointly = 'disjointed'", False),
+        ("joint = 'where two joint parts meet'", False),
+    ],
+)
+def test_the_search_for_method_names_finds_them(source, caught):
+    assert bool(_named_methods(ast.parse(source))) is caught
