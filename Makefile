@@ -28,10 +28,12 @@ $(BIN)/python:
 
 # A stamp per installation: the second call installs nothing unless the package's definition changed.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@echo "Installing vos-zoo into $(VENV): about 5 GB with PyTorch, a few minutes, only once"
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	@echo "Installing vos-zoo and its tools into $(VENV): about 5 GB with PyTorch, a few minutes, only once"
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[dev]'
 	@touch $@ $(VENV)/.installed
 
