@@ -1,0 +1,31 @@
+"""Running trackers over data sets: scores, speed, memory, masks on disk, pictures of the worst frames.
+
+The names below are loaded when first used, so that ``import vos_zoo.evaluation`` stays cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vos_zoo.evaluation.baselines import copy_first_mask
+    from vos_zoo.evaluation.report import EvaluationReport, format_table, write_report
+    from vos_zoo.evaluation.runner import evaluate
+
+_HOMES = {
+    "EvaluationReport": "report",
+    "copy_first_mask": "baselines",
+    "evaluate": "runner",
+    "format_table": "report",
+    "write_report": "report",
+}
+
+__all__ = ["EvaluationReport", "copy_first_mask", "evaluate", "format_table", "write_report"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module behind a public name on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,53 @@
+"""The tracker every other one has to beat: each object's given mask stays where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from vos_zoo.types import Frame, FrameResult, LabelMap, Prompt
+
+
+def copy_first_mask(frames: Iterable[Frame], prompts: Mapping[int, Prompt]) -> Iterator[FrameResult]:
+    """Track by not moving: repeat every given mask (or the rectangle of a given box) until the end.
+
+    A late object covers older ones where its mask lies; a new mask for a known id replaces the old one.
+
+    Args:
+        frames: uint8 RGB ``(H, W, 3)`` each.
+        prompts: frame index -> label map uint8 ``(H, W)`` (0 = no label) or ``{object id: (x, y, w, h)}``.
+
+    Yields:
+        One result per frame with probabilities 0 or 1, float32 ``(N+1, H, W)``.
+    """
+    import torch
+
+    ids: list[int] = []
+    for index, frame in enumerate(frames):
+        if index == 0:
+            labels = np.zeros(frame.shape[:2], dtype=np.uint8)
+        if index in prompts:
+            given = prompt_labels(prompts[index], (frame.shape[0], frame.shape[1]))
+            present = [int(value) for value in np.unique(given) if value]
+            labels[np.isin(labels, present)] = 0
+            labels = np.where(given > 0, given, labels)
+            ids += [value for value in present if value not in ids]
+        planes = np.asarray((0, *ids), dtype=np.uint8)[:, None, None] == labels
+        yield FrameResult(index, tuple(ids), torch.from_numpy(planes.astype(np.float32)))
+
+
+def prompt_labels(prompt: Prompt, size: tuple[int, int]) -> LabelMap:
+    """A prompt as label map, uint8 ``(H, W)``; boxes become filled rectangles, the later one on top.
+
+    Args:
+        prompt: label map or boxes by object id.
+        size: (height, width) of the frame.
+    """
+    if not isinstance(prompt, Mapping):
+        return prompt
+    labels = np.zeros(size, dtype=np.uint8)
+    for identity, (x, y, w, h) in prompt.items():
+        left, top = max(round(x), 0), max(round(y), 0)
+        labels[top : max(round(y + h), 0), left : max(round(x + w), 0)] = identity
+    return labels

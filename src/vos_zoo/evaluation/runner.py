@@ -1,0 +1,349 @@
+"""Runs a tracker over a data set: masks to disk, scores, speed, memory, pictures; finished sequences are not redone.
+
+Nothing of a video is held but the frames and probabilities the tracker itself holds, and a few label maps for pictures.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vos_zoo.evaluation.fingerprint import (
+    describe_device,
+    describe_tracker,
+    package_versions,
+    sequence_digest,
+)
+from vos_zoo.evaluation.report import EvaluationReport, Failure, SequenceResult, write_report, write_text
+from vos_zoo.evaluation.scoring import FrameKeeper, SequenceScorer
+from vos_zoo.types import Frame, FrameResult, LabelMap, UsageError, VideoSequence, VOSError
+from vos_zoo.video.masks import write_mask
+from vos_zoo.video.panels import overlay_panel, spread, write_picture
+
+_log = logging.getLogger(__name__)
+_HEADINGS = {"overlays": "evenly spread frames", "worst": "worst frames"}
+_FORMAT = 1
+"""Raise it when the content of a result changes: older results are then redone."""
+_CONVENTION = "DAVIS: first and last frame dropped, objects scored from the frame after their given mask"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is the same for all sequences of an evaluation."""
+
+    track: Callable[[Iterable[Frame], Mapping[int, LabelMap]], Iterable[FrameResult]]
+    decisive: Mapping[str, Any]
+    output: Path | None
+    write_masks: bool
+    overlays: int
+    resume: bool
+    progress: bool
+
+    def mask_file(self, sequence: VideoSequence, index: int) -> Path | None:
+        if self.output is None or not self.write_masks:
+            return None
+        return self.output / "masks" / sequence.name / f"{sequence.frame_names[index]}.png"
+
+    def result_file(self, sequence: VideoSequence) -> Path | None:
+        return None if self.output is None else self.output / "sequences" / f"{sequence.name}.json"
+
+
+def evaluate(
+    tracker: Any,
+    sequences: Iterable[VideoSequence],
+    *,
+    output: str | Path | None = None,
+    write_masks: bool = True,
+    overlays: int = 6,
+    resume: bool = True,
+    progress: bool = True,
+    track_options: Mapping[str, Any] | None = None,
+    identity: str = "",
+) -> EvaluationReport:
+    """Run a tracker on every sequence and score it (J, F, J&F by the DAVIS convention).
+
+    Sequences without truth are run but not scored. A sequence that fails is reported and the rest goes on. With an
+    `output` folder it holds ``masks/SEQUENCE/FRAME.png`` for every frame (the given masks as they were given; frames
+    before the first given mask are empty), ``sequences/SEQUENCE.json`` with the values of every frame,
+    ``overlays/SEQUENCE.png``, ``worst/SEQUENCE.png``, ``scores.json`` and ``objects.csv``. Several processes may share
+    the work by calling this on parts of a data set with one folder; a last call on the whole collects their results.
+
+    Args:
+        tracker: a model with a method `track`, or a callable ``(frames, prompts, **options)`` that yields one
+            `FrameResult` per frame.
+        sequences: the videos, e.g. a `VideoDataset`.
+        output: folder for all files; None writes none.
+        write_masks: whether to write the masks there.
+        overlays: pictures per contact sheet (evenly spread frames, and the worst ones); 0 draws none.
+        resume: reuse sequences that `output` holds as finished by the same tracker, weights, options and given masks.
+        progress: show progress bars.
+        track_options: keyword arguments of every call of `track`.
+        identity: text that tells this tracker from others where name, hyper-parameters and weights do not (a lambda).
+
+    Returns:
+        The report; `report.failures` lists what went wrong, `report.exit_code` is 1 then.
+
+    Raises:
+        UsageError: there is nothing to evaluate, `tracker` cannot track, or `output` is a file.
+    """
+    items: Sequence[VideoSequence] = sequences if isinstance(sequences, Sequence) else list(sequences)
+    track = getattr(tracker, "track", tracker)
+    if not callable(track):
+        raise UsageError(
+            f"evaluate: a {type(tracker).__name__} cannot track; give a model or a function of (frames, prompts)"
+        )
+    if not len(items):
+        raise UsageError("evaluate: there is no sequence to run; check the data set's split and its list of sequences")
+    folder = None if output is None else Path(output)
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise UsageError(f"output {folder}: is a file; give a folder for the evaluation's results")
+    options = dict(track_options or {})
+    versions = package_versions()
+    decisive = {
+        "format": _FORMAT,
+        "version": versions.get("vos-zoo", ""),
+        "tracker": describe_tracker(tracker),
+        "options": options,
+        "identity": identity,
+    }
+    job = _Job(partial(track, **options), decisive, folder, write_masks, overlays, resume, progress)
+    finished, failures = _run_all(items, job)
+    settings = {**decisive, "convention": _CONVENTION, "device": describe_device(tracker), "versions": versions}
+    report = EvaluationReport(tuple(finished), tuple(failures), json.loads(json.dumps(settings, default=repr)))
+    if folder is not None:
+        write_report(report, folder)
+    return report
+
+
+def _run_all(items: Sequence[VideoSequence], job: _Job) -> tuple[list[SequenceResult], list[Failure]]:
+    """Run the sequences one by one; whatever one of them raises becomes a `Failure`."""
+    from tqdm.auto import tqdm
+
+    finished: list[SequenceResult] = []
+    failures: list[Failure] = []
+    seen: set[str] = set()
+    for number in tqdm(range(len(items)), desc="sequences", unit="sequence", disable=not job.progress):
+        name = f"number {number}"
+        try:
+            sequence = items[number]  # opening it may already fail
+            name = sequence.name
+            if name in seen:
+                raise VOSError(f"two sequences are called {name!r}; sequences need names of their own")
+            seen.add(name)
+            finished.append(_reuse_or_run(sequence, job))
+        except Exception as error:
+            message = _one_line(error)
+            failures.append(Failure(name, message))
+            _log.error("sequence %s failed: %s", name, message, exc_info=_log.isEnabledFor(logging.DEBUG))
+    return finished, failures
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, VOSError) else f"{type(error).__name__}: {text}"
+
+
+def _reuse_or_run(sequence: VideoSequence, job: _Job) -> SequenceResult:
+    """The sequence's earlier result if it is still good, else a new one, which is written down last of all."""
+    prompts = sequence.prompts()
+    if not prompts:
+        raise VOSError("has no given mask, so there is nothing to track; check its annotations")
+    scored = sequence.has_truth
+    fingerprint = sequence_digest(job.decisive, sequence, prompts, scored=scored)
+    file = job.result_file(sequence)
+    if file is not None:
+        earlier = _earlier_result(file, fingerprint) if job.resume else None
+        if earlier is not None and _masks_complete(sequence, job):
+            return earlier
+        file.unlink(missing_ok=True)  # from now on its masks are being replaced
+    result = _run(sequence, prompts, scored, fingerprint, job)
+    if file is not None:
+        write_text(file, json.dumps(result.to_json()) + "\n")
+    return result
+
+
+def _earlier_result(file: Path, fingerprint: str) -> SequenceResult | None:
+    try:
+        result = SequenceResult.from_json(json.loads(file.read_text(encoding="utf-8")), reused=True)
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, or not one of ours
+        return None
+    return result if result.fingerprint == fingerprint else None
+
+
+def _masks_complete(sequence: VideoSequence, job: _Job) -> bool:
+    files = (job.mask_file(sequence, index) for index in range(len(sequence)))
+    return all(file is None or file.is_file() for file in files)
+
+
+def _run(
+    sequence: VideoSequence, prompts: Mapping[int, LabelMap], scored: bool, fingerprint: str, job: _Job
+) -> SequenceResult:
+    """Track one sequence from its first given mask on; write, score and keep pictures as the results come."""
+    began, clock, memory = time.perf_counter(), _Clock(), _MemoryMeter()
+    start = min(prompts)
+    scorer = SequenceScorer(sequence, prompts)
+    keeper = _keeper(len(sequence), start, 0 if job.output is None else job.overlays)
+    for index in range(start):
+        _write(job.mask_file(sequence, index), np.zeros_like(prompts[start]))
+    for index, labels in _tracked(sequence, prompts, job, clock):
+        _write(job.mask_file(sequence, index), labels)
+        keeper.add(index, labels, scorer.add(index, labels) if scored else None)
+    objects = scorer.scores()
+    seconds = time.perf_counter() - began
+    peak, kind = memory.peak()
+    note = "" if objects else "it has no frame to score" if scored else "it has no ground truth"
+    result = SequenceResult(
+        name=sequence.name,
+        frames=len(sequence),
+        tracked=len(sequence) - start,
+        objects=objects,
+        note=note,
+        seconds=seconds,
+        tracking_seconds=clock.seconds,
+        peak_memory=peak,
+        memory_kind=kind,
+        fingerprint=fingerprint,
+    )
+    if job.output is not None:
+        _draw(sequence, result, keeper, job.output)
+    return result
+
+
+def _keeper(length: int, start: int, pictures: int) -> FrameKeeper:
+    """Keeps `pictures` evenly spread frames from `start` on and as many bad ones that are not all neighbours."""
+    chosen = {start + index for index in spread(length - start, pictures)}
+    return FrameKeeper(chosen, pictures, spacing=max(1, (length - start) // (3 * max(pictures, 1))))
+
+
+def _tracked(
+    sequence: VideoSequence, prompts: Mapping[int, LabelMap], job: _Job, clock: _Clock
+) -> Iterator[tuple[int, LabelMap]]:
+    """Frame number and final label map of every frame from the first prompt on; the given masks win where they are."""
+    from tqdm.auto import tqdm
+
+    start = min(prompts)
+    numbers = range(start, len(sequence))
+    frames = clock.reading(sequence.frame(index) for index in numbers)
+    results = iter(job.track(frames, {index - start: labels for index, labels in prompts.items()}))
+    with tqdm(total=len(numbers), desc=sequence.name, unit="frame", leave=False, disable=not job.progress) as bar:
+        for index in numbers:
+            with clock.tracking():
+                result = next(results, None)
+                labels = None if result is None else result.label_map()  # waits for the GPU
+            if result is None or labels is None or result.index != index - start:
+                raise VOSError(_out_of_order(sequence, index, None if result is None else result.index + start))
+            if labels.shape != prompts[start].shape:
+                raise VOSError(
+                    f"frame {sequence.frame_names[index]}: the tracker's answer is {labels.shape}, the given mask "
+                    f"{prompts[start].shape} (height, width); both must have the frame's size"
+                )
+            given = prompts.get(index)
+            if index == start:
+                labels = prompts[start]
+            elif given is not None:
+                labels = np.where(given > 0, given, labels)
+            yield index, labels
+            bar.update()
+        if next(results, None) is not None:
+            raise VOSError(f"the tracker gave more results than the {len(numbers)} frames it read")
+
+
+def _out_of_order(sequence: VideoSequence, expected: int, got: int | None) -> str:
+    came = "its results ended" if got is None else f"frame number {got} came"
+    return f"the tracker owes a result for frame {sequence.frame_names[expected]} (number {expected}), but {came}"
+
+
+def _write(file: Path | None, labels: LabelMap) -> None:
+    if file is not None:
+        write_mask(file, labels)
+
+
+def _draw(sequence: VideoSequence, result: SequenceResult, keeper: FrameKeeper, output: Path) -> None:
+    """Contact sheets of evenly spread frames and of the worst ones (prediction above, truth below)."""
+    part = EvaluationReport((result,))
+    scores = "" if part.j is None or part.f is None else f"   J {100 * part.j:.1f}   F {100 * part.f:.1f}"
+    names = sequence.frame_names
+    sheets = {
+        "overlays": [(index, names[index], labels) for index, labels in sorted(keeper.chosen.items())],
+        "worst": [(i, f"{names[i]}   J&F {100 * score:.1f}", labels) for i, score, labels in keeper.worst()],
+    }
+    for kind, pictures in sheets.items():
+        if not pictures:
+            continue
+        sheet = overlay_panel(
+            [sequence.frame(index) for index, _, _ in pictures],
+            [labels for _, _, labels in pictures],
+            [sequence.labels(index) for index, _, _ in pictures] if result.objects else None,
+            columns=3,
+            title=f"{sequence.name}: {_HEADINGS[kind]}{', the truth below' if result.objects else ''}{scores}",
+            captions=[caption for _, caption, _ in pictures],
+        )
+        write_picture(output / kind / f"{sequence.name}.png", sheet)
+
+
+class _Clock:
+    """Wall time of the tracker: the time spent asking it for results, less the time it spends reading frames."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def tracking(self) -> _Span:
+        return _Span(self, 1.0)
+
+    def reading(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        iterator = iter(frames)
+        while True:
+            with _Span(self, -1.0):
+                frame = next(iterator, None)
+            if frame is None:
+                return
+            yield frame
+
+
+class _Span:
+    """Adds the time between enter and exit to a clock, with a sign."""
+
+    def __init__(self, clock: _Clock, sign: float) -> None:
+        self.clock, self.sign = clock, sign
+
+    def __enter__(self) -> None:
+        self.began = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.clock.seconds += self.sign * (time.perf_counter() - self.began)
+
+
+class _MemoryMeter:
+    """Peak memory since it was made: what torch allocated on GPUs if that rose, else the process's resident memory."""
+
+    def __init__(self) -> None:
+        self._before = {}
+        for device in _cuda_devices():
+            sys.modules["torch"].cuda.reset_peak_memory_stats(device)
+            self._before[device] = sys.modules["torch"].cuda.memory_allocated(device)
+
+    def peak(self) -> tuple[int, str]:
+        """Bytes and "cuda" or "process"; the resident memory is the highest of the whole life of the process."""
+        peaks = {device: sys.modules["torch"].cuda.max_memory_allocated(device) for device in _cuda_devices()}
+        risen = [peak for device, peak in peaks.items() if peak > self._before.get(device, 0)]
+        if risen:
+            return max(risen), "cuda"
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "process"
+
+
+def _cuda_devices() -> range:
+    """The GPUs in use; none before torch is imported and has touched one."""
+    torch = sys.modules.get("torch")
+    return range(torch.cuda.device_count()) if torch is not None and torch.cuda.is_initialized() else range(0)
