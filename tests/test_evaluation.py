@@ -21,8 +21,9 @@ from vos_zoo.evaluation.baselines import prompt_labels
 from vos_zoo.evaluation.fingerprint import describe_tracker, weights_digest
 from vos_zoo.evaluation.report import EvaluationReport
 from vos_zoo.evaluation.scoring import FrameKeeper
+from vos_zoo.metrics import evaluate_davis
 from vos_zoo.types import Box, Frame, FrameResult, LabelMap, UsageError, VideoSequence, VOSError
-from vos_zoo.video.masks import read_mask
+from vos_zoo.video.masks import read_mask, write_mask
 
 SIZE = (40, 56)
 quiet = partial(evaluate, progress=False)
@@ -160,6 +161,17 @@ def test_sequences_without_truth_are_run_but_not_scored_and_the_report_says_so(t
     assert "not scored (it has no frame to score): short" in table
     alone = quiet(perfect, [Squares(truth=False)])
     assert (alone.j, alone.f, alone.jf) == (None, None, None)
+
+
+def test_the_scores_are_those_the_davis_evaluation_gives_for_the_written_masks(tmp_path: Path) -> None:
+    sequences = [Squares("a"), Squares("b", step=1, count=12)]
+    for sequence in sequences:
+        for index, name in enumerate(sequence.frame_names):
+            write_mask(tmp_path / "Annotations" / "480p" / sequence.name / f"{name}.png", sequence._all(index))
+    ours = quiet(copy_first_mask, sequences, output=tmp_path / "out")
+    theirs = evaluate_davis(tmp_path / "out" / "masks", tmp_path, sequences=["a", "b"])
+    means = theirs.scores
+    assert (ours.jf, ours.j, ours.f) == pytest.approx((means["J&F-Mean"], means["J-Mean"], means["F-Mean"]), abs=1e-12)
 
 
 # -- files -----------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ _STATISTICS = ("J&F", "J", "F", "J-Recall", "J-Decay", "F-Recall", "F-Decay")
 
 
 @dataclass(frozen=True)
-class ObjectScore:
+class ObjectResult:
     """J and F of one object in every scored frame.
 
     Attributes:
@@ -74,7 +74,7 @@ class SequenceResult:
     name: str
     frames: int
     tracked: int
-    objects: tuple[ObjectScore, ...]
+    objects: tuple[ObjectResult, ...]
     note: str
     seconds: float
     tracking_seconds: float
@@ -94,7 +94,7 @@ class SequenceResult:
         """The result `to_json` wrote; raises KeyError or TypeError if it is none."""
         fields = dict(content)
         objects = tuple(
-            ObjectScore(score["id"], score["start"], tuple(score["frames"]), tuple(score["j"]), tuple(score["f"]))
+            ObjectResult(score["id"], score["start"], tuple(score["frames"]), tuple(score["j"]), tuple(score["f"]))
             for score in fields.pop("objects")
         )
         return cls(**fields, objects=objects, reused=reused)
@@ -123,7 +123,7 @@ class EvaluationReport:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def objects(self) -> tuple[ObjectScore, ...]:
+    def objects(self) -> tuple[ObjectResult, ...]:
         """Scores of all objects of all scored sequences."""
         return tuple(score for sequence in self.sequences for score in sequence.objects)
 
@@ -237,7 +237,7 @@ def _number(value: float | None, width: int, decimals: int) -> str:
     return f"{'-':>{width}}" if value is None else f"{value:>{width}.{decimals}f}"
 
 
-def object_statistics(score: ObjectScore) -> dict[str, float]:
+def object_statistics(score: ObjectResult) -> dict[str, float]:
     """Mean, recall and decay of an object's J and F, and its J&F, by their DAVIS names."""
     from vos_zoo.metrics.statistics import summarise
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from vos_zoo import __version__
 from vos_zoo.evaluation.fingerprint import (
     describe_device,
     describe_tracker,
@@ -24,7 +25,7 @@ from vos_zoo.evaluation.fingerprint import (
     sequence_digest,
 )
 from vos_zoo.evaluation.report import EvaluationReport, Failure, SequenceResult, write_report, write_text
-from vos_zoo.evaluation.scoring import FrameKeeper, SequenceScorer
+from vos_zoo.evaluation.scoring import FrameKeeper, StreamScorer
 from vos_zoo.types import Frame, FrameResult, LabelMap, UsageError, VideoSequence, VOSError
 from vos_zoo.video.masks import write_mask
 from vos_zoo.video.panels import overlay_panel, spread, write_picture
@@ -107,17 +108,17 @@ def evaluate(
     if folder is not None and folder.exists() and not folder.is_dir():
         raise UsageError(f"output {folder}: is a file; give a folder for the evaluation's results")
     options = dict(track_options or {})
-    versions = package_versions()
     decisive = {
         "format": _FORMAT,
-        "version": versions.get("vos-zoo", ""),
+        "version": __version__,
         "tracker": describe_tracker(tracker),
         "options": options,
         "identity": identity,
     }
     job = _Job(partial(track, **options), decisive, folder, write_masks, overlays, resume, progress)
     finished, failures = _run_all(items, job)
-    settings = {**decisive, "convention": _CONVENTION, "device": describe_device(tracker), "versions": versions}
+    surroundings = {"device": describe_device(tracker), "versions": package_versions()}
+    settings = {**decisive, "convention": _CONVENTION, **surroundings}
     report = EvaluationReport(tuple(finished), tuple(failures), json.loads(json.dumps(settings, default=repr)))
     if folder is not None:
         write_report(report, folder)
@@ -190,7 +191,7 @@ def _run(
     """Track one sequence from its first given mask on; write, score and keep pictures as the results come."""
     began, clock, memory = time.perf_counter(), _Clock(), _MemoryMeter()
     start = min(prompts)
-    scorer = SequenceScorer(sequence, prompts)
+    scorer = StreamScorer(sequence, prompts)
     keeper = _keeper(len(sequence), start, 0 if job.output is None else job.overlays)
     for index in range(start):
         _write(job.mask_file(sequence, index), np.zeros_like(prompts[start]))

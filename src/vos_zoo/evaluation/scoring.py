@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vos_zoo.evaluation.report import ObjectScore
-from vos_zoo.metrics import boundary_accuracy, region_similarity
+from vos_zoo.evaluation.report import ObjectResult
+from vos_zoo.metrics import score_frame
 from vos_zoo.types import LabelMap, VideoSequence, VOSError
 
 
-class SequenceScorer:
+class StreamScorer:
     """J and F of every object by the DAVIS convention.
 
     The first and the last frame of the video are dropped; an object is scored from the frame after its mask was given.
@@ -52,17 +52,15 @@ class SequenceScorer:
                 f"frame {self.sequence.frame_names[index]}: its truth is {truth.shape}, the prediction {labels.shape} "
                 "(height, width); bring masks and frames to one size"
             )
-        for identity in scored:
-            predicted, true = labels == identity, truth == identity
-            values = float(region_similarity(predicted, true)), float(boundary_accuracy(predicted, true))
+        for identity, values in score_frame(labels, truth, scored).items():
             self._values[identity][index] = values
         return float(np.mean([self._values[identity][index] for identity in scored]))
 
-    def scores(self) -> tuple[ObjectScore, ...]:
+    def scores(self) -> tuple[ObjectResult, ...]:
         """Scores of all objects that were scored in at least one frame, in the order of the sequence's ids."""
         names = self.sequence.frame_names
         return tuple(
-            ObjectScore(
+            ObjectResult(
                 id=identity,
                 start=names[self.starts[identity]],
                 frames=tuple(names[index] for index in values),
