@@ -1,0 +1,163 @@
+"""The vocabulary every part shares: boxes, label maps, video sequences, training batches, results.
+
+Axes (one glossary for the whole package): ``B`` canvases side by side, ``T`` frames of a clip, ``K`` object slots per
+canvas, ``N`` objects alive in the video, ``C`` channels, ``h w`` canvas size, ``H W`` video size. Label maps are uint8
+``(H, W)`` with 0 = background. Probabilities are float32 ``(N+1, H, W)``, background first. Frames are uint8 RGB
+``(H, W, 3)``. This module imports neither torch nor any other part of the package.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Frame: TypeAlias = NDArray[np.uint8]
+"""RGB image, uint8 ``(H, W, 3)``."""
+LabelMap: TypeAlias = NDArray[np.uint8]
+"""Object ids per pixel, uint8 ``(H, W)``, 0 = background."""
+
+
+class VOSError(Exception):
+    """A failure a user can cure; the command line prints its message as one line and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(VOSError):
+    """A wrong request (unknown key, wrong type, missing file): raised before any work is done."""
+
+    exit_code = 2
+
+
+class Box(NamedTuple):
+    """Axis-aligned box in pixels: left, top, width, height."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+
+
+Prompt: TypeAlias = "LabelMap | Mapping[int, Box | Sequence[float]]"
+"""What a user gives in a frame: a label map, or a box per object id."""
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """What the tracker says about one frame, at the size of the input frame.
+
+    Attributes:
+        index: number of the frame in the stream, from 0.
+        ids: object ids alive in this frame, in the order of `probabilities[1:]`.
+        probabilities: float32 ``(N+1, H, W)``, background first; sums to one over the first axis.
+    """
+
+    index: int
+    ids: tuple[int, ...]
+    probabilities: Tensor
+
+    def label_map(self) -> LabelMap:
+        """The most probable id of every pixel, uint8 ``(H, W)``; ties go to the background, then to the older object."""
+        winners = self.probabilities.max(dim=0).indices.cpu().numpy()
+        return np.asarray((0, *self.ids), dtype=np.uint8)[winners]
+
+
+class VideoSequence(ABC):
+    """One video with (some of) its masks; frames and masks are read when asked for.
+
+    Attributes:
+        name: name of the sequence, unique in its data set.
+        frame_names: file stems of the frames, sorted; kept for output.
+        object_ids: ids in the order in which the objects are introduced.
+    """
+
+    name: str
+    frame_names: tuple[str, ...]
+    object_ids: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.frame_names)
+
+    @abstractmethod
+    def frame(self, index: int) -> Frame:
+        """Frame `index`, uint8 RGB ``(H, W, 3)``."""
+
+    @abstractmethod
+    def labels(self, index: int) -> LabelMap | None:
+        """Label map of frame `index`, uint8 ``(H, W)``, or None where no annotation exists."""
+
+    @abstractmethod
+    def prompts(self) -> dict[int, LabelMap]:
+        """The masks a tracker is given: frame index -> label map that holds only the objects starting there."""
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether every frame that would be scored has a label map (scores can be computed)."""
+        return all(self.labels(index) is not None for index in range(1, len(self) - 1))
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames in order, read lazily."""
+        return (self.frame(index) for index in range(len(self)))
+
+
+class VideoDataset(Sequence[VideoSequence]):
+    """A data set of videos: a `Sequence` of `VideoSequence` with a name."""
+
+    name: str
+
+
+@dataclass
+class Batch:
+    """A training batch of mini-sequences (clips cut to one canvas size).
+
+    Attributes:
+        frames: float32 ``(B, T, 3, h, w)``, RGB, 0..255 (each network normalises for itself).
+        masks: float32 ``(B, T, K, h, w)``, 0 or 1, one channel per object slot.
+        valid: bool ``(B, K)``, slots that hold an object.
+        boxes: float32 ``(B, T, K, 4)``, x y w h of the objects in canvas pixels; zero where unknown.
+        reference_frames: the first so many frames of T are references (their masks are given), the rest are queries.
+        names: ``B`` names "sequence/object" for messages.
+    """
+
+    frames: Tensor
+    masks: Tensor
+    valid: Tensor
+    boxes: Tensor
+    reference_frames: int = 1
+    names: list[str] = field(default_factory=list)
+
+    def to(self, device: torch.device | str, **options: Any) -> Batch:
+        """The same batch with its tensors on `device`."""
+        moved = {name: getattr(self, name).to(device, **options) for name in ("frames", "masks", "valid", "boxes")}
+        return Batch(**moved, reference_frames=self.reference_frames, names=self.names)
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory (called by torch's loader)."""
+        pinned = {name: getattr(self, name).pin_memory() for name in ("frames", "masks", "valid", "boxes")}
+        return Batch(**pinned, reference_frames=self.reference_frames, names=self.names)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How a state dict of a method's authors becomes ours.
+
+    Attributes:
+        model: keyword arguments of the target model that the entries imply.
+        track: inference settings that belong to these weights.
+        names: our entry name -> the authors' entry name; every entry of both sides must appear.
+        unused: authors' entries that our network does not need (documented by the method).
+    """
+
+    model: dict[str, Any]
+    track: dict[str, Any]
+    names: dict[str, str]
+    unused: frozenset[str] = frozenset()

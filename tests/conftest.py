@@ -1,0 +1,31 @@
+"""Fixtures shared by all tests: where the reference numbers and the data packs live, and quiet single-threaded torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("WANDB_MODE", "offline")
+
+
+def _folder(variable: str, default: Path) -> Path:
+    folder = Path(os.environ.get(variable, default))
+    if not folder.is_dir():
+        pytest.skip(f"{variable}: the folder {folder.name!r} is not on this machine")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reference_dir() -> Path:
+    """The folder with the methods' golden data (`VOS_ZOO_REFERENCE`); skips where it is absent."""
+    return _folder("VOS_ZOO_REFERENCE", REPOSITORY.parent / "shared" / "reference")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with the real video packs (`VOS_ZOO_DATA`); skips where it is absent."""
+    return _folder("VOS_ZOO_DATA", REPOSITORY.parent / "shared" / "data")

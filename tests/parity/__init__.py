@@ -1,0 +1,1 @@
+"""Parity with the published methods: golden numbers."""
