@@ -1,0 +1,1 @@
+"""Building blocks that several methods share: backbones, the few-shot learner, decoders, norms."""

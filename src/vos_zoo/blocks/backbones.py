@@ -1,0 +1,177 @@
+"""Image encoders: torchvision's ResNet-50 in both published wirings, and any timm encoder by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vos_zoo.blocks.norms import FrozenBatchNorm2d
+from vos_zoo.types import UsageError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How pictures become network input: channel order, unit, mean and deviation.
+
+    Attributes:
+        bgr: channels are reversed first.
+        unit: pictures are divided by this.
+        mean, std: in the channel order of the network, in its unit.
+    """
+
+    bgr: bool
+    unit: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Float RGB ``(B, 3, h, w)``, 0..255 -> network input of the same shape."""
+        frames = frames.flip(1) if self.bgr else frames
+        if self.unit != 1:
+            frames = frames / self.unit
+        frames = frames - frames.new_tensor(self.mean)[:, None, None]
+        return frames if self.std == (1.0, 1.0, 1.0) else frames / frames.new_tensor(self.std)[:, None, None]
+
+
+CAFFE = Normalisation(True, 1.0, (102.9801, 115.9465, 122.7717), (1.0, 1.0, 1.0))
+IMAGENET = Normalisation(False, 255.0, IMAGENET_MEAN, IMAGENET_STD)
+
+
+class ResNet(nn.Module):
+    """A torchvision ResNet without its head, all batch norms frozen to their running statistics.
+
+    Args:
+        depth: 18, 34, 50 or 101.
+        caffe: stride on the first 1x1 convolution of a stage (Mask R-CNN's MSRA wiring, BGR, 0..255) instead of on the
+            3x3 (torchvision's, RGB, ImageNet statistics). The entries are the same, so weights of the wrong kind load
+            without complaint: choose what the weights were made for.
+    """
+
+    def __init__(self, depth: int = 50, caffe: bool = False) -> None:
+        super().__init__()
+        import torchvision
+
+        builder: Callable[..., nn.Module] = getattr(torchvision.models, f"resnet{depth}")
+        network = builder(norm_layer=FrozenBatchNorm2d)
+        self.conv1, self.bn1 = network.conv1, network.bn1
+        self.relu, self.maxpool = network.relu, network.maxpool
+        self.layer1, self.layer2 = network.layer1, network.layer2
+        self.layer3, self.layer4 = network.layer3, network.layer4
+        self.normalise = CAFFE if caffe else IMAGENET
+        if caffe:
+            for stage in (self.layer2, self.layer3, self.layer4):
+                block = stage[0]
+                block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
+        base = (64, 128, 256, 512)
+        self.channels: tuple[int, ...] = tuple(c * (4 if depth >= 50 else 1) for c in base)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
+                nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Features at strides 4, 8, 16, 32 of float RGB ``(B, 3, h, w)``, 0..255."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(self.normalise(frames)))))
+        f4 = self.layer1(x)
+        f8 = self.layer2(f4)
+        f16 = self.layer3(f8)
+        return f4, f8, f16, self.layer4(f16)
+
+
+class TimmEncoder(nn.Module):
+    """Any timm encoder that offers features at strides 4, 8, 16 and 32.
+
+    Args:
+        name: timm model name.
+        pretrained: load timm's weights (needs a network, or timm's cache).
+    """
+
+    def __init__(self, name: str, pretrained: bool = False) -> None:
+        super().__init__()
+        import timm
+
+        if name not in timm.list_models(name):
+            near = timm.list_models(f"*{name.split('_')[0]}*")[:4]
+            raise UsageError(f"timm has no encoder {name!r}; near names: {', '.join(near) or 'none'}")
+        self.network = timm.create_model(name, pretrained=pretrained, features_only=True)
+        strides, channels = self.network.feature_info.reduction(), self.network.feature_info.channels()
+        missing = [s for s in (4, 8, 16, 32) if s not in strides]
+        if missing:
+            raise UsageError(f"timm encoder {name!r} has strides {strides}; features at 4, 8, 16 and 32 are needed")
+        self._picked = [len(strides) - 1 - strides[::-1].index(s) for s in (4, 8, 16, 32)]
+        self.channels = tuple(channels[i] for i in self._picked)
+        data = self.network.default_cfg
+        self.normalise = Normalisation(False, 255.0, tuple(data["mean"]), tuple(data["std"]))
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Features at strides 4, 8, 16, 32 of float RGB ``(B, 3, h, w)``, 0..255."""
+        levels = self.network(self.normalise(frames))
+        f4, f8, f16, f32 = (levels[i] for i in self._picked)
+        return f4, f8, f16, f32
+
+
+def build_backbone(name: str, weights: str | None = None) -> ResNet | TimmEncoder:
+    """An encoder by name.
+
+    Args:
+        name: "resnet50_caffe" (Mask R-CNN wiring, BGR 0..255: what the authors' files of the LWL family need),
+            "resnet18" / "resnet50" / "resnet101" (torchvision wiring, ImageNet statistics), or "timm:NAME".
+        weights: None (random), "imagenet" (torchvision's or timm's), "mask_rcnn" (the body of torchvision's
+            Mask R-CNN R-50 FPN, for "resnet50"), or the path of a state dict (for example the converted caffe Mask R-CNN
+            file, for "resnet50_caffe").
+
+    Raises:
+        UsageError: unknown name, or weights that do not fit it.
+    """
+    if name.startswith("timm:"):
+        if weights not in (None, "imagenet"):
+            raise UsageError(f"backbone_weights {weights!r} do not fit {name!r}; choose null or imagenet")
+        return TimmEncoder(name.removeprefix("timm:"), pretrained=weights == "imagenet")
+    known = ("resnet50_caffe", "resnet18", "resnet34", "resnet50", "resnet101")
+    if name not in known:
+        raise UsageError(f"unknown backbone {name!r}; choose {', '.join(known)} or timm:NAME")
+    caffe = name.endswith("_caffe")
+    depth = int(name.removeprefix("resnet").removesuffix("_caffe"))
+    network = ResNet(depth, caffe)
+    if weights is not None:
+        _load(network, _published_weights(name, depth, weights), weights)
+    return network
+
+
+def _published_weights(name: str, depth: int, weights: str) -> dict[str, Tensor]:
+    """State dict of published or local weights."""
+    from torchvision.models import get_model_weights
+    from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
+
+    if weights == "imagenet" and not name.endswith("_caffe"):
+        state = get_model_weights(f"resnet{depth}")["IMAGENET1K_V1"].get_state_dict(progress=True, check_hash=True)
+        return {k: v for k, v in state.items() if not k.startswith("fc.")}
+    if weights == "mask_rcnn" and name == "resnet50":
+        state = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.get_state_dict(progress=True, check_hash=True)
+        body = "backbone.body."
+        return {k.removeprefix(body): v for k, v in state.items() if k.startswith(body)}
+    if weights in ("imagenet", "mask_rcnn"):
+        fitting = "resnet50" if weights == "mask_rcnn" else "resnet18/34/50/101"
+        raise UsageError(f"backbone_weights {weights!r} do not fit {name!r} (other wiring or colours); use {fitting}")
+    path = Path(weights)
+    if not path.is_file():
+        raise UsageError(f"backbone_weights: {weights!r} is neither a file nor one of imagenet, mask_rcnn")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {k: v for k, v in state.items() if isinstance(v, Tensor)}
+
+
+def _load(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    wanted = network.state_dict()
+    state = {**{k: v for k, v in wanted.items() if k.endswith("num_batches_tracked")}, **state}
+    missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    if missing or extra:
+        name, kind = (missing[0], "lack") if missing else (extra[0], "have an unknown")
+        raise UsageError(f"backbone_weights {source!r} {kind} entry {name!r} ({len(missing)} missing, {len(extra)} extra)")
+    network.load_state_dict(state)

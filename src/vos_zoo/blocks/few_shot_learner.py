@@ -1,0 +1,120 @@
+"""The few-shot learner: a 3x3 filter fitted by steepest descent on a weighted least-squares problem, in closed form.
+
+LWL, sec. 3.1-3.2, eqs. 1-4. Notation: features ``X``, filter tau, labels ``E``, element weights ``W``, temporal weights
+``m``, learned regulariser ``reg``. Convolution and its adjoint are one matrix product each, with the filter as ``9 D``
+rows over C channels and the nine shifts done by fold / unfold, which are exact adjoints. No autograd is used inside, and
+autograd through it gives the gradients of all iterations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def filter_to_taps(filters: Tensor) -> Tensor:
+    """Filters ``(B, D, C, 3, 3)`` -> rows ``(B, 9 D, C)`` in the order that `fold` needs (kernel flipped)."""
+    batch, outputs, channels = filters.shape[:3]
+    return filters.flip(-2, -1).flatten(3).transpose(2, 3).reshape(batch, outputs * 9, channels)
+
+
+def taps_to_filter(taps: Tensor) -> Tensor:
+    """Inverse of `filter_to_taps`."""
+    batch, rows, channels = taps.shape
+    return taps.view(batch, rows // 9, 3, 3, channels).permute(0, 1, 4, 2, 3).flip(-2, -1)
+
+
+def apply_taps(features: Tensor, taps: Tensor) -> Tensor:
+    """Cross-correlate with padding 1: ``X tau``.
+
+    Args:
+        features: ``(S, B, C, h, w)``.
+        taps: ``(B, 9 D, C)``.
+
+    Returns:
+        Scores ``(S, B, D, h, w)``.
+    """
+    samples, objects, _, height, width = features.shape
+    columns = taps @ features.flatten(3)
+    scores = F.fold(columns.flatten(0, 1), (height, width), kernel_size=3, padding=1)
+    return scores.view(samples, objects, -1, height, width)
+
+
+def correlate(features: Tensor, residuals: Tensor) -> Tensor:
+    """Adjoint of `apply_taps`, summed over samples: ``X^T r``.
+
+    Args:
+        features: ``(S, B, C, h, w)``.
+        residuals: ``(S, B, D, h, w)``.
+
+    Returns:
+        ``(B, 9 D, C)``.
+    """
+    columns = F.unfold(residuals.flatten(0, 1), kernel_size=3, padding=1)
+    columns = columns.view(*residuals.shape[:2], *columns.shape[1:])
+    return (columns @ features.flatten(3).transpose(2, 3)).sum(dim=0)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """State of a fit.
+
+    Attributes:
+        taps: the filter as rows, ``(B, 9 D, C)``.
+        scores: ``X tau`` on all samples, ``(S, B, D, h, w)``: carried along instead of computed anew.
+    """
+
+    taps: Tensor
+    scores: Tensor
+
+
+class FewShotLearner(nn.Module):
+    """Steepest descent with exact line search for ``sum |m W (X tau - E)|^2 + |reg tau|^2``.
+
+    Args:
+        regulariser: start value of the learned `reg` (the loss has its square).
+    """
+
+    def __init__(self, regulariser: float = 0.01) -> None:
+        super().__init__()
+        self.filter_reg = nn.Parameter(torch.full((1,), regulariser))
+
+    def start(self, features: Tensor, outputs: int) -> Fit:
+        """The zero filter of `outputs` channels for samples ``(S, B, C, h, w)``."""
+        samples, objects, channels, height, width = features.shape
+        taps = features.new_zeros(objects, 9 * outputs, channels)
+        return Fit(taps, features.new_zeros(samples, objects, outputs, height, width))
+
+    def forward(self, fit: Fit, features: Tensor, labels: Tensor, weights: Tensor, iterations: int) -> Fit:
+        """Refine a filter.
+
+        Args:
+            fit: the filter to start from and its scores.
+            features: samples ``(S, B, C, h, w)``.
+            labels: E, ``(S, B, D, h, w)``.
+            weights: m W, same shape (or one that broadcasts); samples of weight zero do not count.
+            iterations: number of steps.
+
+        Returns:
+            The refined fit; step lengths are each object's own (eq. 4).
+        """
+        taps, scores, reg = fit.taps, fit.scores, self.filter_reg
+        squared = weights.square()
+        for _ in range(iterations):
+            gradient = correlate(features, squared * (scores - labels)) + reg.square() * taps
+            response = apply_taps(features, gradient)
+            numerator = gradient.square().sum(dim=(1, 2))
+            curvature = (weights * response).square().sum(dim=(0, 2, 3, 4)) + (reg * gradient).square().sum(dim=(1, 2))
+            step = numerator / curvature.clamp(min=1e-8)
+            taps = taps - step[:, None, None] * gradient
+            scores = scores - step[:, None, None, None] * response
+        return Fit(taps, scores)
+
+    def objective(self, fit: Fit, labels: Tensor, weights: Tensor) -> Tensor:
+        """Mean squared residual per object ``(B,)``, the regulariser's elements included (for monitoring)."""
+        residuals = (weights * (fit.scores - labels)).square().sum(dim=(0, 2, 3, 4))
+        penalty = (self.filter_reg * fit.taps).square().sum(dim=(1, 2))
+        return (residuals + penalty) / (fit.scores[:, 0].numel() + fit.taps[0].numel())

@@ -1,0 +1,36 @@
+"""Norms that stay right where the library's backward is not: frozen batch norm and instance L2 norm."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FrozenBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm that always uses its running statistics, also in training mode; its affine part can be trained.
+
+    While gradients are recorded it is written as an affine map: the library's backward is silently wrong on the CPU for
+    some memory layouts with a batch of one.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``(B, C, h, w)``."""
+        assert self.running_mean is not None and self.running_var is not None
+        if not torch.is_grad_enabled():
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        shift = self.bias - self.running_mean * scale
+        return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
+
+
+def instance_l2_norm(x: Tensor, scale: float, eps: float = 1e-5) -> Tensor:
+    """Scale each picture's features to root mean square `scale` (LWL sheet 2.2).
+
+    Args:
+        x: ``(B, C, h, w)``; sums run over C, h, w in float32.
+        scale: RMS of the result.
+        eps: added to the sum of squares.
+    """
+    energy = x.float().square().sum(dim=(1, 2, 3), keepdim=True)
+    return (x.float() * (scale * (x[0].numel() / (energy + eps)).sqrt())).to(x.dtype)

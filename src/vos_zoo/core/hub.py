@@ -1,0 +1,53 @@
+"""Creating models by name and converting the authors' files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vos_zoo.core.checkpoint import load_converted, read_state_dict
+from vos_zoo.core.module import VOSModel
+from vos_zoo.registry import load_method
+
+
+def create_model(
+    method: str, *, track: Mapping[str, Any] | None = None, optim: Mapping[str, Any] | None = None, **hyperparameters: Any
+) -> VOSModel:
+    """A model with random (or backbone-initialised) weights.
+
+    Args:
+        method: one of `vos_zoo.available_models()`.
+        track: inference settings to keep with the model, see the method's settings.
+        optim: optimiser settings, see `VOSModel`.
+        hyperparameters: keyword arguments of the method's target model.
+
+    Raises:
+        UsageError: unknown method, hyper-parameter or setting.
+    """
+    return VOSModel(method, hyperparameters, dict(track or {}), dict(optim or {}))
+
+
+def convert_checkpoint(
+    source: str | Path | Mapping[str, Tensor], method: str, **hyperparameters: Any
+) -> VOSModel:
+    """The authors' released weights in our model.
+
+    Nothing in the file is executed: unknown classes become inert stubs and only tensors are kept. The conversion is
+    strict.
+
+    Args:
+        source: the authors' file, or its state dict.
+        method: which method the file belongs to.
+        hyperparameters: keyword arguments of the target model that the file does not imply.
+
+    Raises:
+        UsageError: unreadable file, or a missing, extra or mis-shaped entry (it is named).
+    """
+    state = source if isinstance(source, Mapping) else read_state_dict(source)
+    conversion = load_method(method).load_converter()(state)
+    model = VOSModel(method, {**conversion.model, **hyperparameters}, conversion.track)
+    load_converted(model.network, state, conversion)
+    return model

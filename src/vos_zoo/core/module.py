@@ -1,0 +1,265 @@
+"""The one LightningModule: any target model, trained by the unroll, run by the streaming engine, saved for the hub."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from vos_zoo.core.optimisation import freeze_unnamed, parameter_groups
+from vos_zoo.core.propagator import Propagator
+from vos_zoo.core.target_model import TargetModel, TrackSettings
+from vos_zoo.registry import available_models, load_method, suggestion
+from vos_zoo.resources import model_card
+from vos_zoo.types import Batch, Frame, FrameResult, Prompt, UsageError, VideoSequence
+
+FORMAT_VERSION = 1
+
+
+class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo", tags=["video-object-segmentation"]):
+    """A video object segmentation model.
+
+    Args:
+        method: one of `vos_zoo.available_models()`.
+        model: keyword arguments of the method's target model.
+        track: inference settings (and "preset") that go with the weights.
+        optim: "groups" (parameter-name prefix -> learning rate; the rest is frozen), "betas", "weight_decay",
+            "milestones" (epochs), "gamma".
+
+    Attributes:
+        network: the target model.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        model: dict[str, Any] | None = None,
+        track: dict[str, Any] | None = None,
+        optim: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        constructor = load_method(method).load_target_model()
+        model = dict(model or {})
+        _check_keywords(constructor, model, method)
+        self.network: TargetModel = constructor(**model)
+        for name in self.network.initial_weights:
+            model.pop(name, None)
+        self._settings_kept = dict(track or {})
+        self.network.track_settings(**self._settings_kept)
+        self.optim = dict(optim or {})
+        self.method = method
+        self.save_hyperparameters({"method": method, "model": model, "track": self._settings_kept, "optim": self.optim})
+        self._scores: nn.Module | None = None
+        self._optimised = False
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def track_settings(self, preset: str | None = None, **overrides: Any) -> TrackSettings:
+        """Inference settings: the preset's, then those kept with the model, then `overrides`."""
+        kept = {name: value for name, value in self._settings_kept.items() if name != "preset"}
+        preset = preset or self._settings_kept.get("preset")
+        return self.network.track_settings(preset, **{**kept, **overrides})
+
+    def propagator(self, preset: str | None = None, **overrides: Any) -> Propagator:
+        """A streaming engine for one video; several may be alive at once."""
+        return Propagator(self.network, self.track_settings(preset, **overrides), self.device)
+
+    def track(
+        self, frames: Iterable[Frame], prompts: Mapping[int, Prompt], preset: str | None = None, **overrides: Any
+    ) -> Iterator[FrameResult]:
+        """Segment a video, lazily.
+
+        Args:
+            frames: uint8 RGB ``(H, W, 3)``, any iterable.
+            prompts: frame index -> uint8 label map ``(H, W)``, or id -> box; at least one.
+            preset: named settings of the method, for example "stream" or "paper".
+            overrides: single inference settings.
+
+        Yields:
+            One result per frame, in order, at the frame's resolution.
+
+        Raises:
+            UsageError: no prompt, an unknown setting, or a frame or prompt that does not fit; before any frame is read
+                where possible.
+        """
+        if not prompts:
+            raise UsageError("nothing to track: give a mask or a box in at least one frame (prompts={0: label_map})")
+        return self._run(self.propagator(preset, **overrides), frames, dict(prompts))
+
+    def _run(
+        self, propagator: Propagator, frames: Iterable[Frame], prompts: dict[int, Prompt]
+    ) -> Iterator[FrameResult]:
+        was_training = self.network.training
+        self.network.eval()
+        try:
+            for index, frame in enumerate(frames):
+                yield from propagator.push(frame, prompts.pop(index, None))
+            yield from propagator.flush()
+        finally:
+            self.network.train(was_training)
+        if prompts:
+            raise UsageError(f"a prompt was given for frame {min(prompts)}, but the video ended before it")
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Freeze what no learning rate names, before the strategy wraps the module."""
+        if stage == "fit":
+            freeze_unnamed(self.network, self.optim.get("groups", {"": 1e-4}))
+            self._optimised = True
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode; frozen parts stay in eval, so that their norms never move."""
+        super().train(mode)
+        if mode and self._optimised:
+            for module in self.network.modules():
+                parameters = list(module.parameters())
+                if parameters and not any(parameter.requires_grad for parameter in parameters):
+                    module.eval()
+        return self
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam with one rate per group, multiplied by `gamma` after each milestone (epochs)."""
+        groups = parameter_groups(self.network, self.optim.get("groups", {"": 1e-4}))
+        betas = tuple(self.optim.get("betas", (0.9, 0.999)))
+        decay = float(self.optim.get("weight_decay", 0.0))
+        adam = torch.optim.AdamW if decay else torch.optim.Adam
+        optimiser = adam(groups, betas=betas, weight_decay=decay)
+        schedule = torch.optim.lr_scheduler.MultiStepLR(
+            optimiser, list(self.optim.get("milestones", [])), float(self.optim.get("gamma", 0.2))
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
+        """Unroll a batch of mini-sequences and sum the method's losses."""
+        unrolled = self.network.training_forward(batch)
+        terms = self.network.losses(unrolled, batch)
+        loss = torch.stack(list(terms.values())).sum()
+        size = len(batch.frames)
+        self.log("train/loss", loss.detach(), prog_bar=True, on_step=True, on_epoch=True, batch_size=size)
+        for name, value in terms.items():
+            self.log(f"train/{name}", value.detach(), batch_size=size)
+        self.log("train/iou", mean_jaccard(unrolled.logits, unrolled.truth), prog_bar=True, batch_size=size)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss.item()} for {', '.join(batch.names[:4])}; last losses: {terms}")
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Fresh counters."""
+        from vos_zoo.metrics import DavisScores
+
+        self._scores = DavisScores().to(self.device)
+
+    def validation_step(self, sequence: VideoSequence, _index: int) -> dict[int, Any]:
+        """Track one validation video and score it on the DAVIS convention; returns its label maps by frame."""
+        assert self._scores is not None
+        prompts = sequence.prompts()
+        first, started = min(prompts), {int(i): t for t, m in prompts.items() for i in np.unique(m) if i}
+        shifted = {t - first: mask for t, mask in prompts.items()}
+        frames = (sequence.frame(t) for t in range(first, len(sequence)))
+        labels = {}
+        for result in self.track(frames, shifted):
+            index = result.index + first
+            labels[index] = result.label_map()
+            truth = sequence.labels(index)
+            if truth is None or index == len(sequence) - 1:
+                continue
+            scored = [i for i, start in started.items() if start < index]
+            self._scores.update(labels[index], truth, scored, sequence.name)
+        return labels
+
+    def on_validation_epoch_end(self) -> None:
+        """Log J, F and their mean over objects."""
+        assert self._scores is not None
+        values = self._scores.compute()
+        for name, value in values.items():
+            self.log(f"val/{name}", value, prog_bar=name == "J&F", sync_dist=False)
+        self._scores = None
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Batches move; videos are read frame by frame and stay."""
+        return batch.to(device, non_blocking=True) if isinstance(batch, Batch) else batch
+
+    # -- saving and loading ------------------------------------------------------------------------------------------
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Write model.safetensors, config.json and README.md (the method's card)."""
+        state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        save_file(state, save_directory / "model.safetensors", metadata={"format": "pt"})
+        config = {"format_version": FORMAT_VERSION, **json.loads(json.dumps(dict(self.hparams), default=list))}
+        (save_directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        card = model_card(self.method)
+        if card is not None:
+            (save_directory / "README.md").write_text(card.read_text())
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, **overrides: Any) -> Self:  # type: ignore[override]
+        """Load a model.
+
+        Args:
+            source: a folder written by `save_pretrained`, a checkpoint (.ckpt) written in training, or a hub id
+                "owner/name".
+            overrides: "track" (inference settings, merged into the saved ones), "optim"; for hub ids also revision,
+                cache_dir, token, force_download and local_files_only.
+
+        Raises:
+            UsageError: nothing is found there, or it is not a saved model.
+        """
+        track = dict(overrides.pop("track", {}))
+        model = cls._load_any(str(source), overrides)
+        if track:
+            model._settings_kept = {**model._settings_kept, **track}
+            model.network.track_settings(**model._settings_kept)
+            model.hparams["track"] = model._settings_kept
+        return model.eval()
+
+    @classmethod
+    def _load_any(cls, source: str, overrides: dict[str, Any]) -> Self:
+        path = Path(source)
+        if path.is_file() and path.suffix == ".ckpt":
+            try:
+                loaded: Self = cls.load_from_checkpoint(path, map_location="cpu", weights_only=True, **overrides)
+            except (KeyError, RuntimeError, TypeError) as error:
+                raise UsageError(f"{source!r} is not a checkpoint of vos-zoo: {str(error).splitlines()[0]}") from error
+            return loaded
+        if path.is_file():
+            raise UsageError(f"{source!r} is no folder or .ckpt; authors' files go through `vos-zoo convert` first")
+        if path.is_dir() and not (path / "config.json").is_file():
+            raise UsageError(f"folder {source!r} has no config.json; give a folder written by save_pretrained")
+        if source in available_models():
+            raise UsageError(f"no weights named {source!r} are at hand; convert the authors' file, or give a folder")
+        if not path.is_dir() and source.count("/") != 1:
+            raise UsageError(f"no weights at {source!r}: neither a folder, a .ckpt nor a hub id 'owner/name'")
+        try:
+            return super().from_pretrained(source, strict=True, **overrides)  # type: ignore[no-any-return]
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            raise UsageError(f"cannot load {source!r}: {str(error).splitlines()[0]}") from error
+
+
+def mean_jaccard(logits: Tensor, truth: Tensor) -> Tensor:
+    """Mean over images of the IoU of (probability > 0.5); 1 where both are empty (sheet 5.3).
+
+    Args:
+        logits: ``(B, T, K, h, w)``.
+        truth: the same shape, 0 or 1.
+    """
+    predicted, present = logits.detach() > 0, truth > 0.5
+    intersection = (predicted & present).sum(dim=(-2, -1)).float()
+    union = (predicted | present).sum(dim=(-2, -1)).float()
+    return torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(union)).mean()
+
+
+def _check_keywords(constructor: Any, given: dict[str, Any], method: str) -> None:
+    known = list(inspect.signature(constructor).parameters)
+    for name in given:
+        if name not in known:
+            raise UsageError(f"{method} has no hyper-parameter {name!r}{suggestion(name, known)}; known: {', '.join(known)}")

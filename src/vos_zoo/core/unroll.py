@@ -1,0 +1,38 @@
+"""The training unroll: the same verbs as the streaming engine, over one mini-sequence, with gradients."""
+
+from __future__ import annotations
+
+import torch
+
+from vos_zoo.core.target_model import TargetModel, Unrolled
+from vos_zoo.types import Batch
+
+
+def unroll(model: TargetModel, batch: Batch) -> Unrolled:
+    """Memorise the reference frames, then segment the query frames in order.
+
+    See `TargetModel.training_forward`.
+
+    Args:
+        model: the target model; its memory carries the gradients.
+        batch: frames ``(B, T, 3, h, w)`` and masks ``(B, T, K, h, w)``.
+
+    Returns:
+        Logits ``(B, Q, K, h, w)`` of the Q = T - reference_frames queries.
+    """
+    references, total = batch.reference_frames, batch.frames.shape[1]
+    features = model.encode(batch.frames)
+    slots = list(range(batch.masks.shape[0] if batch.masks.shape[2] == 1 else batch.masks.shape[2]))
+    memory = model.initialise(model.new_memory(), features.frames(0, 1), batch.masks[:, :1], slots)
+    for t in range(1, references):
+        memory = model.update(memory, features.frames(t, t + 1), batch.masks[:, t : t + 1])
+    step = model.clip_length if model.refines_in_training else total - references
+    logits = []
+    for start in range(references, total, step):
+        stop = min(start + step, total)
+        clip = features.frames(start, stop)
+        logits.append(model.decode(model.read(memory, clip), clip))
+        if model.refines_in_training and stop < total:
+            memory = model.update(memory, clip, model.merge_training(logits[-1]))
+    extras = model.unroll_extras(memory, features, batch)
+    return Unrolled(torch.cat(logits, dim=1), batch.masks[:, references:], extras)

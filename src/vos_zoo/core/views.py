@@ -1,0 +1,169 @@
+"""Views turn video frames into the canvases a network sees, and logits back into the plane where objects meet."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Canvases:
+    """Pictures cut for the network.
+
+    Attributes:
+        pixels: float32 RGB ``(U, T, 3, h, w)``, 0..255, one entry per *distinct* canvas.
+        window: int64 ``(B,)``, canvas of each object; None when object b has canvas b.
+        places: where each of the ``B`` canvases lies in the video frame (the view's own business).
+    """
+
+    pixels: Tensor
+    window: Tensor | None
+    places: Any = None
+
+
+class View(ABC):
+    """Geometry between the video and a network's canvases; nothing here is learned.
+
+    Objects are addressed by slot, their position in the order of introduction. The merge plane ``H' W'`` is where
+    objects meet: the image for search regions, the padded canvas for the full frame.
+
+    Attributes:
+        group_size: objects that share one memory and one forward pass; None: all of them.
+    """
+
+    group_size: int | None = None
+
+    @abstractmethod
+    def project(self, frames: Tensor, slots: Sequence[int]) -> Canvases:
+        """Canvases of the objects `slots`.
+
+        Args:
+            frames: float RGB ``(T, 3, H, W)``, 0..255.
+            slots: the objects.
+        """
+
+    @abstractmethod
+    def lift(self, logits: Tensor, canvases: Canvases) -> Tensor:
+        """Logits ``(B, T, K, h, w)`` -> the merge plane, ``(T, n, H', W')``, in slot order."""
+
+    @abstractmethod
+    def lower(self, probabilities: Tensor, canvases: Canvases) -> Tensor:
+        """Probabilities ``(T, n, H', W')`` of the canvases' objects -> masks on them, ``(B, T, K, h, w)``."""
+
+    @abstractmethod
+    def to_plane(self, masks: Tensor) -> Tensor:
+        """Given masks or logits ``(n, H, W)`` -> the merge plane ``(n, H', W')``."""
+
+    @abstractmethod
+    def emit(self, probabilities: Tensor) -> Tensor:
+        """Probabilities ``(T, N+1, H', W')`` -> video size, ``(T, N+1, H, W)``."""
+
+    @abstractmethod
+    def admit(
+        self, frame: Tensor, masks: Tensor, slots: Sequence[int], boxes: Sequence[Sequence[float] | None]
+    ) -> tuple[Canvases, Tensor]:
+        """Canvases on which objects start, and their masks there.
+
+        Args:
+            frame: float RGB ``(3, H, W)``, 0..255.
+            masks: float ``(n, H, W)``, 0..1, one per new object.
+            slots: slots of the new objects.
+            boxes: x y w h where the user gave a box, else None.
+
+        Returns:
+            Canvases, and masks ``(B, 1, K, h, w)`` on them.
+        """
+
+    @abstractmethod
+    def relocate(self, probabilities: Tensor) -> None:
+        """Choose where to look next, from the merged probabilities ``(N+1, H', W')`` of the newest frame."""
+
+    @abstractmethod
+    def drop(self, slots: Sequence[int]) -> None:
+        """Forget objects; the others close ranks."""
+
+
+class FullFrame(View):
+    """The whole frame, padded to a multiple, is the one canvas of all objects (``B = 1, K = N``).
+
+    Args:
+        multiple: canvas sides are multiples of this; padding is split evenly, the odd pixel goes right and below.
+        short_edge: frames are resized so that the shorter side has this length; None keeps the size.
+        resize: "bilinear" or "bicubic", without antialiasing; masks use the floor rule of "nearest".
+        pad_value: RGB colour of the padding, 0..255 (the normalisation's mean pads with zeros after normalisation).
+    """
+
+    def __init__(
+        self,
+        multiple: int = 16,
+        short_edge: int | None = None,
+        resize: str = "bilinear",
+        pad_value: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> None:
+        self.multiple = multiple
+        self.short_edge = short_edge
+        self.resize = resize
+        self.pad_value = pad_value
+        self._video: tuple[int, int] = (0, 0)
+
+    def _sizes(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+        """Resized size (h, w) and padding (left, right, top, bottom)."""
+        size = (height, width)
+        if self.short_edge is not None and min(size) != self.short_edge:
+            long_edge = self.short_edge * max(size) // min(size)
+            size = (self.short_edge, long_edge) if height <= width else (long_edge, self.short_edge)
+        pad_y, pad_x = ((-side) % self.multiple for side in size)
+        return size, (pad_x // 2, pad_x - pad_x // 2, pad_y // 2, pad_y - pad_y // 2)
+
+    def project(self, frames: Tensor, slots: Sequence[int]) -> Canvases:
+        """One canvas with all objects, pixels ``(1, T, 3, h, w)``."""
+        self._video = (frames.shape[-2], frames.shape[-1])
+        size, pad = self._sizes(*self._video)
+        if size != self._video:
+            frames = F.interpolate(frames, size, mode=self.resize, align_corners=False)
+        value = frames.new_tensor(self.pad_value)[:, None, None]
+        return Canvases((F.pad(frames - value, pad) + value)[None] if any(pad) else frames[None], None, tuple(slots))
+
+    def lift(self, logits: Tensor, canvases: Canvases) -> Tensor:
+        """Objects meet on the canvas: ``(1, T, K, h, w)`` -> ``(T, K, h, w)``."""
+        return logits[0]
+
+    def lower(self, probabilities: Tensor, canvases: Canvases) -> Tensor:
+        """Masks on the canvas, ``(1, T, K, h, w)``."""
+        return probabilities[None]
+
+    def to_plane(self, masks: Tensor) -> Tensor:
+        """Resized by the floor rule and padded with the masks' minimum (zero for masks, -100 for given logits)."""
+        size, pad = self._sizes(masks.shape[-2], masks.shape[-1])
+        if size != tuple(masks.shape[-2:]):
+            masks = F.interpolate(masks[None], size, mode="nearest")[0]
+        return F.pad(masks, pad, value=float(masks.min().clamp(max=0))) if any(pad) else masks
+
+    def emit(self, probabilities: Tensor) -> Tensor:
+        """Padding removed, bilinear to the video's size."""
+        size, (left, _, top, _) = self._sizes(*self._video)
+        probabilities = probabilities[..., top : top + size[0], left : left + size[1]]
+        if size != self._video:
+            probabilities = F.interpolate(probabilities, self._video, mode="bilinear", align_corners=False)
+        return probabilities
+
+    def admit(
+        self, frame: Tensor, masks: Tensor, slots: Sequence[int], boxes: Sequence[Sequence[float] | None]
+    ) -> tuple[Canvases, Tensor]:
+        """The one canvas, and the masks of all slots up to the newest on it (zero where an object does not start)."""
+        canvases = self.project(frame[None], slots)
+        plane = self.to_plane(masks)
+        full = plane.new_zeros(1, 1, max(slots) + 1, *plane.shape[-2:])
+        full[0, 0, list(slots)] = plane
+        return canvases, full
+
+    def relocate(self, probabilities: Tensor) -> None:
+        """The canvas never moves."""
+
+    def drop(self, slots: Sequence[int]) -> None:
+        """Nothing is kept per object."""
