@@ -1,0 +1,71 @@
+"""Losses: the Lovasz-softmax of one class that the LWL family trains with, and segmentation-models-pytorch's others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vos_zoo.types import UsageError
+
+LOSSES = ("lovasz", "dice", "jaccard", "focal", "bce")
+
+
+def lovasz_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Lovasz extension of the foreground's Jaccard loss on probabilities, all pixels together (Berman et al. 2018).
+
+    Not the hinge on logits, and not per image: errors of the whole batch are sorted once. Counts are exact integers and
+    the Jaccard curve float64, since its small differences lose digits in float32.
+
+    Args:
+        logits: any shape.
+        truth: the same shape, 0 or 1.
+
+    Returns:
+        Scalar; with no foreground at all it is the largest error.
+    """
+    labels = truth.flatten()
+    errors = (labels.float() - logits.flatten().float().sigmoid()).abs()
+    ordered, order = errors.sort(descending=True)
+    positives = labels[order].long()
+    total = positives.sum()
+    intersection = total - positives.cumsum(0)
+    union = total + (1 - positives).cumsum(0)
+    jaccard = 1 - intersection.double() / union.double()
+    jaccard[1:] = jaccard[1:] - jaccard[:-1].clone()
+    return torch.dot(ordered, jaccard.to(ordered.dtype))
+
+
+def mask_losses(logits: Tensor, truth: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
+    """Weighted loss terms of binary masks.
+
+    Args:
+        logits: ``(B, T, K, h, w)``.
+        truth: the same shape, 0 or 1.
+        weights: name -> weight; names in `LOSSES`.
+
+    Raises:
+        UsageError: unknown loss.
+    """
+    terms = {}
+    for name, weight in weights.items():
+        if name == "lovasz":
+            value = lovasz_loss(logits, truth)
+        elif name == "bce":
+            value = F.binary_cross_entropy_with_logits(logits.float(), truth.float())
+        else:
+            value = _smp_loss(name)(logits.float().flatten(0, 2)[:, None], truth.float().flatten(0, 2)[:, None])
+        terms[name] = weight * value
+    return terms
+
+
+def _smp_loss(name: str) -> Any:
+    from segmentation_models_pytorch import losses
+
+    known = {"dice": losses.DiceLoss, "jaccard": losses.JaccardLoss, "focal": losses.FocalLoss}
+    if name not in known:
+        raise UsageError(f"unknown loss {name!r} in model.losses; choose {', '.join(LOSSES)}")
+    return known[name]("binary")

@@ -1,0 +1,1 @@
+"""The methods, one folder each; the registry finds them by their folder names."""
