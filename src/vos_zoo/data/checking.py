@@ -1,0 +1,316 @@
+"""Opening data sets by name, and looking for what is broken in them before it stops a run half-way."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+from vos_zoo.data.sequence import (
+    PictureDataset,
+    PictureSequence,
+    Problem,
+    by_name,
+    describe,
+    frame_size,
+    read_frame_strictly,
+)
+from vos_zoo.types import UsageError, VideoDataset, VideoSequence, VOSError
+
+_ENDINGS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}
+_TAIL = 4096  # some cameras write a few bytes behind the end of the picture
+
+
+@dataclass
+class DatasetReport:
+    """What `vos-zoo check-data` says about a data set.
+
+    Attributes:
+        name: name of the data set.
+        sequences: number of videos (without those whose frames or masks are missing altogether).
+        frames: number of frames.
+        annotated: number of frames with a mask.
+        sizes: "WxH" -> number of videos.
+        objects: number of objects.
+        late_objects: "sequence/id" of objects that start after the first annotated frame.
+        id_gaps: names of videos whose ids are not 1..K.
+        without_truth: names of videos that cannot be scored, because not every frame has a full mask.
+        problems: everything broken, by file.
+    """
+
+    name: str
+    sequences: int = 0
+    frames: int = 0
+    annotated: int = 0
+    sizes: Counter[str] = field(default_factory=Counter)
+    objects: int = 0
+    late_objects: list[str] = field(default_factory=list)
+    id_gaps: list[str] = field(default_factory=list)
+    without_truth: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is broken."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{size} ({count})" for size, count in self.sizes.most_common())
+        lines = [
+            f"{self.name}: {self.sequences} sequences, {self.frames} frames, {self.annotated} with masks",
+            f"sizes: {sizes or 'none'}",
+            f"objects: {self.objects}, of which {len(self.late_objects)} start late{_names(self.late_objects)}",
+            f"ids with gaps or not from 1: {len(self.id_gaps)}{_names(self.id_gaps)}",
+            f"without full truth (no scores): {len(self.without_truth)}{_names(self.without_truth)}",
+            f"problems: {len(self.problems)}",
+        ]
+        return "\n".join(lines + [f"  {problem.where}: {problem.what}" for problem in self.problems])
+
+
+def _names(names: Sequence[str], limit: int = 6) -> str:
+    if not names:
+        return ""
+    return f" ({', '.join(names[:limit])}{', ...' if len(names) > limit else ''})"
+
+
+def check_dataset(dataset: VideoDataset) -> DatasetReport:
+    """Read every frame and every mask of a data set and report counts and everything broken, by file.
+
+    Open the data set with `skip_broken=True`, so that sequences without frames or masks are reported as well.
+    """
+    report = DatasetReport(dataset.name, problems=list(getattr(dataset, "problems", ())))
+    found = _in_threads(lambda number: find_problems(dataset[number], decode=True), len(dataset))
+    for number, problems in enumerate(found):
+        sequence = dataset[number]
+        report.sequences += 1
+        report.frames += len(sequence)
+        report.problems += problems
+        report.sizes[_size(sequence)] += 1
+        report.annotated += sum(1 for index in range(len(sequence)) if _is_annotated(sequence, index))
+        if not problems:
+            _count_objects(report, sequence)
+    return report
+
+
+def _count_objects(report: DatasetReport, sequence: VideoSequence) -> None:
+    ids = sequence.object_ids
+    report.objects += len(ids)
+    if sorted(ids) != list(range(1, len(ids) + 1)):
+        report.id_gaps.append(sequence.name)
+    if not sequence.has_truth:
+        report.without_truth.append(sequence.name)
+    prompts = sequence.prompts()
+    for index in sorted(prompts)[1:]:
+        report.late_objects += [f"{sequence.name}/{identity}" for identity in ids if (prompts[index] == identity).any()]
+
+
+def _is_annotated(sequence: VideoSequence, index: int) -> bool:
+    if isinstance(sequence, PictureSequence):
+        return sequence.mask_paths[index] is not None
+    return sequence.labels(index) is not None
+
+
+def _size(sequence: VideoSequence) -> str:
+    try:
+        first = isinstance(sequence, PictureSequence) and frame_size(sequence.frame_paths[0])
+        height, width = first or sequence.frame(0).shape[:2]
+    except VOSError:
+        return "unreadable"
+    return f"{width}x{height}"
+
+
+def find_problems(sequence: VideoSequence, *, decode: bool = False) -> list[Problem]:
+    """Everything broken in a video: unreadable frames or masks, changing sizes, masks without a frame, no object.
+
+    Args:
+        sequence: the video; only videos of picture files can be broken.
+        decode: decode every frame; otherwise only its header and its end are looked at. Masks are always read.
+    """
+    if not isinstance(sequence, PictureSequence):
+        return []
+    problems = [problem for path in sequence.frame_paths if (problem := _frame_problem(path, decode))]
+    problems += [Problem(str(path), "is a mask without a frame of that name") for path in sequence.stray_masks]
+    if not problems:
+        sizes = {frame_size(path) for path in sequence.frame_paths}
+        if len(sizes) > 1:
+            shown = ", ".join(f"{width}x{height}" for height, width in sorted(sizes))
+            problems.append(Problem(sequence.name, f"its frames differ in size ({shown}); bring them to one size"))
+    masks = _mask_problems(sequence)
+    if not masks and not problems and not sequence.object_ids:
+        masks = [Problem(sequence.name, "all its masks are empty, so no object is known")]
+    return problems + masks
+
+
+def _frame_problem(path: Path, decode: bool) -> Problem | None:
+    try:
+        frame_size(path)
+        if decode or not _ends_well(path):
+            read_frame_strictly(path)
+    except VOSError as error:
+        return Problem(str(path), _without_name(error, path))
+    return None
+
+
+def _mask_problems(sequence: PictureSequence) -> list[Problem]:
+    try:
+        sequence.pixel_counts()  # reads every mask, and keeps the counts for the sampler
+    except VOSError:
+        return [problem for index in sequence.annotated if (problem := _mask_problem(sequence, index))]
+    return []
+
+
+def _mask_problem(sequence: PictureSequence, index: int) -> Problem | None:
+    path = sequence.mask_paths[index]
+    try:
+        frame_size(sequence.frame_paths[index])
+    except VOSError:
+        return None  # the frame is reported already
+    try:
+        sequence.labels(index)
+    except VOSError as error:
+        return Problem(str(path), _without_name(error, path))
+    return None
+
+
+def _without_name(error: VOSError, path: Path | None) -> str:
+    """The message without the file, which the report names in front of it."""
+    return str(error).split(f"{path}: ", 1)[-1]
+
+
+def _ends_well(path: Path) -> bool:
+    """Whether the file ends as its kind does; a file cut short does not."""
+    ending = _ENDINGS.get(path.suffix.lower())
+    if ending is None:
+        return False
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(file.tell() - _TAIL, 0))
+        return ending in file.read()
+
+
+def _in_threads(function: Callable[[int], list[Problem]], count: int) -> list[list[Problem]]:
+    """`function` of 0..count-1, in threads: decoding lets go of the interpreter."""
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(function, range(count)))
+
+
+class Selection(VideoDataset):
+    """Some videos of a data set, opened when asked for.
+
+    Args:
+        dataset: the data set.
+        numbers: which of its videos, in which order.
+    """
+
+    def __init__(self, dataset: VideoDataset, numbers: Sequence[int]) -> None:
+        self.name, self.dataset, self.numbers = dataset.name, dataset, tuple(numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> VideoSequence: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[VideoSequence]: ...
+
+    def __getitem__(self, index: int | slice) -> VideoSequence | list[VideoSequence]:
+        if isinstance(index, slice):
+            return [self.dataset[number] for number in self.numbers[index]]
+        return self.dataset[self.numbers[index]]
+
+
+def keep_sound(dataset: VideoDataset, *, skip_broken: bool = False) -> VideoDataset:
+    """The data set without its broken videos, every one of which has been looked for (see `find_problems`).
+
+    Raises:
+        VOSError: something is broken and `skip_broken` is off, or nothing is left.
+    """
+    if not isinstance(dataset, PictureDataset):
+        return dataset
+    found = _in_threads(lambda number: find_problems(dataset[number]), len(dataset))
+    problems = [problem for broken in found for problem in broken]
+    if not problems:
+        return dataset
+    if not skip_broken:
+        raise VOSError(f"{dataset.name}: {describe(problems)}; mend them or set data.skip_broken=true")
+    sound = [number for number, broken in enumerate(found) if not broken]
+    warnings.warn(
+        f"{dataset.name}: left out {len(found) - len(sound)} sequences: {describe(problems, limit=20)}", stacklevel=2
+    )
+    if not sound:
+        raise VOSError(f"{dataset.name}: every sequence is broken; vos-zoo check-data lists what to mend")
+    return Selection(dataset, sound)
+
+
+def open_dataset(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    split: str = "val",
+    year: int = 2017,
+    resolution: str = "480p",
+    sequences: Sequence[str] | None = None,
+    skip_broken: bool = False,
+    synthetic: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> VideoDataset:
+    """Open a data set by name; only that data set's module is imported.
+
+    Args:
+        name: "davis", "folder" or "synthetic".
+        root: its folder (not for synthetic).
+        split: train, val, test, ... (folder: a sub-folder or list, where there is one).
+        year: DAVIS: 2016 or 2017.
+        resolution: DAVIS: the sub-folder.
+        sequences: use only these videos.
+        skip_broken: leave out videos without frames or masks with a warning.
+        synthetic: the `data.synthetic` part of the configuration.
+        seed: seed of the synthetic videos.
+
+    Raises:
+        UsageError: unknown name, a missing folder, list or sequence.
+        VOSError: a listed sequence is broken and `skip_broken` is off.
+    """
+    if name == "synthetic":
+        return _open_synthetic(split, sequences, dict(synthetic or {}), seed)
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"data set {name!r} is not known{hint}; there are {', '.join(DATASETS)}")
+    if root is None:
+        raise UsageError(f"data set {name!r}: no folder given; set data.root=FOLDER")
+    if name == "davis":
+        from vos_zoo.data.davis import DavisDataset
+
+        return DavisDataset(root, split, year, resolution, sequences, skip_broken=skip_broken)
+    from vos_zoo.data.folder import FolderDataset
+
+    return FolderDataset(root, split=split, sequences=sequences, skip_broken=skip_broken)
+
+
+DATASETS = ("davis", "folder", "synthetic")
+"""Names that `open_dataset` knows."""
+
+
+def _open_synthetic(split: str, names: Sequence[str] | None, given: dict[str, Any], seed: int) -> VideoDataset:
+    from vos_zoo.data.synthetic import SyntheticDataset, SyntheticSettings
+
+    videos = {"train": 400, "val": 6, "test": 6}
+    videos.update({part: given.pop(f"{part}_videos") for part in videos if f"{part}_videos" in given})
+    device = given.pop("device", "cpu")
+    try:
+        settings = SyntheticSettings(**given, seed=seed)
+    except TypeError as error:
+        raise UsageError(f"data.synthetic: {error}; known are the fields of SyntheticSettings") from error
+    dataset = SyntheticDataset(videos.get(split, 1), split, settings, device)
+    if names is None:
+        return dataset
+    known = [sequence.name for sequence in dataset]
+    return Selection(dataset, [known.index(name) for name in by_name(known, names, f"synthetic {split}")])

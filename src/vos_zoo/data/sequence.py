@@ -1,0 +1,261 @@
+"""A video that lies on disk as numbered pictures with mask files, and how its pictures are read.
+
+Which object starts where follows from the masks alone, so that both habits of the field work without a setting:
+
+* an object starts in the first annotated frame that has one of its pixels (DAVIS: all in frame 0);
+* a sequence is *sparse* where some frames have no mask file and no later mask repeats an id that was there before. Its
+  later masks then hold new objects only and their zeros mean "no label" (YouTube-VOS valid, test-dev, demo packs), so
+  there is nothing to compute a score from. Otherwise a mask is the full annotation of its frame.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vos_zoo.types import Frame, LabelMap, UsageError, VideoDataset, VideoSequence, VOSError
+from vos_zoo.video.masks import read_binary_mask, read_mask
+
+FRAME_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+"""Pictures that count as frames (lower case; any case on disk)."""
+_EXIF_ORIENTATION = 0x0112
+
+
+class Problem(NamedTuple):
+    """Something broken in a data set: the file or sequence it is about, and what is wrong with it."""
+
+    where: str
+    what: str
+
+
+def list_pictures(folder: Path, suffixes: Iterable[str] = FRAME_SUFFIXES) -> dict[str, Path]:
+    """Pictures of a folder by file stem, sorted as strings (frame names are never renumbered).
+
+    Where two pictures share a stem, the first suffix in alphabetical order counts. A missing folder is empty.
+    """
+    if not folder.is_dir():
+        return {}
+    wanted = set(suffixes)
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in wanted and not path.name.startswith("."))
+    pictures: dict[str, Path] = {}
+    for path in files:
+        pictures.setdefault(path.stem, path)
+    return dict(sorted(pictures.items()))
+
+
+def read_frame(path: Path) -> Frame:
+    """Read a picture as uint8 RGB ``(H, W, 3)``; grey and CMYK become RGB, the EXIF rotation is applied.
+
+    Raises:
+        VOSError: the file is missing or is no readable picture.
+    """
+    import cv2
+
+    if path.suffix.lower() in {".jpg", ".jpeg"}:  # the fast path; OpenCV honours EXIF and expands grey by default
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if picture is not None:
+            return np.ascontiguousarray(picture[..., ::-1])
+    return read_frame_strictly(path)
+
+
+def read_frame_strictly(path: Path) -> Frame:
+    """As `read_frame`, with Pillow: slower, but a file that ends too early is an error instead of a grey bar."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):  # 16-bit grey: keep the upper byte
+                return np.repeat((np.array(upright) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+            return np.array(upright.convert("RGB"))
+    except FileNotFoundError as error:
+        raise VOSError(f"frame {path}: there is no such file; restore it or leave the sequence out") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise VOSError(f"frame {path}: cannot be read as an image ({error}); replace or remove the file") from error
+
+
+def frame_size(path: Path) -> tuple[int, int]:
+    """Height and width of a picture after its EXIF rotation, read from the header.
+
+    Raises:
+        VOSError: the file is missing or is no picture.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    except FileNotFoundError as error:
+        raise VOSError(f"frame {path}: there is no such file; restore it or leave the sequence out") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise VOSError(f"frame {path}: cannot be read as an image ({error}); replace or remove the file") from error
+    return (width, height) if turned else (height, width)
+
+
+class PictureSequence(VideoSequence):
+    """A video made of picture files and mask files with equal stems.
+
+    Everything that needs the pixels of the masks (ids, prompts, pixel counts) is computed at first use, once.
+
+    Args:
+        name: name of the sequence.
+        frames: frame stem -> picture, in the order of the video.
+        masks: frame stem -> mask file; a frame without a file has no annotation (which is not "background").
+        binary: whether the masks follow DAVIS-2016 (any non-zero value of the first channel is object 1).
+    """
+
+    def __init__(
+        self, name: str, frames: Mapping[str, Path], masks: Mapping[str, Path], *, binary: bool = False
+    ) -> None:
+        self.name = name
+        self.frame_names = tuple(frames)
+        self.frame_paths: tuple[Path, ...] = tuple(frames.values())
+        self.mask_paths: tuple[Path | None, ...] = tuple(masks.get(stem) for stem in frames)
+        self.stray_masks: tuple[Path, ...] = tuple(path for stem, path in masks.items() if stem not in frames)
+        self.binary = binary
+
+    def frame(self, index: int) -> Frame:
+        """Frame `index`, uint8 RGB ``(H, W, 3)``; raises VOSError for an unreadable file."""
+        return read_frame(self.frame_paths[index])
+
+    def labels(self, index: int) -> LabelMap | None:
+        """What the mask file of frame `index` says, uint8 ``(H, W)``; None without a file; VOSError for a bad one.
+
+        In a sparse sequence the zeros of a later mask mean "no label".
+        """
+        path = self.mask_paths[index]
+        if path is None:
+            return None
+        size = frame_size(self.frame_paths[index])
+        return read_binary_mask(path, size=size) if self.binary else read_mask(path, size=size)
+
+    @cached_property
+    def annotated(self) -> tuple[int, ...]:
+        """Indices of the frames that have a mask file."""
+        return tuple(index for index, path in enumerate(self.mask_paths) if path is not None)
+
+    @cached_property
+    def _counts(self) -> dict[int, NDArray[np.int64]]:
+        counts: dict[int, NDArray[np.int64]] = {}
+        for index in self.annotated:
+            labels = self.labels(index)
+            assert labels is not None
+            histogram = np.bincount(labels.reshape(-1), minlength=256)
+            for identity in np.flatnonzero(histogram[1:]) + 1:
+                counts.setdefault(int(identity), np.zeros(len(self), dtype=np.int64))[index] = histogram[identity]
+        return counts
+
+    def pixel_counts(self) -> Mapping[int, NDArray[np.int64]]:
+        """Visible pixels of every object: id -> int64 ``(T,)``; 0 in frames without annotation. Computed once."""
+        return self._counts
+
+    @cached_property
+    def _starts(self) -> dict[int, int]:
+        starts = {identity: int(np.flatnonzero(counts)[0]) for identity, counts in self._counts.items()}
+        return dict(sorted(starts.items(), key=lambda item: (item[1], item[0])))
+
+    @cached_property
+    def object_ids(self) -> tuple[int, ...]:  # type: ignore[override]  # an attribute that is computed when first asked for
+        """All ids found in any mask: by first appearance, then ascending."""
+        return tuple(self._starts)
+
+    @cached_property
+    def sparse(self) -> bool:
+        """Whether later masks hold new objects only (see the module's text), so that no truth exists."""
+        if len(self.annotated) == len(self):
+            return False
+        return all(start == int(np.flatnonzero(self._counts[identity])[-1]) for identity, start in self._starts.items())
+
+    def prompts(self) -> dict[int, LabelMap]:
+        """The masks a tracker is given: frame index -> label map ``(H, W)`` with only the objects starting there."""
+        prompts: dict[int, LabelMap] = {}
+        for index in sorted(set(self._starts.values())):
+            labels = self.labels(index)
+            assert labels is not None
+            new = [identity for identity, start in self._starts.items() if start == index]
+            prompts[index] = np.where(np.isin(labels, new), labels, 0).astype(np.uint8)
+        return prompts
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether every frame but the first and the last has a full annotation (there must be such frames)."""
+        scored = range(1, len(self) - 1)
+        return len(scored) > 0 and set(scored) <= set(self.annotated) and not self.sparse
+
+
+class PictureDataset(VideoDataset):
+    """Videos of picture files. Broken sequences stop the opening by name, or are left out with `skip_broken`.
+
+    Attributes:
+        name: name of the data set for messages.
+        root: the folder it was opened from.
+        problems: what was found broken when opening it (with `skip_broken`; otherwise empty).
+    """
+
+    def __init__(
+        self, name: str, root: Path, sequences: Sequence[PictureSequence], *, skip_broken: bool = False
+    ) -> None:
+        self.name = name
+        self.root = root
+        problems = [problem for sequence in sequences for problem in _problems_at_sight(sequence)]
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        if problems and not skip_broken:
+            raise VOSError(f"{name}: {describe(problems)}; mend it or pass skip_broken=true")
+        if problems:
+            warnings.warn(f"{name}: left out: {describe(problems, limit=20)}", stacklevel=3)
+        broken = {problem.where for problem in problems}
+        self._sequences = [sequence for sequence in sequences if sequence.name not in broken]
+        if not self._sequences:
+            raise UsageError(f"{name}: no usable sequence in {root}; check data.root and the split")
+
+    def __len__(self) -> int:
+        return len(self._sequences)
+
+    @overload
+    def __getitem__(self, index: int) -> PictureSequence: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[PictureSequence]: ...
+
+    def __getitem__(self, index: int | slice) -> PictureSequence | list[PictureSequence]:
+        return self._sequences[index]
+
+
+def describe(problems: Sequence[Problem], limit: int = 3) -> str:
+    """One line that names the first `limit` problems and counts the rest."""
+    named = "; ".join(f"{problem.where}: {problem.what}" for problem in problems[:limit])
+    rest = len(problems) - limit
+    return named + (f"; and {rest} more (vos-zoo check-data lists all)" if rest > 0 else "")
+
+
+def _problems_at_sight(sequence: PictureSequence) -> list[Problem]:
+    """What is broken without opening a file: no frames, no masks."""
+    if not sequence.frame_names:
+        return [Problem(sequence.name, "the frames are missing")]
+    if not sequence.annotated:
+        return [Problem(sequence.name, "no frame has a mask, so no object is known")]
+    return []
+
+
+def by_name(known: Sequence[str], wanted: Sequence[str] | None, what: str) -> list[str]:
+    """`wanted` in the order of `known` (all where None).
+
+    Raises:
+        UsageError: a wanted name is not known; the message proposes the nearest ones.
+    """
+    if wanted is None:
+        return list(known)
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or list(known[:5])
+            raise UsageError(f"{what}: no sequence {name!r}; there are {len(known)}, for example {', '.join(near)}")
+    chosen = set(wanted)
+    return [name for name in known if name in chosen]

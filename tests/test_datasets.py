@@ -1,0 +1,391 @@
+"""Data sets on disk open in their true layouts, say what is broken by name, and start every object in its own frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vos_zoo.data.checking import check_dataset, find_problems, keep_sound, open_dataset
+from vos_zoo.data.davis import DavisDataset
+from vos_zoo.data.folder import FolderDataset
+from vos_zoo.data.sequence import frame_size, read_frame
+from vos_zoo.types import UsageError, VOSError
+from vos_zoo.video.masks import write_mask
+
+SIZE = (24, 40)
+
+
+def write_frames(folder: Path, names: list[str], size: tuple[int, int] = SIZE, suffix: str = ".jpg") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for shade, name in enumerate(names):
+        Image.new("RGB", (size[1], size[0]), (10 * shade, 100, 50)).save(folder / f"{name}{suffix}")
+
+
+def label_map(*ids: int) -> np.ndarray:
+    labels = np.zeros(SIZE, dtype=np.uint8)
+    for column, identity in enumerate(ids):
+        labels[4:12, 6 * column : 6 * column + 5] = identity
+    return labels
+
+
+def write_masks(folder: Path, maps: dict[str, tuple[int, ...]]) -> None:
+    for name, ids in maps.items():
+        write_mask(folder / f"{name}.png", label_map(*ids))
+
+
+def names(count: int, start: int = 0, step: int = 1, digits: int = 5) -> list[str]:
+    return [f"{start + step * index:0{digits}d}" for index in range(count)]
+
+
+@pytest.fixture
+def davis(tmp_path: Path) -> Path:
+    """Two full sequences and one with late objects, as the 2017 archive lays them out."""
+    root = tmp_path / "DAVIS"
+    for name in ("bear", "camel"):
+        write_frames(root / "JPEGImages/480p" / name, names(5))
+        write_masks(root / "Annotations/480p" / name, dict.fromkeys(names(5), (1, 2)))
+    write_frames(root / "JPEGImages/480p/late", names(6, start=693, digits=8))
+    write_masks(root / "Annotations/480p/late", {"00000693": (1,), "00000696": (7, 3)})
+    lists = root / "ImageSets/2017"
+    lists.mkdir(parents=True)
+    (lists / "val.txt").write_text("camel\nbear\n")
+    (lists / "demo.txt").write_text("late\n")
+    return root
+
+
+def test_a_davis_folder_opens_in_the_order_of_its_list(davis: Path) -> None:
+    data = DavisDataset(davis, "val")
+    assert [sequence.name for sequence in data] == ["camel", "bear"]
+    sequence = data[0]
+    assert len(sequence) == 5
+    assert sequence.object_ids == (1, 2)
+    assert sequence.has_truth
+    assert sequence.frame(3).shape == (*SIZE, 3)
+    assert sequence.frame(3)[0, 0].astype(int) == pytest.approx([30, 100, 50], abs=3)
+    prompts = sequence.prompts()
+    assert list(prompts) == [0]
+    np.testing.assert_array_equal(prompts[0], label_map(1, 2))
+    np.testing.assert_array_equal(sequence.pixel_counts()[2], [40] * 5)
+    assert len(data[0:2]) == 2
+
+
+def test_later_masks_of_new_objects_only_make_a_sparse_sequence_without_truth(davis: Path) -> None:
+    sequence = DavisDataset(davis, "demo")[0]
+    assert sequence.frame_names[0] == "00000693"
+    assert sequence.sparse
+    assert not sequence.has_truth
+    assert sequence.object_ids == (1, 3, 7)
+    prompts = sequence.prompts()
+    assert {index: sorted(set(np.unique(labels)) - {0}) for index, labels in prompts.items()} == {0: [1], 3: [3, 7]}
+    assert sequence.labels(1) is None
+
+
+def test_an_object_that_enters_a_fully_annotated_video_starts_there_alone(davis: Path) -> None:
+    write_masks(davis / "Annotations/480p/bear", {"00000": (1,), "00001": (1,)})
+    sequence = DavisDataset(davis, "val", sequences=["bear"])[0]
+    assert not sequence.sparse
+    assert sequence.has_truth
+    assert {index: sorted(set(np.unique(labels)) - {0}) for index, labels in sequence.prompts().items()} == {
+        0: [1],
+        2: [2],
+    }
+
+
+def test_a_test_set_with_first_masks_only_has_no_truth(davis: Path) -> None:
+    for stem in names(5)[1:]:
+        (davis / f"Annotations/480p/bear/{stem}.png").unlink()
+    sequence = DavisDataset(davis, sequences=["bear"])[0]
+    assert not sequence.has_truth
+    assert sequence.labels(1) is None
+    assert list(sequence.prompts()) == [0]
+
+
+def test_the_pair_lists_of_the_2016_archive_and_its_grey_masks_are_read(tmp_path: Path) -> None:
+    write_frames(tmp_path / "JPEGImages/480p/dog", names(3))
+    folder = tmp_path / "Annotations/480p/dog"
+    folder.mkdir(parents=True)
+    values = np.where(label_map(1, 2) > 0, 255, 0).astype(np.uint8)
+    values[0, 0] = 64
+    Image.fromarray(values).save(folder / "00000.png")
+    Image.fromarray(np.stack([values, values * 0, values * 0], axis=-1)).save(folder / "00001.png")
+    Image.fromarray(values).save(folder / "00002.png")
+    (tmp_path / "ImageSets/480p").mkdir(parents=True)
+    lines = [f"/JPEGImages/480p/dog/{n}.jpg /Annotations/480p/dog/{n}.png" for n in names(3)]
+    (tmp_path / "ImageSets/480p/val.txt").write_text("\n".join(lines) + "\n")
+    data = DavisDataset(tmp_path, "val", year=2016)
+    assert [sequence.name for sequence in data] == ["dog"]
+    assert data[0].object_ids == (1,)
+    for index in range(3):
+        labels = data[0].labels(index)
+        assert labels is not None
+        np.testing.assert_array_equal(labels, values > 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"split": "trian"}, r"no list ImageSets/2017/trian.txt .* 2017/demo, 2017/val"),
+        ({"year": 2018}, "year 2018"),
+        ({"resolution": "1080p"}, "data.resolution can be 480p"),
+        ({"sequences": ["baer"]}, "no sequence 'baer'.* bear"),
+    ],
+)
+def test_wrong_requests_name_the_thing_and_what_there_is(davis: Path, arguments: dict, message: str) -> None:  # type: ignore[type-arg]
+    with pytest.raises(UsageError, match=message):
+        DavisDataset(davis, **arguments)
+
+
+def test_a_listed_sequence_without_frames_stops_the_opening_or_is_left_out_by_name(davis: Path) -> None:
+    (davis / "ImageSets/2017/val.txt").write_text("bear\ngone\n")
+    with pytest.raises(VOSError, match="gone: the frames are missing"):
+        DavisDataset(davis)
+    with pytest.warns(UserWarning, match="left out: gone"):
+        data = DavisDataset(davis, skip_broken=True)
+    assert [sequence.name for sequence in data] == ["bear"]
+    with pytest.warns(UserWarning, match="left out"):
+        report = check_dataset(open_dataset("davis", davis, skip_broken=True))
+    assert not report.sound
+    assert "gone: the frames are missing" in str(report)
+
+
+def break_something(root: Path, kind: str) -> str:
+    """Break one file of the sequence bear; returns its name."""
+    frames, masks = root / "JPEGImages/480p/bear", root / "Annotations/480p/bear"
+    if kind == "cut frame":
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)).save(
+            frames / "00002.jpg"
+        )
+        content = (frames / "00002.jpg").read_bytes()
+        (frames / "00002.jpg").write_bytes(content[: len(content) // 2])
+        return "00002.jpg"
+    if kind == "text frame":
+        (frames / "00003.jpg").write_text("no picture")
+        return "00003.jpg"
+    if kind == "rgb mask":
+        Image.new("RGB", SIZE[::-1]).save(masks / "00001.png")
+        return "00001.png"
+    if kind == "mask size":
+        write_mask(masks / "00004.png", np.ones((SIZE[0], SIZE[1] - 1), np.uint8))
+        return "00004.png"
+    if kind == "stray mask":
+        write_mask(masks / "00077.png", label_map(1))
+        return "00077.png"
+    if kind == "frame size":
+        write_frames(frames, ["00004"], (SIZE[0] + 2, SIZE[1]))
+        return "bear: its frames differ in size"
+    for stem in names(5):
+        write_mask(masks / f"{stem}.png", label_map())
+    return "bear: all its masks are empty"
+
+
+@pytest.mark.parametrize(
+    "kind", ["cut frame", "text frame", "rgb mask", "mask size", "stray mask", "frame size", "empty masks"]
+)
+def test_broken_files_are_named_before_the_first_step_and_the_rest_can_go_on(davis: Path, kind: str) -> None:
+    where = break_something(davis, kind)
+    with pytest.raises(VOSError, match="skip_broken") as caught:
+        keep_sound(DavisDataset(davis))
+    assert where in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.warns(UserWarning, match="left out 1 sequences"):
+        rest = keep_sound(DavisDataset(davis), skip_broken=True)
+    assert [sequence.name for sequence in rest] == ["camel"]
+    report = check_dataset(DavisDataset(davis))
+    assert not report.sound
+    assert where in str(report)
+
+
+def test_several_broken_files_are_all_listed_once(davis: Path) -> None:
+    found = [break_something(davis, kind) for kind in ("cut frame", "rgb mask", "mask size", "stray mask")]
+    problems = find_problems(DavisDataset(davis, sequences=["bear"])[0], decode=True)
+    assert len(problems) == 4
+    for where in found:
+        assert sum(where in problem.where for problem in problems) == 1
+
+
+def test_a_data_set_of_broken_sequences_only_is_refused(davis: Path) -> None:
+    break_something(davis, "text frame")
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(VOSError, match="every sequence is broken"):
+        keep_sound(DavisDataset(davis, sequences=["bear"]), skip_broken=True)
+
+
+def test_the_report_counts_what_is_there(davis: Path) -> None:
+    report = check_dataset(DavisDataset(davis, "demo"))
+    assert report.sound
+    assert (report.sequences, report.frames, report.annotated, report.objects) == (1, 6, 2, 3)
+    assert report.late_objects == ["late/3", "late/7"]
+    assert report.id_gaps == ["late"]
+    assert report.without_truth == ["late"]
+    assert report.sizes == {"40x24": 1}
+    assert "3, of which 2 start late" in str(report)
+    assert check_dataset(DavisDataset(davis)).without_truth == []
+
+
+def layout(tmp_path: Path, kind: str) -> Path:
+    """A folder of one video (or of two, where the layout has several), three frames each, the first with a mask."""
+    root = tmp_path / "videos"
+    mask = {"00000": (1, 2)}
+    frames, masks = {
+        "sibling": (root, tmp_path / "videos_masks"),
+        "beside": (root, root),
+        "inside": (root, root / "masks"),
+        "annotations": (root, root / "Annotations"),
+        "many with sibling": (root / "b", tmp_path / "videos_masks" / "b"),
+        "many inside": (root / "b", root / "masks" / "b"),
+        "many beside": (root / "b", root / "b"),
+        "many with inner": (root / "b", root / "b" / "masks"),
+        "pairs": (root / "JPEGImages" / "b", root / "Annotations" / "b"),
+        "images and masks": (root / "images" / "b", root / "masks" / "b"),
+        "davis": (root / "JPEGImages" / "480p" / "b", root / "Annotations" / "480p" / "b"),
+    }[kind]
+    write_frames(frames, names(3))
+    write_masks(masks, mask)
+    if frames.name == "b":
+        write_frames(frames.parent / "a", names(4))
+        other = {"b": masks.parent / "a", "masks": frames.parent / "a" / "masks"}[masks.name]
+        write_masks(other, mask)
+    return root
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("sibling", "beside", "inside", "annotations", "many with sibling", "many inside", "many beside"),
+        *("many with inner", "pairs", "images and masks", "davis"),
+    ],
+)
+def test_folders_of_ones_own_open_in_every_documented_layout(tmp_path: Path, kind: str) -> None:
+    root = layout(tmp_path, kind)
+    data = FolderDataset(root)
+    single = kind in {"sibling", "beside", "inside", "annotations"}
+    assert [sequence.name for sequence in data] == (["videos"] if single else ["a", "b"])
+    assert [len(sequence) for sequence in data] == ([3] if single else [4, 3])
+    for sequence in data:
+        assert sequence.object_ids == (1, 2)
+        assert list(sequence.prompts()) == [0]
+        assert not sequence.has_truth
+
+
+def test_a_folder_takes_named_masks_splits_and_sequences(tmp_path: Path) -> None:
+    for split, name in (("train", "a"), ("val", "b")):
+        write_frames(tmp_path / split / name, names(2))
+        write_masks(tmp_path / split / name, {"00000": (1,)})
+    assert [sequence.name for sequence in FolderDataset(tmp_path, split="val")] == ["b"]
+    assert FolderDataset(tmp_path / "train", split="val")[0].name == "a"
+    (tmp_path / "train" / "val.txt").write_text("a\n")
+    assert FolderDataset(tmp_path / "train", split="val")[0].name == "a"
+    write_masks(tmp_path / "elsewhere" / "a", {"00001": (9,)})
+    assert FolderDataset(tmp_path / "train", masks=tmp_path / "elsewhere")[0].object_ids == (9,)
+    with pytest.raises(UsageError, match="no mask folder"):
+        FolderDataset(tmp_path / "train", masks=tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="no sequence 'x'"):
+        FolderDataset(tmp_path / "train", sequences=["x"])
+    with pytest.raises(UsageError, match="there is no folder"):
+        FolderDataset(tmp_path / "gone")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="no frames"):
+        FolderDataset(tmp_path / "empty")
+
+
+def test_frames_without_any_mask_are_refused(tmp_path: Path) -> None:
+    write_frames(tmp_path / "clip", names(2))
+    with pytest.raises(VOSError, match="no frame has a mask"):
+        FolderDataset(tmp_path / "clip")
+
+
+def test_png_frames_with_masks_in_their_own_folder_keep_apart(tmp_path: Path) -> None:
+    write_frames(tmp_path / "clip", names(2), suffix=".png")
+    write_masks(tmp_path / "clip_masks", {"00001": (255,)})
+    sequence = FolderDataset(tmp_path / "clip")[0]
+    assert sequence.object_ids == (255,)
+    assert list(sequence.prompts()) == [1]
+    assert sequence.frame(1).shape == (*SIZE, 3)
+
+
+def test_pictures_of_every_kind_become_upright_rgb(tmp_path: Path) -> None:
+    picture = np.zeros((20, 30, 3), dtype=np.uint8)
+    picture[:10, :15] = (250, 20, 20)
+    rgb = Image.fromarray(picture)
+    rgb.convert("L").save(tmp_path / "grey.jpg", quality=95)
+    rgb.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=95)
+    rgb.save(tmp_path / "plain.JPG", quality=95)
+    rgb.convert("P").save(tmp_path / "palette.png")
+    Image.fromarray(np.full((20, 30), 256 * 77, np.uint16)).save(tmp_path / "wide.png")
+    for name in ("grey.jpg", "cmyk.jpg", "plain.JPG", "palette.png", "wide.png"):
+        frame = read_frame(tmp_path / name)
+        assert frame.shape == (20, 30, 3), name
+        assert frame.dtype == np.uint8
+        if name in {"cmyk.jpg", "plain.JPG", "palette.png"}:
+            assert frame[4, 4].astype(int) == pytest.approx([250, 20, 20], abs=20), name
+            assert frame[15, 25].astype(int) == pytest.approx([0, 0, 0], abs=20), name
+    assert read_frame(tmp_path / "wide.png")[0, 0].tolist() == [77, 77, 77]
+    exif = rgb.getexif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    rgb.save(tmp_path / "turned.jpg", quality=95, exif=exif.tobytes())
+    turned = read_frame(tmp_path / "turned.jpg")
+    assert turned.shape == (30, 20, 3)
+    assert frame_size(tmp_path / "turned.jpg") == (30, 20)
+    assert turned[4, 15].astype(int) == pytest.approx([250, 20, 20], abs=20)
+    assert turned[25, 4].astype(int) == pytest.approx([0, 0, 0], abs=20)
+
+
+def test_a_missing_picture_is_named(tmp_path: Path) -> None:
+    for name in ("gone.jpg", "gone.png"):
+        with pytest.raises(VOSError, match=rf"{name}: there is no such file"):
+            read_frame(tmp_path / name)
+        with pytest.raises(VOSError, match=rf"{name}: there is no such file"):
+            frame_size(tmp_path / name)
+
+
+def test_opening_by_name_knows_its_data_sets_and_wants_a_folder(davis: Path) -> None:
+    assert len(open_dataset("davis", davis, split="val")) == 2
+    assert len(open_dataset("folder", davis)) == 3
+    with pytest.raises(UsageError, match="did you mean 'davis'"):
+        open_dataset("davs", davis)
+    with pytest.raises(UsageError, match="davis, folder, synthetic"):
+        open_dataset("kinetics", davis)
+    with pytest.raises(UsageError, match=r"data\.root"):
+        open_dataset("davis")
+
+
+def test_synthetic_videos_open_by_name_with_their_settings() -> None:
+    settings = {"size": [32, 48], "frames": 4, "val_videos": 3, "device": "cpu"}
+    data = open_dataset("synthetic", split="val", synthetic=settings, seed=1)
+    assert len(data) == 3
+    assert data[0].frame(0).shape == (32, 48, 3)
+    one = open_dataset("synthetic", split="val", synthetic=settings, seed=1, sequences=[data[2].name])
+    assert [sequence.name for sequence in one] == [data[2].name]
+    with pytest.raises(UsageError, match=r"data.synthetic"):
+        open_dataset("synthetic", synthetic={"colour": 3})
+
+
+def test_the_real_davis_pack_opens_whole(data_dir: Path) -> None:
+    root = data_dir / "davis16_480p_part"
+    if not root.is_dir():
+        pytest.skip("the DAVIS pack is not on this machine")
+    data = DavisDataset(root, "val", year=2016)
+    assert len(data) == 8
+    assert sum(len(sequence) for sequence in data) == 503
+    sequence = data[0]
+    assert sequence.object_ids == (1,)
+    assert sequence.has_truth
+    assert sequence.frame(0).shape == (480, 854, 3)
+    assert find_problems(sequence) == []
+
+
+def test_the_real_late_objects_start_in_their_own_frames(data_dir: Path) -> None:
+    root = data_dir / "multi_object_demo"
+    if not root.is_dir():
+        pytest.skip("the multi-object pack is not on this machine")
+    data = DavisDataset(root, "val")
+    judo = next(sequence for sequence in data if sequence.name == "judo")
+    assert judo.object_ids == (1, 2, 3, 4)
+    starts = {index: sorted(set(np.unique(labels)) - {0}) for index, labels in judo.prompts().items()}
+    assert starts == {0: [1], 5: [2], 8: [3], 13: [4]}
+    assert not any(sequence.has_truth for sequence in data)
+    crowd = next(sequence for sequence in data if sequence.name.startswith("1001"))
+    assert len(crowd.object_ids) == 44
+    assert crowd.frame_names[0] == "00002058"
