@@ -39,7 +39,7 @@ ALLOWED = {
     "metrics": {"types", "metrics", "video.masks"},
     "video": SCORES,
     "evaluation": SCORES | {"evaluation"},
-    "tasks": VERBS | SETTINGS | SCORES | {"core", "methods", "data", "evaluation"},
+    "tasks": VERBS | SETTINGS | SCORES | {"core", "methods", "data", "evaluation", "tasks"},
     "cli": SETTINGS | {"tasks"},
 }
 

@@ -169,6 +169,7 @@ class RunConfig:
         run_name: name of the run's folder; None for one made from the method and the time.
         seed: seed of the run.
         init_from: weights the run starts from (a checkpoint or a saved folder).
+        checkpoint_every: the last checkpoint is renewed after so many training steps, and at the end of every epoch.
     """
 
     method: str | None = None
@@ -182,3 +183,4 @@ class RunConfig:
     run_name: str | None = None
     seed: int = _rule(0, minimum=0)
     init_from: str | None = None
+    checkpoint_every: int = _rule(500, minimum=1)

@@ -66,7 +66,7 @@ class FrameResult:
     probabilities: Tensor
 
     def label_map(self) -> LabelMap:
-        """The most probable id of every pixel, uint8 ``(H, W)``; ties go to the background, then to the older object."""
+        """The most probable id of every pixel, uint8 ``(H, W)``; ties go to the background, then the older object."""
         winners = self.probabilities.max(dim=0).indices.cpu().numpy()
         return np.asarray((0, *self.ids), dtype=np.uint8)[winners]
 

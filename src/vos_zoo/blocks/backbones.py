@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,15 +58,18 @@ class ResNet(nn.Module):
         super().__init__()
         import torchvision
 
-        builder: Callable[..., nn.Module] = getattr(torchvision.models, f"resnet{depth}")
-        network = builder(norm_layer=FrozenBatchNorm2d)
-        self.conv1, self.bn1 = network.conv1, network.bn1
-        self.relu, self.maxpool = network.relu, network.maxpool
-        self.layer1, self.layer2 = network.layer1, network.layer2
-        self.layer3, self.layer4 = network.layer3, network.layer4
+        network: Any = getattr(torchvision.models, f"resnet{depth}")(norm_layer=FrozenBatchNorm2d)
+        self.conv1: nn.Module = network.conv1
+        self.bn1: nn.Module = network.bn1
+        self.relu: nn.Module = network.relu
+        self.maxpool: nn.Module = network.maxpool
+        self.layer1: nn.Module = network.layer1
+        self.layer2: nn.Module = network.layer2
+        self.layer3: nn.Module = network.layer3
+        self.layer4: nn.Module = network.layer4
         self.normalise = CAFFE if caffe else IMAGENET
         if caffe:
-            for stage in (self.layer2, self.layer3, self.layer4):
+            for stage in (network.layer2, network.layer3, network.layer4):
                 block = stage[0]
                 block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
         base = (64, 128, 256, 512)
@@ -104,7 +107,7 @@ class TimmEncoder(nn.Module):
         strides, channels = self.network.feature_info.reduction(), self.network.feature_info.channels()
         missing = [s for s in (4, 8, 16, 32) if s not in strides]
         if missing:
-            raise UsageError(f"timm encoder {name!r} has strides {strides}; features at 4, 8, 16 and 32 are needed")
+            raise UsageError(f"timm encoder {name!r} has strides {strides}; it needs features at 4, 8, 16 and 32")
         self._picked = [len(strides) - 1 - strides[::-1].index(s) for s in (4, 8, 16, 32)]
         self.channels = tuple(channels[i] for i in self._picked)
         data = self.network.default_cfg
@@ -124,8 +127,8 @@ def build_backbone(name: str, weights: str | None = None) -> ResNet | TimmEncode
         name: "resnet50_caffe" (Mask R-CNN wiring, BGR 0..255: what the authors' files of the LWL family need),
             "resnet18" / "resnet50" / "resnet101" (torchvision wiring, ImageNet statistics), or "timm:NAME".
         weights: None (random), "imagenet" (torchvision's or timm's), "mask_rcnn" (the body of torchvision's
-            Mask R-CNN R-50 FPN, for "resnet50"), or the path of a state dict (for example the converted caffe Mask R-CNN
-            file, for "resnet50_caffe").
+            Mask R-CNN R-50 FPN, for "resnet50"), or the path of a state dict (for "resnet50_caffe": the converted
+            caffe Mask R-CNN file).
 
     Raises:
         UsageError: unknown name, or weights that do not fit it.
@@ -159,7 +162,7 @@ def _published_weights(name: str, depth: int, weights: str) -> dict[str, Tensor]
         return {k.removeprefix(body): v for k, v in state.items() if k.startswith(body)}
     if weights in ("imagenet", "mask_rcnn"):
         fitting = "resnet50" if weights == "mask_rcnn" else "resnet18/34/50/101"
-        raise UsageError(f"backbone_weights {weights!r} do not fit {name!r} (other wiring or colours); use {fitting}")
+        raise UsageError(f"backbone_weights {weights!r} do not fit {name!r} (other wiring); use {fitting}")
     path = Path(weights)
     if not path.is_file():
         raise UsageError(f"backbone_weights: {weights!r} is neither a file nor one of imagenet, mask_rcnn")
@@ -173,5 +176,7 @@ def _load(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
     missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     if missing or extra:
         name, kind = (missing[0], "lack") if missing else (extra[0], "have an unknown")
-        raise UsageError(f"backbone_weights {source!r} {kind} entry {name!r} ({len(missing)} missing, {len(extra)} extra)")
+        raise UsageError(
+            f"backbone_weights {source!r} {kind} entry {name!r} ({len(missing)} missing, {len(extra)} extra)"
+        )
     network.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""The segmentation decoder of the LWL family (Robinson et al. 2020; sheet 2.5): TSE, RRB, CAB per level, deep to shallow.
+"""The segmentation decoder of the LWL family (sheet 2.5): TSE, RRB and CAB per level, deep to shallow.
 
 What depends on the canvas alone (reduced features and the image half of the first transform convolution) is computed
 once per canvas and shared by the objects that look at it.

@@ -1,9 +1,9 @@
 """The few-shot learner: a 3x3 filter fitted by steepest descent on a weighted least-squares problem, in closed form.
 
-LWL, sec. 3.1-3.2, eqs. 1-4. Notation: features ``X``, filter tau, labels ``E``, element weights ``W``, temporal weights
-``m``, learned regulariser ``reg``. Convolution and its adjoint are one matrix product each, with the filter as ``9 D``
-rows over C channels and the nine shifts done by fold / unfold, which are exact adjoints. No autograd is used inside, and
-autograd through it gives the gradients of all iterations.
+LWL, sec. 3.1-3.2, eqs. 1-4. Notation: features ``X``, filter tau, labels ``E``, element weights ``W``, temporal
+weights ``m``, learned regulariser ``reg``. Convolution and its adjoint are one matrix product each, with the filter as
+``9 D`` rows over C channels and the nine shifts done by fold / unfold, which are exact adjoints. No autograd is used
+inside, and autograd through it gives the gradients of all iterations.
 """
 
 from __future__ import annotations

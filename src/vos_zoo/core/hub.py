@@ -14,7 +14,11 @@ from vos_zoo.registry import load_method
 
 
 def create_model(
-    method: str, *, track: Mapping[str, Any] | None = None, optim: Mapping[str, Any] | None = None, **hyperparameters: Any
+    method: str,
+    *,
+    track: Mapping[str, Any] | None = None,
+    optim: Mapping[str, Any] | None = None,
+    **hyperparameters: Any,
 ) -> VOSModel:
     """A model with random (or backbone-initialised) weights.
 
@@ -30,9 +34,7 @@ def create_model(
     return VOSModel(method, hyperparameters, dict(track or {}), dict(optim or {}))
 
 
-def convert_checkpoint(
-    source: str | Path | Mapping[str, Tensor], method: str, **hyperparameters: Any
-) -> VOSModel:
+def convert_checkpoint(source: str | Path | Mapping[str, Tensor], method: str, **hyperparameters: Any) -> VOSModel:
     """The authors' released weights in our model.
 
     Nothing in the file is executed: unknown classes become inert stubs and only tensors are kept. The conversion is

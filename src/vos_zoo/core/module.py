@@ -12,12 +12,15 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from huggingface_hub import PyTorchModelHubMixin
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from vos_zoo.core.optimisation import freeze_unnamed, parameter_groups
 from vos_zoo.core.propagator import Propagator
 from vos_zoo.core.target_model import TargetModel, TrackSettings
+from vos_zoo.core.validation import track_and_score
+from vos_zoo.metrics import DavisScores
 from vos_zoo.registry import available_models, load_method, suggestion
 from vos_zoo.resources import model_card
 from vos_zoo.types import Batch, Frame, FrameResult, Prompt, UsageError, VideoSequence
@@ -37,6 +40,7 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
 
     Attributes:
         network: the target model.
+        pictures: so many validation videos return label maps for pictures.
     """
 
     def __init__(
@@ -58,7 +62,8 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
         self.optim = dict(optim or {})
         self.method = method
         self.save_hyperparameters({"method": method, "model": model, "track": self._settings_kept, "optim": self.optim})
-        self._scores: nn.Module | None = None
+        self.pictures = 0
+        self._scores: DavisScores | None = None
         self._optimised = False
 
     # -- running -----------------------------------------------------------------------------------------------------
@@ -127,7 +132,7 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
                     module.eval()
         return self
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam with one rate per group, multiplied by `gamma` after each milestone (epochs)."""
         groups = parameter_groups(self.network, self.optim.get("groups", {"": 1e-4}))
         betas = tuple(self.optim.get("betas", (0.9, 0.999)))
@@ -150,39 +155,36 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
             self.log(f"train/{name}", value.detach(), batch_size=size)
         self.log("train/iou", mean_jaccard(unrolled.logits, unrolled.truth), prog_bar=True, batch_size=size)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} for {', '.join(batch.names[:4])}; last losses: {terms}")
+            raise FloatingPointError(
+                f"the loss is {loss.item()} for {', '.join(batch.names[:4])}; last losses: {terms}"
+            )
         return loss
 
     def on_validation_epoch_start(self) -> None:
         """Fresh counters."""
-        from vos_zoo.metrics import DavisScores
-
         self._scores = DavisScores().to(self.device)
 
-    def validation_step(self, sequence: VideoSequence, _index: int) -> dict[int, Any]:
-        """Track one validation video and score it on the DAVIS convention; returns its label maps by frame."""
+    def validation_step(self, sequence: VideoSequence, index: int) -> dict[str, Any]:
+        """Track one validation video and score it; returns the label maps wanted for pictures, by frame."""
         assert self._scores is not None
-        prompts = sequence.prompts()
-        first, started = min(prompts), {int(i): t for t, m in prompts.items() for i in np.unique(m) if i}
-        shifted = {t - first: mask for t, mask in prompts.items()}
-        frames = (sequence.frame(t) for t in range(first, len(sequence)))
-        labels = {}
-        for result in self.track(frames, shifted):
-            index = result.index + first
-            labels[index] = result.label_map()
-            truth = sequence.labels(index)
-            if truth is None or index == len(sequence) - 1:
-                continue
-            scored = [i for i, start in started.items() if start < index]
-            self._scores.update(labels[index], truth, scored, sequence.name)
-        return labels
+        wanted = self.pictured_frames(len(sequence)) if index < self.pictures else []
+        scores, kept = track_and_score(self.track, sequence, wanted)
+        if scores is not None:
+            self._scores.update(scores)
+        return {"labels": kept}
+
+    @staticmethod
+    def pictured_frames(length: int, count: int = 8) -> list[int]:
+        """Frames of a video that go into its picture: evenly spread."""
+        return sorted({round(t) for t in np.linspace(0, length - 1, min(count, length))})
 
     def on_validation_epoch_end(self) -> None:
-        """Log J, F and their mean over objects."""
+        """Log J, F and J&F, means over the objects of all videos and processes."""
         assert self._scores is not None
         values = self._scores.compute()
-        for name, value in values.items():
-            self.log(f"val/{name}", value, prog_bar=name == "J&F", sync_dist=False)
+        self.log("val/J", values["J-Mean"].float())
+        self.log("val/F", values["F-Mean"].float())
+        self.log("val/J&F", values["J&F-Mean"].float(), prog_bar=True)
         self._scores = None
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
@@ -262,4 +264,6 @@ def _check_keywords(constructor: Any, given: dict[str, Any], method: str) -> Non
     known = list(inspect.signature(constructor).parameters)
     for name in given:
         if name not in known:
-            raise UsageError(f"{method} has no hyper-parameter {name!r}{suggestion(name, known)}; known: {', '.join(known)}")
+            raise UsageError(
+                f"{method} has no hyper-parameter {name!r}{suggestion(name, known)}; known: {', '.join(known)}"
+            )

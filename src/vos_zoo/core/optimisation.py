@@ -28,8 +28,8 @@ def freeze_unnamed(network: nn.Module, groups: Mapping[str, float]) -> None:
             tops = sorted({name.split(".")[0] for name in names})
             raise UsageError(f"optim.groups: no parameter is named {prefix!r}; the network's parts: {', '.join(tops)}")
     for name, parameter in network.named_parameters():
-        prefix = _prefix_of(name, groups)
-        parameter.requires_grad_(prefix is not None and groups[prefix] > 0)
+        owner = _prefix_of(name, groups)
+        parameter.requires_grad_(owner is not None and groups[owner] > 0)
 
 
 def parameter_groups(network: nn.Module, groups: Mapping[str, float]) -> list[dict[str, Any]]:

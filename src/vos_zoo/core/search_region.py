@@ -74,7 +74,7 @@ def crop_window(
         ratio = wanted / shape.astype(np.float32)
         shrink = np.float32(max(1.0, float(ratio.max() if border == "inside" else ratio.min())))
         if shrink_limit is not None:
-            shrink = np.float32(min(shrink, shrink_limit))
+            shrink = np.float32(min(float(shrink), shrink_limit))
         wanted = np.trunc(wanted / shrink + np.float32(1e-3 if stable else 0.0)).astype(np.float32)
     elif border != "replicate":
         raise ValueError(f"border is {border!r}; choose inside, inside_major or replicate")

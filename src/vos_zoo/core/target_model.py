@@ -221,5 +221,6 @@ class TargetModel(nn.Module, ABC):
                 near = get_close_matches(name, known, n=1)
                 hint = f"; did you mean 'track.{near[0]}'?" if near else f"; known settings: {', '.join(known)}"
                 raise UsageError(f"unknown setting 'track.{name}'{hint}")
-        values = {**self.presets.get(preset or "", {}), **overrides}
-        return self.settings_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        values: dict[str, Any] = {**self.presets.get(preset or "", {}), **overrides}
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return self.settings_type(**values)

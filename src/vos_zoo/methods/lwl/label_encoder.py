@@ -122,4 +122,6 @@ def init_convolutions(module: nn.Module) -> None:
     """Normal weights of deviation sqrt(2 / (k k out)) for every convolution; biases keep torch's default."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
-            nn.init.normal_(part.weight, 0, math.sqrt(2 / (part.kernel_size[0] * part.kernel_size[1] * part.out_channels)))
+            nn.init.normal_(
+                part.weight, 0, math.sqrt(2 / (part.kernel_size[0] * part.kernel_size[1] * part.out_channels))
+            )

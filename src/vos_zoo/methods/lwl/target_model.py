@@ -52,7 +52,7 @@ class LWLMemory:
 
     Attributes:
         schedule: learner iterations.
-        samples: buffers "features" ``(S, B, C, h, w)``, "labels", "weights" and "scores" ``(S, B, D, h, w)``; labels and
+        samples: buffers "features" ``(S, B, C, h, w)``, "labels", "weights", "scores" ``(S, B, D, h, w)``; labels and
             weights are encoded once, when a sample is written.
         taps: the filters as rows, ``(B, 9 D, C)``.
         writes: samples written after the first one, per object.

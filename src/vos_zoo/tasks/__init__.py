@@ -1,0 +1,23 @@
+"""What the commands do. Each task lives in its own module and is imported when it is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "run_fit": "fit",
+    "run_validate": "evaluate",
+    "run_test": "evaluate",
+    "run_track": "track",
+    "run_convert": "convert",
+    "run_check_data": "data",
+    "run_make_data": "data",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"vos_zoo.tasks.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
