@@ -1,0 +1,56 @@
+"""Scores: J, F, their statistics, the DAVIS and YouTube-VOS evaluations, and torchmetrics classes.
+
+The functions need NumPy and OpenCV only; the classes, which need torch, are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from vos_zoo.metrics.boundary import boundary_accuracy, boundary_map, boundary_tolerance
+from vos_zoo.metrics.davis import DavisReport, SequenceScores, evaluate_davis, mean_scores, score_sequence
+from vos_zoo.metrics.jaccard import region_similarity
+from vos_zoo.metrics.scoring import ObjectScores, SequenceScorer, score_frame
+from vos_zoo.metrics.statistics import Statistics, decay, mean, recall, summarise
+from vos_zoo.metrics.youtube_vos import YouTubeReport, evaluate_youtube_vos
+
+if TYPE_CHECKING:
+    from vos_zoo.metrics.video_metric import BoundaryAccuracy, DavisScores, RegionSimilarity
+
+__all__ = [
+    "BoundaryAccuracy",
+    "DavisReport",
+    "DavisScores",
+    "ObjectScores",
+    "RegionSimilarity",
+    "SequenceScorer",
+    "SequenceScores",
+    "Statistics",
+    "YouTubeReport",
+    "boundary_accuracy",
+    "boundary_map",
+    "boundary_tolerance",
+    "decay",
+    "evaluate_davis",
+    "evaluate_youtube_vos",
+    "mean",
+    "mean_scores",
+    "recall",
+    "region_similarity",
+    "score_frame",
+    "score_sequence",
+    "summarise",
+]
+
+_NEED_TORCH = ("BoundaryAccuracy", "DavisScores", "RegionSimilarity")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NEED_TORCH:
+        return getattr(import_module("vos_zoo.metrics.video_metric"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

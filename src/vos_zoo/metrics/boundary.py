@@ -1,0 +1,157 @@
+"""Boundary accuracy F: precision and recall of contours within a tolerance (DAVIS 2016, Perazzi et al., sec. 5).
+
+The official toolkit works on whole frames. Contours can only lie next to the object, and a pixel that a smaller disk
+already matches needs no larger one, so the work here is done in the boxes that matter; the counts, and with them F,
+are the same to the last bit (a test compares them with the full-frame form).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vos_zoo.metrics._masks import Mask, as_mask, per_frame, span_of, span_of_object, union_span
+from vos_zoo.types import UsageError
+
+_SHARE_OF_DIAGONAL = 0.008
+
+
+def boundary_tolerance(height: int, width: int) -> int:
+    """How many pixels a contour may be off in a picture of that size: 0.8 % of the diagonal, rounded up."""
+    return math.ceil(_SHARE_OF_DIAGONAL * math.sqrt(height**2 + width**2))
+
+
+def boundary_map(mask: ArrayLike) -> Mask:
+    """Contour pixels of a mask: those that differ from their right, lower or lower-right neighbour.
+
+    The border of the picture is no contour: in the last row only the right neighbour counts, in the last column only
+    the lower one, and a mask that fills the picture has no contour at all.
+
+    Args:
+        mask: bool ``(H, W)``.
+
+    Returns:
+        bool ``(H, W)``.
+
+    Raises:
+        UsageError: `mask` is not ``(H, W)`` or not boolean.
+    """
+    array = as_mask(mask, "mask")
+    if array.ndim != 2:
+        raise UsageError(f"mask: boundary_map takes one frame (H, W), got shape {array.shape}; index the frame")
+    return _contour(array).astype(bool)
+
+
+def boundary_accuracy(
+    prediction: ArrayLike, truth: ArrayLike, *, void: ArrayLike | None = None, tolerance: int | None = None
+) -> float | NDArray[np.float64]:
+    """F: harmonic mean of the precision and the recall of one object's contour.
+
+    A contour pixel is matched if the other contour has a pixel within the disk x^2 + y^2 <= tolerance^2; several may
+    share a partner. Without a contour in both masks F is 1, without one in either it is 0. A mask that fills the
+    picture has no contour, so against an empty one it gets F = 1 (as in the official toolkit) although J = 0.
+
+    Args:
+        prediction: bool ``(H, W)`` or ``(T, H, W)``; of integer masks every non-zero pixel is the object.
+        truth: the same shape.
+        void: pixels set to background in both masks before the contours are taken, the same shape.
+        tolerance: radius in pixels; None takes `boundary_tolerance` of the masks' size.
+
+    Returns:
+        A float in 0..1, or float64 ``(T,)`` for ``(T, H, W)``.
+
+    Raises:
+        UsageError: the shapes differ, the arrays are not masks, or the tolerance is negative or not an integer.
+    """
+    if tolerance is not None and (int(tolerance) != tolerance or tolerance < 0):
+        raise UsageError(f"tolerance: {tolerance} is no number of pixels; give an integer >= 0, or None for 0.8 %")
+    return per_frame(_f_measure, prediction, truth, void, tolerance=tolerance)
+
+
+def _f_measure(prediction: Mask, truth: Mask, tolerance: int | None) -> float:
+    radius = boundary_tolerance(*truth.shape) if tolerance is None else int(tolerance)
+    span = union_span(span_of_object(prediction), span_of_object(truth))
+    if span is None:
+        return 1.0
+    # One pixel more than the objects need: contours lie up to one pixel left of and above them, and inside the picture
+    # the last row and column must be empty, so that the rules for the picture's border change nothing in a crop.
+    window = span.padded(1, truth.shape).window
+    predicted, true = _contour(prediction[window]), _contour(truth[window])
+    n_predicted, n_true = cv2.countNonZero(predicted), cv2.countNonZero(true)
+    if not n_predicted or not n_true:
+        return float(n_predicted == n_true)
+    precision = _matched(predicted, true, radius, n_predicted) / n_predicted
+    recall = _matched(true, predicted, radius, n_true) / n_true
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _contour(mask: Mask) -> NDArray[np.uint8]:
+    """Contour of `mask` as uint8 0/1: where the 2x2 block to the right and below holds both values.
+
+    Replicating the last row and column gives exactly the rules of `boundary_map` there.
+    """
+    block = np.ones((2, 2), dtype=np.uint8)
+    return _array(
+        cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_GRADIENT, block, anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
+    )
+
+
+def _matched(contour: NDArray[np.uint8], other: NDArray[np.uint8], radius: int, count: int) -> int:
+    """How many of the `count` pixels of `contour` have a pixel of `other` within the disk of `radius`.
+
+    Most lie within the largest square inside the disk, which is cheap to test (a square splits into a row and a
+    column); the disk itself is only tried for what is left: pixel by pixel where that is less work than a dilation.
+    """
+    left = _array(cv2.subtract(contour, _dilate(other, _square(radius))))
+    span = span_of(left)
+    if span is None:
+        return count
+    window = span.padded(radius, contour.shape).window
+    left, other = left[window], other[window]
+    remaining = cv2.countNonZero(left)
+    if remaining * _disk(radius).size > other.size:
+        return count - cv2.countNonZero(cv2.subtract(left, _dilate(other, _disk(radius))))
+    return count - remaining + _with_partner(left, other, radius)
+
+
+def _with_partner(contour: NDArray[np.uint8], other: NDArray[np.uint8], radius: int) -> int:
+    """How many pixels of `contour` have one of `other` within the disk of `radius`, looked up pixel by pixel."""
+    padded = np.pad(other, radius)
+    offset_rows, offset_columns = np.nonzero(_disk(radius))
+    columns, rows = _array_of_points(cv2.findNonZero(contour))
+    width = padded.shape[1]
+    corners = rows * width + columns  # of the disk's bounding square, in the padded picture
+    neighbours = corners[:, None] + (offset_rows * width + offset_columns)
+    return int(np.count_nonzero(padded.ravel()[neighbours].any(axis=1)))
+
+
+def _dilate(contour: NDArray[np.uint8], kernel: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    # Outside the picture there is nothing: OpenCV's default border for dilation is the smallest value.
+    return _array(cv2.dilate(contour, kernel))
+
+
+def _array(image: Any) -> NDArray[np.uint8]:
+    """OpenCV's result as the array it is (its type stubs say `MatLike`)."""
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _array_of_points(points: Any) -> NDArray[np.int64]:
+    """OpenCV's list of points as integers ``(2, N)``, columns first."""
+    return np.asarray(points, dtype=np.int64).reshape(-1, 2).T
+
+
+@cache
+def _disk(radius: int) -> NDArray[np.uint8]:
+    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    return (x * x + y * y <= radius * radius).astype(np.uint8)
+
+
+@cache
+def _square(radius: int) -> NDArray[np.uint8]:
+    half = math.isqrt(radius * radius // 2)  # the largest h with h^2 + h^2 <= radius^2
+    return np.ones((2 * half + 1, 2 * half + 1), dtype=np.uint8)

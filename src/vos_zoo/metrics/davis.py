@@ -1,0 +1,283 @@
+"""The DAVIS evaluation (semi-supervised task) on folders of palette PNGs, and its report.
+
+Rules (official toolkit `davis2017-evaluation`): the first and the last frame are not scored; frames in which an object
+is absent stay in its mean (1 if the prediction is empty too, else 0); 255 in the truth is background; labels are
+compared by id; data set numbers are plain means over all objects of all sequences. DAVIS-2016 is the same with one
+object: every non-zero pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vos_zoo.metrics.scoring import ObjectScores, SequenceScorer, object_ids_in
+from vos_zoo.metrics.tables import text_table
+from vos_zoo.types import LabelMap, UsageError, VOSError
+from vos_zoo.video.masks import read_binary_mask, read_mask
+
+SCORE_NAMES = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
+"""The seven numbers of a data set, in the order of the official CSV file."""
+
+
+@dataclass(frozen=True)
+class SequenceScores:
+    """Scores of one sequence.
+
+    Attributes:
+        name: name of the sequence.
+        frames: names of the scored frames.
+        objects: scores per object, by rising id; empty where the truth has no object to score.
+        dropped: predicted labels that were dropped, each with the number of frames that had it.
+    """
+
+    name: str
+    frames: tuple[str, ...]
+    objects: tuple[ObjectScores, ...]
+    dropped: dict[int, int]
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The seven numbers over the objects of this sequence.
+
+        Raises:
+            VOSError: there is no object.
+        """
+        return mean_scores(self.objects, self.name)
+
+
+@dataclass(frozen=True)
+class DavisReport:
+    """What `evaluate_davis` finds; `str()` of it is a table for people.
+
+    Attributes:
+        sequences: scores per sequence, in the order of the list.
+        official: whether the official toolkit's faults were reproduced.
+        dropped_labels: whether unknown predicted labels were allowed and dropped (it changes the score).
+    """
+
+    sequences: tuple[SequenceScores, ...]
+    official: bool = False
+    dropped_labels: bool = False
+
+    @property
+    def objects(self) -> tuple[ObjectScores, ...]:
+        """Scores of all objects of all sequences."""
+        return tuple(scores for sequence in self.sequences for scores in sequence.objects)
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The seven numbers (`SCORE_NAMES`), each a plain mean over all objects, not rounded.
+
+        Raises:
+            VOSError: there is no object.
+        """
+        return mean_scores(self.objects, "the data set")
+
+    def csv_line(self) -> str:
+        """The seven numbers with 3 decimals, as the official toolkit's file of global results has them."""
+        return ",".join(f"{value:.3f}" for value in self.scores.values())
+
+    def csv(self) -> str:
+        """Header and `csv_line`: the content of the official toolkit's file of global results."""
+        return f"{','.join(SCORE_NAMES)}\n{self.csv_line()}\n"
+
+    def objects_csv(self) -> str:
+        """One line "sequence_id,J-Mean,F-Mean" per object with 3 decimals, with a header."""
+        lines = (
+            f"{scores.sequence}_{scores.object_id},{scores.region.mean:.3f},{scores.boundary.mean:.3f}"
+            for scores in self.objects
+        )
+        return "\n".join(["Sequence,J-Mean,F-Mean", *lines, ""])
+
+    def notes(self) -> list[str]:
+        """What a reader of the numbers has to know: official faults reproduced, labels dropped."""
+        notes = ["official=True: the official toolkit's faults are reproduced"] if self.official else []
+        if self.dropped_labels:
+            found = [
+                f"{sequence.name} label {label} ({count} frames)"
+                for sequence in self.sequences
+                for label, count in sequence.dropped.items()
+            ]
+            notes.append(f"drop_unknown_labels=True: {'; '.join(found) if found else 'no label had to be dropped'}")
+        return notes
+
+    def __str__(self) -> str:
+        """Tables per object, per sequence and for the data set, with the notes."""
+        objects = [(f"{one.sequence}_{one.object_id}", (one.mean, *one.region, *one.boundary)) for one in self.objects]
+        sequences = [(one.name, tuple(one.scores.values())) for one in self.sequences if one.objects]
+        tables = [
+            text_table("Object", SCORE_NAMES, objects),
+            text_table("Sequence", SCORE_NAMES, sequences),
+            text_table("Data set", SCORE_NAMES, [(f"{len(objects)} objects", tuple(self.scores.values()))]),
+        ]
+        return "\n\n".join([*tables, *(f"Note: {note}" for note in self.notes())])
+
+
+def mean_scores(objects: Sequence[ObjectScores], name: str = "the data set") -> dict[str, float]:
+    """The seven DAVIS numbers: means over objects of mean, recall and decay of J and F; J&F is the mean of two means.
+
+    Args:
+        objects: scores per object, of any number of sequences.
+        name: what they belong to, for the message.
+
+    Raises:
+        VOSError: there is no object.
+    """
+    if not objects:
+        raise VOSError(f"{name}: there is no object to score; check that the truth's first frame shows the objects")
+    region = np.mean([scores.region for scores in objects], axis=0).tolist()
+    boundary = np.mean([scores.boundary for scores in objects], axis=0).tolist()
+    return dict(zip(SCORE_NAMES, ((region[0] + boundary[0]) / 2, *region, *boundary), strict=True))
+
+
+def score_sequence(
+    name: str,
+    frames: Sequence[str],
+    prediction: Callable[[str], LabelMap],
+    truth: Callable[[str], LabelMap],
+    *,
+    official: bool = False,
+    drop_unknown_labels: bool = False,
+) -> SequenceScores:
+    """Score one sequence by the DAVIS rules; label maps are asked for one at a time.
+
+    Args:
+        name: name of the sequence.
+        frames: names of all its frames in order; the first and the last are not scored.
+        prediction: frame name -> label map, uint8 ``(H, W)``; not called for the first and the last frame.
+        truth: frame name -> label map, uint8 ``(H, W)``; not called for the last frame.
+        official: score the ids 1..K, K = highest label of the first frame, as the official toolkit does: gaps in the
+            ids are scored as perfect, objects above K that come later are not scored and must not be predicted, and the
+            decay overflows beyond 255 frames. By default every id the truth shows before its last frame is scored, over
+            the same frames, and no other.
+        drop_unknown_labels: turn predicted labels that are no object into background instead of refusing them.
+
+    Raises:
+        VOSError: fewer than three frames; a predicted label is no object of the sequence.
+    """
+    if len(frames) < 3:
+        raise VOSError(
+            f"sequence {name}: no frame is left to score, the truth has {len(frames)} frame(s) and the first and the "
+            "last do not count; give the full truth (of test sets only first frames are public: use the server)"
+        )
+    scorer = SequenceScorer(name)
+    first = truth(frames[0])
+    scorer.introduce(first)
+    for frame in frames[1:-1]:
+        scorer.add(frame, prediction(frame), truth(frame))
+    ids = range(1, max(object_ids_in(first), default=0) + 1) if official else sorted(scorer.truth_ids)
+    if not drop_unknown_labels:
+        scorer.check_labels(ids)
+    dropped = {label: len(found) for label, found in scorer.unknown_labels(ids).items()}
+    objects = tuple(scorer.scores_of(object_id, official=official) for object_id in ids)
+    return SequenceScores(name, tuple(scorer.frames), objects, dropped)
+
+
+def evaluate_davis(
+    results_folder: str | Path,
+    dataset_folder: str | Path,
+    *,
+    split: str = "val",
+    year: int = 2017,
+    resolution: str = "480p",
+    sequences: Iterable[str] | None = None,
+    single_object: bool | None = None,
+    official: bool = False,
+    drop_unknown_labels: bool = False,
+) -> DavisReport:
+    """Score a folder of results on DAVIS as the official toolkit does (semi-supervised task).
+
+    Args:
+        results_folder: holds `<sequence>/<frame>.png`, palette or grey PNGs of object ids in the size of the truth.
+            The first and the last frame are not read.
+        dataset_folder: the DAVIS folder: `Annotations/<resolution>/<sequence>/<frame>.png` and
+            `ImageSets/<year>/<split>.txt` (or the list of the 2016 archive, see `read_list`).
+        split: which list of sequences.
+        year: 2017, or 2016 for one object per sequence.
+        resolution: folder of the annotations.
+        sequences: names of the sequences to score instead of a list.
+        single_object: every non-zero pixel of truth and results is one object (0/1 and 0/255 masks alike); None
+            means: for 2016 only.
+        official: reproduce the official toolkit's faults: ids 1..K of the first frame are scored, so that gaps in the
+            ids count as perfect and objects with higher ids that come later are not scored and must not be predicted;
+            the decay is wrong or NaN from 256 scored frames on. On DAVIS itself both settings give the same numbers.
+            The default scores the ids that the truth shows (before its last frame) and takes the right decay.
+        drop_unknown_labels: turn predicted labels that are no object into background (the report says so) instead
+            of stopping.
+
+    Returns:
+        The scores per object, per sequence and of the data set.
+
+    Raises:
+        UsageError: a folder or the list is missing.
+        VOSError: a mask is missing, unreadable or of another size; a predicted label is no object; nothing to score.
+    """
+    results, annotations = Path(results_folder), Path(dataset_folder) / "Annotations" / resolution
+    for folder in (results, annotations):
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: there is no such folder; give the folder of the results and the DAVIS folder")
+    names = list(sequences) if sequences is not None else read_list(dataset_folder, split, year, resolution)
+    read = read_binary_mask if (year == 2016 if single_object is None else single_object) else read_mask
+    scored = tuple(
+        _score_folder(results / name, annotations / name, read, official, drop_unknown_labels) for name in names
+    )
+    report = DavisReport(scored, official, drop_unknown_labels)
+    mean_scores(report.objects, f"{Path(dataset_folder)} ({split} {year})")  # an empty data set is reported here
+    return report
+
+
+def read_list(dataset_folder: str | Path, split: str, year: int, resolution: str = "480p") -> list[str]:
+    """Names of the sequences of a DAVIS split, from either form of its lists.
+
+    Args:
+        dataset_folder: the DAVIS folder.
+        split: name of the list, e.g. "val".
+        year: 2016 or 2017; `ImageSets/<year>/<split>.txt` has one name per line.
+        resolution: `ImageSets/<resolution>/<split>.txt`, the 2016 archive's form with one line of picture and mask per
+            frame, is read for 2016 where the other is missing.
+
+    Raises:
+        UsageError: there is no list, or it is empty.
+    """
+    lists = Path(dataset_folder) / "ImageSets"
+    wanted = lists / str(year) / f"{split}.txt"
+    path = wanted
+    if year == 2016 and not wanted.is_file():
+        path = lists / resolution / f"{split}.txt"
+    if not path.is_file():
+        known = sorted(str(found.relative_to(lists)) for found in lists.rglob("*.txt")) if lists.is_dir() else []
+        raise UsageError(
+            f"{wanted}: there is no such list; there are: {', '.join(known) or 'none'} (or pass sequences=)"
+        )
+    lines = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = list(dict.fromkeys(Path(line).parent.name if "/" in line else line for line in lines))
+    if not names:
+        raise UsageError(f"{path}: the list is empty; write one name of a sequence per line")
+    return names
+
+
+def _score_folder(
+    results: Path, annotations: Path, read: Callable[..., LabelMap], official: bool, drop_unknown_labels: bool
+) -> SequenceScores:
+    for folder in (annotations, results):
+        if not folder.is_dir():
+            raise VOSError(f"{folder}: there is no such folder; sequence {folder.name} needs its masks there")
+    frames = sorted(path.stem for path in annotations.glob("*.png"))
+    size: tuple[int, int] | None = None
+
+    def truth(frame: str) -> LabelMap:
+        return read(annotations / f"{frame}.png", size=size)
+
+    def prediction(frame: str) -> LabelMap:
+        return read(results / f"{frame}.png", size=size)
+
+    if frames:
+        height, width = truth(frames[0]).shape
+        size = (height, width)
+    return score_sequence(
+        annotations.name, frames, prediction, truth, official=official, drop_unknown_labels=drop_unknown_labels
+    )

@@ -1,0 +1,194 @@
+"""J and F of all objects of one video, collected frame by frame: what the DAVIS and YouTube-VOS evaluations share.
+
+An object that neither label map shows has J = F = 1 in that frame. Such pairs are not computed and not stored, so that
+objects may turn up at any frame and only the frame in hand is in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vos_zoo.metrics._masks import span_of
+from vos_zoo.metrics.boundary import boundary_accuracy, boundary_tolerance
+from vos_zoo.metrics.jaccard import region_similarity
+from vos_zoo.metrics.statistics import Statistics, summarise
+from vos_zoo.types import LabelMap, UsageError, VOSError
+
+VOID = 255
+"""The label that means "do not care" in some annotations; the semi-supervised task turns it into background."""
+_ABSENT = (1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class ObjectScores:
+    """J and F of one object in the frames in which it is scored.
+
+    Attributes:
+        sequence: name of the video.
+        object_id: id of the object in it.
+        frames: names of the scored frames, in order.
+        J: region similarity per frame, float64 ``(T,)``, 0..1.
+        F: boundary accuracy per frame, float64 ``(T,)``, 0..1.
+        official: whether the decay is the official toolkit's (wrong beyond 255 frames) or the right one.
+    """
+
+    sequence: str
+    object_id: int
+    frames: tuple[str, ...]
+    J: NDArray[np.float64]
+    F: NDArray[np.float64]
+    official: bool = False
+
+    @property
+    def region(self) -> Statistics:
+        """Mean, recall and decay of J."""
+        return summarise(self.J, official=self.official)
+
+    @property
+    def boundary(self) -> Statistics:
+        """Mean, recall and decay of F."""
+        return summarise(self.F, official=self.official)
+
+    @property
+    def mean(self) -> float:
+        """J&F of the object: (mean J + mean F) / 2."""
+        return (self.region.mean + self.boundary.mean) / 2
+
+
+def object_ids_in(labels: LabelMap) -> tuple[int, ...]:
+    """Ids of the objects visible in a label map, uint8 ``(H, W)``, rising; 0 and 255 are none."""
+    span = span_of(labels)
+    if span is None:
+        return ()
+    counts = np.bincount(labels[span.window].ravel(), minlength=VOID + 1)
+    return tuple(int(label) for label in np.flatnonzero(counts) if label not in (0, VOID))
+
+
+def without_void(labels: LabelMap) -> LabelMap:
+    """The label map with 255 turned into background, uint8 ``(H, W)``."""
+    return np.where(labels == VOID, np.uint8(0), labels) if labels.max(initial=0) == VOID else labels
+
+
+def score_frame(
+    prediction: LabelMap, truth: LabelMap, ids: Iterable[int], *, tolerance: int | None = None
+) -> dict[int, tuple[float, float]]:
+    """J and F of several objects in one frame.
+
+    Args:
+        prediction: label map, uint8 ``(H, W)``.
+        truth: label map, uint8 ``(H, W)``.
+        ids: the objects to score; labels are compared by id.
+        tolerance: radius for F in pixels; None takes 0.8 % of the diagonal.
+
+    Returns:
+        (J, F) by id.
+
+    Raises:
+        UsageError: the label maps differ in size or are not ``(H, W)``.
+    """
+    if prediction.shape != truth.shape or truth.ndim != 2:
+        raise UsageError(f"label maps: prediction {prediction.shape}, truth {truth.shape}; both must be one (H, W)")
+    radius = boundary_tolerance(*truth.shape) if tolerance is None else tolerance
+    span = span_of(prediction | truth)  # 0 is background in both, so no labelled pixel is lost
+    if span is None:
+        return dict.fromkeys(ids, _ABSENT)
+    window = span.padded(1, truth.shape).window  # the margin that the boundary needs, see `boundary`
+    predicted, true = prediction[window], truth[window]
+    scores = {}
+    for label in ids:
+        pair = predicted == label, true == label
+        scores[label] = float(region_similarity(*pair)), float(boundary_accuracy(*pair, tolerance=radius))
+    return scores
+
+
+@dataclass
+class SequenceScorer:
+    """Collects the scores of one video.
+
+    Attributes:
+        name: name of the video, for messages.
+        frames: names of the frames added so far.
+        truth_ids: objects the truth has shown so far.
+    """
+
+    name: str
+    frames: list[str] = field(default_factory=list)
+    truth_ids: set[int] = field(default_factory=set)
+    _scores: list[dict[int, tuple[float, float]]] = field(default_factory=list)
+    _predicted: dict[int, list[str]] = field(default_factory=dict)
+
+    def introduce(self, truth: LabelMap) -> None:
+        """Take note of the objects in a frame of the truth, uint8 ``(H, W)``, that is not scored."""
+        self.truth_ids.update(object_ids_in(truth))
+
+    def add(self, frame: str, prediction: LabelMap, truth: LabelMap, ids: Iterable[int] | None = None) -> None:
+        """Score one frame.
+
+        Args:
+            frame: its name.
+            prediction: label map, uint8 ``(H, W)``.
+            truth: label map, uint8 ``(H, W)``; 255 is background.
+            ids: the objects to score in this frame; None scores whatever is visible.
+
+        Raises:
+            UsageError: the label maps differ in size.
+        """
+        truth = without_void(truth)
+        shown, guessed = object_ids_in(truth), object_ids_in(prediction)
+        labels = {*guessed, VOID} if prediction.max(initial=0) == VOID else guessed
+        for label in labels:
+            self._predicted.setdefault(label, []).append(frame)
+        self.truth_ids.update(shown)
+        visible = {*shown, *guessed}
+        self.frames.append(frame)
+        self._scores.append(score_frame(prediction, truth, sorted(visible if ids is None else visible & {*ids})))
+
+    def unknown_labels(self, ids: Collection[int]) -> dict[int, list[str]]:
+        """Predicted labels that are none of `ids`, with the names of the frames that have them."""
+        return {label: frames for label, frames in sorted(self._predicted.items()) if label not in ids}
+
+    def check_labels(self, ids: Collection[int]) -> None:
+        """Refuse predicted labels that are none of `ids`.
+
+        Raises:
+            VOSError: there are some; the message names sequence, frame and label.
+        """
+        unknown = self.unknown_labels(ids)
+        if not unknown:
+            return
+        label, frames = next(iter(unknown.items()))
+        known = ", ".join(map(str, sorted(ids))) or "none"
+        more = f" (also labels {', '.join(map(str, list(unknown)[1:]))})" if len(unknown) > 1 else ""
+        hint = "; 0/255 masks of one object are read with single_object=True" if set(unknown) == {VOID} else ""
+        raise VOSError(
+            f"sequence {self.name}, frame {frames[0]}: the results have label {label}{more}, but the objects are "
+            f"{known}; correct the results, or drop such labels with drop_unknown_labels=True, which the report then "
+            f"says{hint}"
+        )
+
+    def scores_of(self, object_id: int, frames: Sequence[str] | None = None, *, official: bool = False) -> ObjectScores:
+        """J and F of one object.
+
+        Args:
+            object_id: the object.
+            frames: the frames to count; None takes all that were added.
+            official: take the decay as the official toolkit computes it.
+
+        Raises:
+            VOSError: there is no frame to count.
+        """
+        chosen = None if frames is None else set(frames)
+        rows = [
+            (frame, scores.get(object_id, _ABSENT))
+            for frame, scores in zip(self.frames, self._scores, strict=True)
+            if chosen is None or frame in chosen
+        ]
+        if not rows:
+            raise VOSError(f"sequence {self.name}: no frame is left to score; it needs a frame between first and last")
+        names = tuple(frame for frame, _ in rows)
+        values = np.array([value for _, value in rows], dtype=np.float64)
+        return ObjectScores(self.name, object_id, names, values[:, 0], values[:, 1], official)
