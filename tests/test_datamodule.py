@@ -75,6 +75,7 @@ def trainer(folder: Path, **changes: Any) -> pl.Trainer:
 def _quiet() -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*num_workers.*|.*does not have many workers.*|.*logging interval.*")
+        warnings.filterwarnings("ignore", message=r".*fit\(ckpt_path=.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory.*|.*isinstance.treespec.*|.*LeafSpec.*")
         yield
 
@@ -163,6 +164,23 @@ def test_a_resumed_run_sees_the_batches_the_whole_run_saw(tmp_path: Path, stop: 
     assert torch.equal(second.weight, whole.weight)
 
 
+def test_a_batch_that_was_interrupted_is_trained_again(tmp_path: Path) -> None:
+    class Interrupted(Recorder):
+        def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+            if len(self.seen) == 6:
+                raise RuntimeError("interrupted")
+            return super().training_step(batch, batch_idx)
+
+    whole, first, second = Recorder(), Interrupted(), Recorder()
+    trainer(tmp_path, max_epochs=3).fit(whole, datamodule=small())
+    saver = pl.callbacks.OnExceptionCheckpoint(tmp_path, "interrupted")
+    with pytest.raises(RuntimeError, match="interrupted"):
+        trainer(tmp_path, max_epochs=3, enable_checkpointing=True, callbacks=[saver]).fit(first, datamodule=small())
+    trainer(tmp_path, max_epochs=3).fit(second, datamodule=small(), ckpt_path=tmp_path / "interrupted.ckpt")
+    assert [batch.names for batch in first.seen + second.seen] == [batch.names for batch in whole.seen]
+    assert torch.equal(second.weight, whole.weight)
+
+
 def test_a_run_resumed_after_its_last_epoch_goes_on_with_the_next(tmp_path: Path) -> None:
     whole = Recorder()
     trainer(tmp_path, max_epochs=3).fit(whole, datamodule=small())
@@ -172,6 +190,23 @@ def test_a_run_resumed_after_its_last_epoch_goes_on_with_the_next(tmp_path: Path
     short.save_checkpoint(tmp_path / "end.ckpt")
     trainer(tmp_path, max_epochs=3).fit(second, datamodule=small(), ckpt_path=tmp_path / "end.ckpt")
     assert [batch.names for batch in first.seen + second.seen] == [batch.names for batch in whole.seen]
+    assert torch.equal(second.weight, whole.weight)
+
+
+def test_a_run_resumed_from_a_validation_within_an_epoch_misses_nothing(tmp_path: Path) -> None:
+    class Scored(Recorder):
+        def on_validation_epoch_end(self) -> None:
+            self.log("score", float(len(self.seen)))
+
+    whole, second = Scored(), Recorder()
+    saver = pl.callbacks.ModelCheckpoint(tmp_path / "saved", monitor="score", save_top_k=-1, filename="{step}")
+    trainer(tmp_path, enable_checkpointing=True, callbacks=[saver], val_check_interval=2).fit(whole, datamodule=small())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
+        trainer(tmp_path, val_check_interval=2).fit(
+            second, datamodule=small(), ckpt_path=tmp_path / "saved" / "step=2.ckpt"
+        )
+    assert [batch.names for batch in second.seen] == [batch.names for batch in whole.seen[2:]]
     assert torch.equal(second.weight, whole.weight)
 
 

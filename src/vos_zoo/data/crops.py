@@ -187,7 +187,7 @@ def cut(frame: Frame, masks: Masks, window: Window) -> tuple[Frame, Masks]:
         inner = cast(Frame, cv2.copyMakeBorder(inner, top, bottom, left, right, cv2.BORDER_REPLICATE))
         inner_masks = np.pad(inner_masks, ((0, 0), (top, bottom), (left, right)))
     height, width = window.size
-    canvas = cv2.resize(np.ascontiguousarray(inner), (width, height), interpolation=cv2.INTER_LINEAR)
+    canvas = cv2.resize(inner, (width, height), interpolation=cv2.INTER_LINEAR)
     return cast(Frame, canvas), resize_masks(inner_masks, window.size)
 
 

@@ -61,7 +61,7 @@ def read_frame(path: Path) -> Frame:
     if path.suffix.lower() in {".jpg", ".jpeg"}:  # the fast path; OpenCV honours EXIF and expands grey by default
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if picture is not None:
-            return np.ascontiguousarray(picture[..., ::-1])
+            return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
     return read_frame_strictly(path)
 
 

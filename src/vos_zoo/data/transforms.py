@@ -124,8 +124,15 @@ def gray_clip(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(_gray()(images=np.ascontiguousarray(frames[..., ::-1]))["images"])
 
 
-def brighten(canvas: Frame, factor: float) -> NDArray[np.float32]:
-    """The canvas times one factor, clamped to 0..255, float32 ``(h, w, 3)``.
+def planes(canvas: Frame) -> NDArray[np.uint8]:
+    """A canvas ``(h, w, 3)`` as ``(3, h, w)``; OpenCV's split is many times faster than copying a transposed view."""
+    import cv2
+
+    return np.stack(cv2.split(canvas)).astype(np.uint8, copy=False)
+
+
+def brighten(canvas: NDArray[np.uint8], factor: float) -> NDArray[np.float32]:
+    """The canvas, in either layout, times one factor, clamped to 0..255, float32.
 
     Not by albumentations: its multiplication rounds 8-bit pictures and wants float pictures in 0..1.
     """
@@ -192,7 +199,7 @@ class ClipTransform:
             canvases += [self._canvas(*member, start < reference_frames, random) for member in group]
         pictures, cut_masks, boxes = zip(*canvases, strict=True)
         return (
-            np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)),
+            np.stack(pictures),
             np.stack(cut_masks).astype(np.float32),
             np.stack(boxes).astype(np.float32),
         )
@@ -229,7 +236,7 @@ class ClipTransform:
             canvas, masks = warp(canvas, masks, matrix)
             inside = [box and warp_box(box, matrix, size) for box in inside]
         factor = random.uniform(1 - augment.brightness, 1 + augment.brightness) if augment.brightness else 1.0
-        return brighten(canvas, factor), masks, np.array([box or (0.0, 0.0, 0.0, 0.0) for box in inside])
+        return brighten(planes(canvas), factor), masks, np.array([box or (0.0, 0.0, 0.0, 0.0) for box in inside])
 
 
 def union_box(boxes: Sequence[Box | None]) -> Box:
