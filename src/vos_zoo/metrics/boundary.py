@@ -93,8 +93,8 @@ def _f_measure(prediction: Mask, truth: Mask, tolerance: int | None) -> float:
 def _contour(mask: Mask) -> NDArray[np.uint8]:
     """Contour of `mask` as uint8 0/1, by the rules of `boundary_map`.
 
-    A pixel differs from one of its three neighbours exactly if, in the 2x2 block to the right and below, two pixels side
-    by side differ in the upper or the lower row, or the left two differ.
+    A pixel differs from one of its three neighbours exactly if, in the 2x2 block to the right and below, two pixels
+    side by side differ in the upper or the lower row, or the left two differ.
     """
     pixels = np.ascontiguousarray(mask).view(np.uint8)
     contour = np.zeros_like(pixels)
