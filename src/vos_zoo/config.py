@@ -59,6 +59,10 @@ __all__ = [
 ]
 
 
+_COMPLETE = "complete"
+"""Key that marks a saved configuration: it needs no layer below it."""
+
+
 @dataclass(frozen=True)
 class _Layer:
     source: str
@@ -79,7 +83,8 @@ def load_config(
         method: name of the method; None takes the `method` that the last file or override names, if any does.
         data: name of a file in `configs/data`; None takes the `data.name` that the last layer names.
         recipe: name of a file in `configs/recipe/<method>`.
-        files: YAML files, later wins. A saved configuration of a run is complete, so it repeats that run.
+        files: YAML files, later wins. A saved configuration of a run is complete: it repeats that run, and no
+            layer below it is read.
         overrides: `key=value` strings with dotted keys and YAML values, the last word.
         flags: a nested mapping between the files and the overrides, for options that stand for keys.
 
@@ -90,6 +95,7 @@ def load_config(
         UsageError: unknown key, method, data set or recipe, a wrong type or value, an unreadable file.
     """
     given = [_read(Path(path), str(path)) for path in files]
+    complete = [number for number, layer in enumerate(given) if layer.tree.pop(_COMPLETE, False)]
     given += [_Layer("flags", _flag_tree(method, data, flags)), _dotlist(overrides)]
     method = _last(given, "method")
     base = [_read(config_folder() / "default.yaml", "configs/default.yaml")]
@@ -97,6 +103,8 @@ def load_config(
     recipes = _recipe_layers(method, recipe)
     data = _last([*base, *recipes, *given], "data", "name")
     layers = [*base, *_data_layers(data), *recipes, *given]
+    if complete:  # a saved configuration says everything: what the package's files say meanwhile must not come back
+        layers = [*given[complete[-1] :], *recipes] if recipe else given[complete[-1] :]
 
     merged = OmegaConf.structured(RunConfig)
     for layer in layers:
@@ -134,7 +142,7 @@ def save_config(config: RunConfig, path: str | os.PathLike[str]) -> Path:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            yaml.safe_dump(to_plain(config), file, sort_keys=False, allow_unicode=True, default_flow_style=None)
+            yaml.safe_dump({_COMPLETE: True, **to_plain(config)}, file, sort_keys=False, allow_unicode=True, default_flow_style=None)
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:

@@ -92,7 +92,9 @@ def test_target_features_and_label_encoder_equal_the_golden_ones(network: LWL, g
     golden.assert_close("weight", weight, MODULES)
 
 
-def first_fit(network: LWL, golden: Golden, iterations: int, frames: tuple[int, ...] = (0,)) -> tuple[Fit, dict[str, Tensor]]:
+def first_fit(
+    network: LWL, golden: Golden, iterations: int, frames: tuple[int, ...] = (0,)
+) -> tuple[Fit, dict[str, Tensor]]:
     features = network.encode(clip(golden["images"])[list(frames)])
     masks = golden.tensor("masks")[list(frames)][:, None, None].float()
     sample = {name: value[None] for name, value in network._encode_sample(features, masks).items()}

@@ -96,7 +96,12 @@ class CAB(nn.Module):
 
 
 class UpsampleProject(nn.Module):
-    """From the finest level to one logit map at the canvas size, by two bicubic steps."""
+    """From the finest level to one logit map at the canvas size, by two bicubic steps.
+
+    The last convolution follows an upsampling without anything in between, and a channel mix commutes with a resize:
+    its nine taps are applied at the coarse size, so nine maps are resized instead of all channels, then shifted and
+    added (exact up to rounding).
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -107,7 +112,10 @@ class UpsampleProject(nn.Module):
         """``(B, width, h/4, w/4)`` -> logits ``(B, 1, h, w)``."""
         doubled = (2 * x.shape[-2], 2 * x.shape[-1])
         x = F.relu(self.conv1(F.interpolate(x, doubled, mode="bicubic", align_corners=False)))
-        return self.conv2(F.interpolate(x, size, mode="bicubic", align_corners=False))
+        taps = self.conv2.weight.flip(-2, -1).flatten(2).permute(2, 1, 0)[..., None]
+        maps = F.interpolate(F.conv2d(x, taps), size, mode="bicubic", align_corners=False)
+        logits = F.fold(maps.flatten(2), size, kernel_size=3, padding=1)
+        return logits + self.conv2.bias  # type: ignore[operator]
 
 
 class SegmentationDecoder(nn.Module):

@@ -37,10 +37,13 @@ def apply_taps(features: Tensor, taps: Tensor) -> Tensor:
     Returns:
         Scores ``(S, B, D, h, w)``.
     """
-    samples, objects, _, height, width = features.shape
-    columns = taps @ features.flatten(3)
-    scores = F.fold(columns.flatten(0, 1), (height, width), kernel_size=3, padding=1)
-    return scores.view(samples, objects, -1, height, width)
+    _, objects, _, height, width = features.shape
+    scores = []
+    for part in features.split(_chunk(objects)):
+        columns = taps @ part.flatten(3)
+        folded = F.fold(columns.flatten(0, 1), (height, width), kernel_size=3, padding=1)
+        scores.append(folded.view(len(part), objects, -1, height, width))
+    return scores[0] if len(scores) == 1 else torch.cat(scores)
 
 
 def correlate(features: Tensor, residuals: Tensor) -> Tensor:
@@ -53,9 +56,20 @@ def correlate(features: Tensor, residuals: Tensor) -> Tensor:
     Returns:
         ``(B, 9 D, C)``.
     """
-    columns = F.unfold(residuals.flatten(0, 1), kernel_size=3, padding=1)
-    columns = columns.view(*residuals.shape[:2], *columns.shape[1:])
-    return (columns @ features.flatten(3).transpose(2, 3)).sum(dim=0)
+    total: Tensor | None = None
+    chunk = _chunk(residuals.shape[1])
+    for part, residual in zip(features.split(chunk), residuals.split(chunk), strict=True):
+        columns = F.unfold(residual.flatten(0, 1), kernel_size=3, padding=1)
+        columns = columns.view(*residual.shape[:2], *columns.shape[1:])
+        taps = (columns @ part.flatten(3).transpose(2, 3)).sum(dim=0)
+        total = taps if total is None else total + taps
+    assert total is not None
+    return total
+
+
+def _chunk(objects: int) -> int:
+    """Samples handled at a time: about 16 pictures, so that intermediates stay small and the allocator can reuse them."""
+    return max(16 // objects, 1)
 
 
 @dataclass(frozen=True)

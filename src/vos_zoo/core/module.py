@@ -16,7 +16,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vos_zoo.core.optimisation import freeze_unnamed, parameter_groups
+from vos_zoo.core.optimisation import check_groups, freeze_unnamed, parameter_groups
 from vos_zoo.core.propagator import Propagator
 from vos_zoo.core.target_model import TargetModel, TrackSettings
 from vos_zoo.core.validation import track_and_score
@@ -60,6 +60,8 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
         self._settings_kept = dict(track or {})
         self.network.track_settings(**self._settings_kept)
         self.optim = dict(optim or {})
+        self._groups: dict[str, float] = self.optim.get("groups") or {"": 1e-4}
+        check_groups(self.network, self._groups)
         self.method = method
         self.save_hyperparameters({"method": method, "model": model, "track": self._settings_kept, "optim": self.optim})
         self.pictures = 0
@@ -119,8 +121,9 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
     def setup(self, stage: str) -> None:
         """Freeze what no learning rate names, before the strategy wraps the module."""
         if stage == "fit":
-            freeze_unnamed(self.network, self.optim.get("groups", {"": 1e-4}))
+            freeze_unnamed(self.network, self._groups)
             self._optimised = True
+            self.train()
 
     def train(self, mode: bool = True) -> Self:
         """Training mode; frozen parts stay in eval, so that their norms never move."""
@@ -134,7 +137,7 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam with one rate per group, multiplied by `gamma` after each milestone (epochs)."""
-        groups = parameter_groups(self.network, self.optim.get("groups", {"": 1e-4}))
+        groups = parameter_groups(self.network, self._groups)
         betas = tuple(self.optim.get("betas", (0.9, 0.999)))
         decay = float(self.optim.get("weight_decay", 0.0))
         adam = torch.optim.AdamW if decay else torch.optim.Adam
@@ -186,10 +189,6 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
         self.log("val/F", values["F-Mean"].float())
         self.log("val/J&F", values["J&F-Mean"].float(), prog_bar=True)
         self._scores = None
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Batches move; videos are read frame by frame and stay."""
-        return batch.to(device, non_blocking=True) if isinstance(batch, Batch) else batch
 
     # -- saving and loading ------------------------------------------------------------------------------------------
 

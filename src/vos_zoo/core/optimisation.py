@@ -16,17 +16,21 @@ def _prefix_of(name: str, groups: Mapping[str, float]) -> str | None:
     return max(fitting, key=len, default=None)
 
 
-def freeze_unnamed(network: nn.Module, groups: Mapping[str, float]) -> None:
-    """Let gradients reach exactly the parameters that some group names with a rate above zero.
+def check_groups(network: nn.Module, groups: Mapping[str, float]) -> None:
+    """Refuse prefixes that name no parameter.
 
     Raises:
-        UsageError: a prefix that names no parameter.
+        UsageError: there is one; the message lists the network's parts.
     """
     names = [name for name, _ in network.named_parameters()]
     for prefix in groups:
         if not any(_prefix_of(name, {prefix: 1.0}) is not None for name in names):
             tops = sorted({name.split(".")[0] for name in names})
             raise UsageError(f"optim.groups: no parameter is named {prefix!r}; the network's parts: {', '.join(tops)}")
+
+
+def freeze_unnamed(network: nn.Module, groups: Mapping[str, float]) -> None:
+    """Let gradients reach exactly the parameters that some group names with a rate above zero."""
     for name, parameter in network.named_parameters():
         owner = _prefix_of(name, groups)
         parameter.requires_grad_(owner is not None and groups[owner] > 0)

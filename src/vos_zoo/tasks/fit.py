@@ -56,7 +56,7 @@ def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") ->
     save_config(config, folder / "config.yaml")
     _record(folder, command, resumed)
     trainer = _trainer(config, folder)
-    _say(f"{config.method}: training in {folder}" + (f", resuming {resumed}" if resumed else ""))
+    _say(f"{config.method}: {_size(model)}; training in {folder}" + (f", resuming {resumed}" if resumed else ""))
     started = time.monotonic()
     trainer.fit(model, data, ckpt_path=resumed)
     if trainer.is_global_zero:
@@ -195,8 +195,12 @@ def _quieten() -> None:
     """Lightning's banners and hints are not for our users."""
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*`.fit.` loop.*|.*exists and is not empty.*|.*LeafSpec.*|.*lr_scheduler.step.*")
+    for message in ("does not have many workers", "smaller than the logging interval", "exists and is not empty"):
+        warnings.filterwarnings("ignore", f".*{message}.*")
+
+
+def _size(model: VOSModel) -> str:
+    return f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters"
 
 
 def _say(line: str) -> None:

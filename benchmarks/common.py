@@ -1,0 +1,107 @@
+"""What the benchmarks share: the yardstick R, video to run on, a model with random weights, a full memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from vos_zoo.config import load_config
+from vos_zoo.core.hub import create_model
+from vos_zoo.core.module import VOSModel
+from vos_zoo.core.propagator import Propagator
+from vos_zoo.data.synthetic import SyntheticDataset, SyntheticSettings
+from vos_zoo.types import Frame, LabelMap
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def one_thread() -> None:
+    """Everything on one core."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    torch.set_num_threads(1)
+    import cv2
+
+    cv2.setNumThreads(0)
+
+
+def seconds(run: Callable[[], Any], repeats: int, device: torch.device) -> list[float]:
+    """Seconds of each repeat: CPU seconds of this process, or wall seconds around a synchronised GPU."""
+    times = []
+    for _ in range(repeats):
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            run()
+            torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+        else:
+            start = time.process_time()
+            run()
+            times.append(time.process_time() - start)
+    return times
+
+
+@torch.no_grad()
+def yardstick(device: torch.device, height: int = 480, width: int = 832) -> float:
+    """R: seconds of one torchvision ResNet-50 forward through layer4, float32, median of 5 after a warm-up."""
+    from torchvision.models import resnet50
+
+    torch.manual_seed(0)
+    network = resnet50().eval().to(device)
+    picture = torch.randn(1, 3, height, width, device=device)
+
+    def forward() -> None:
+        x = network.maxpool(network.relu(network.bn1(network.conv1(picture))))
+        network.layer4(network.layer3(network.layer2(network.layer1(x))))
+
+    seconds(forward, 1, device)
+    return median(seconds(forward, 5, device))
+
+
+def video(frames: int, height: int = 480, width: int = 854) -> list[Frame]:
+    """Generated frames, uint8 RGB ``(height, width, 3)``."""
+    settings = SyntheticSettings(size=(height, width), frames=frames, min_objects=2, max_objects=2, late_objects=0.0)
+    sequence = SyntheticDataset(videos=1, split="test", settings=settings)[0]
+    return [sequence.frame(t) for t in range(frames)]
+
+
+def stripes(objects: int, height: int, width: int, share: float = 1.0) -> LabelMap:
+    """A label map of upright stripes, one per object, uint8 ``(height, width)``.
+
+    Args:
+        objects: number of stripes.
+        height, width: size of the map.
+        share: size of each stripe as a share of its cell: 1 gives windows as large as the frame, small values windows
+            of their own.
+    """
+    labels = np.zeros((height, width), dtype=np.uint8)
+    cell = width // objects
+    for k in range(objects):
+        w, h = max(int(cell * share), 4), max(int(height * share), 4)
+        x, y = k * cell + (cell - w) // 2, (height - h) // 2
+        labels[y : y + h, x : x + w] = k + 1
+    return labels
+
+
+def random_model(method: str, device: torch.device) -> VOSModel:
+    """The method as configured, with fixed random weights."""
+    torch.manual_seed(0)
+    config = load_config(method)
+    return create_model(method, track=config.track, **config.model).eval().to(device)
+
+
+@torch.no_grad()
+def fill_memory(engine: Propagator, writes: int) -> None:
+    """Write the sample that waits in each group again and again, by the method's own rule, until memory is full."""
+    for group in engine._groups:
+        assert group.pending is not None, "push two frames first: nothing waits to be written"
+        features, masks, rows = group.pending
+        for _ in range(writes):
+            group.memory = engine.model.update(group.memory, features, masks, rows)

@@ -1,0 +1,87 @@
+"""Seconds per frame of a method in its steady state, in the unit R: one bare ResNet-50 forward at 480x832.
+
+    python benchmarks/speed.py --model lwl --objects 1,2,5 --processes 3
+
+Every measurement runs in a process of its own, one thread, with R taken before and after; ratios are medians over
+processes. `--windows same` gives objects so large that their search windows are the whole frame and coincide;
+`--windows apart` gives each its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.common import fill_memory, one_thread, random_model, seconds, stripes, video, yardstick
+
+
+def measure(options: argparse.Namespace, objects: int) -> dict[str, float]:
+    """One process's numbers: R before and after, seconds per frame, of which the network and the update."""
+    one_thread()
+    device = torch.device(options.device)
+    before = yardstick(device)
+    model = random_model(options.model, device)
+    overrides = {"scale_change": (1.0, 1.0)} if options.windows != "free" else {}
+    engine = model.propagator(group_size=max(objects, 1), **overrides)
+    frames = video(2 + options.frames, options.height, options.width)
+    share = 1.0 if options.windows == "same" else 0.3
+    engine.push(frames[0], stripes(objects, options.height, options.width, share))
+    for frame in frames[1:2]:
+        engine.push(frame)
+    fill_memory(engine, options.memory - 1)
+    rest = iter(frames[2:])
+    times = seconds(lambda: engine.push(next(rest)), options.frames, device)
+    after = yardstick(device)
+    windows = len({engine.view.window_of(slot) for slot in range(objects)}) if hasattr(engine.view, "window_of") else 1
+    return {"R_before": before, "R_after": after, "frame": median(times), "windows": windows}
+
+
+def main() -> None:
+    """Measure in child processes, print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="lwl")
+    parser.add_argument("--objects", default="1,2,5", help="numbers of objects, with commas")
+    parser.add_argument("--windows", choices=("same", "apart", "free"), default="same")
+    parser.add_argument("--memory", type=int, default=32, help="samples in memory")
+    parser.add_argument("--frames", type=int, default=4, help="frames timed per process, after the memory is full")
+    parser.add_argument("--processes", type=int, default=3)
+    parser.add_argument("--height", type=int, default=480)
+    parser.add_argument("--width", type=int, default=854)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", help="also write the numbers here")
+    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child is not None:
+        sys.stdout.write(json.dumps(measure(options, options.child)))
+        return
+    rows = []
+    for objects in [int(n) for n in options.objects.split(",")]:
+        runs = []
+        for _ in range(options.processes):
+            command = [sys.executable, __file__, *sys.argv[1:], "--child", str(objects)]
+            runs.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        ratios = [run["frame"] / ((run["R_before"] + run["R_after"]) / 2) for run in runs]
+        rows.append({"objects": objects, "in_R": median(ratios), "ratios": ratios, "runs": runs})
+        first = rows[0]
+        relative = rows[-1]["in_R"] / first["in_R"]
+        seconds_per_frame = median(run["frame"] for run in runs)
+        r = median([run["R_before"] for run in runs] + [run["R_after"] for run in runs])
+        print(
+            f"{options.model}, {objects} objects, {runs[0]['windows']} windows, memory {options.memory}: "
+            f"{seconds_per_frame:.3f} s per frame = {rows[-1]['in_R']:.2f} R (R = {r:.3f} s), "
+            f"{relative:.2f} x {first['objects']} object(s)",
+            flush=True,
+        )
+    if options.json:
+        Path(options.json).write_text(json.dumps({"options": vars(options), "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
