@@ -45,8 +45,7 @@ quickstart: $(VENV)/.installed ## Train, evaluate and draw on generated videos (
 	rm -rf $(RUN)
 	$(BIN)/vos-zoo fit --model $(MODEL) --recipe quickstart output=$(dir $(RUN)) run_name=$(notdir $(RUN))
 	$(BIN)/vos-zoo test --model $(MODEL) --recipe quickstart --weights $(RUN)/model --output $(RUN)/test
-	@echo "Scores and pictures: $(RUN)/test"
-	@find $(RUN)/test -maxdepth 2 -name '*.png' -path '*picture*' -print
+	@echo "Pictures: $$(ls $(RUN)/test/overlays/*.png | head -1) and its neighbours"
 
 test: lint types pytest ## Check everything, as on every change
 

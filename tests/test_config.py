@@ -218,7 +218,7 @@ def test_every_method_loads_with_every_data_set_and_every_recipe_and_fits_its_co
         config = load_config(method, data=data, overrides=["data.root=somewhere"])
         assert config.method == method and config.data.name == data
     for recipe in (None, *available_recipes(method)):
-        check_signatures(load_config(method, recipe=recipe))
+        check_signatures(load_config(method, recipe=recipe, overrides=["data.root=somewhere"]))
     with pytest.raises(UsageError, match=r"unknown key 'model\.no_such_argument'"):
         check_signatures(load_config(method, overrides=["model.no_such_argument=1"]))
 

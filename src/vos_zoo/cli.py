@@ -292,6 +292,8 @@ def _config(options: argparse.Namespace, needs_method: bool = True, **more: Any)
         flags=more.pop("flags", None),
     )
     if needs_method and config.method is None:
+        if weights is not None and not Path(weights).exists() and weights.count("/") != 1:
+            raise UsageError(f"no weights at {weights!r}: neither a folder, a .ckpt nor a hub id 'owner/name'")
         raise UsageError(f"which method? give --model, one of: {', '.join(available_methods())}")
     return config
 
@@ -310,7 +312,18 @@ def _method_of(weights: str | None) -> str | None:
             except (ValueError, AttributeError):
                 raise UsageError(f"{folder / 'config.json'}: not a model's configuration; give --model") from None
             return str(method) if method else None
-    return None
+    return _method_of_run(path.parent.parent / "config.yaml")
+
+
+def _method_of_run(path: Path) -> str | None:
+    """The method that the configuration of a run names, or None: a checkpoint lies in the run's `checkpoints`."""
+    if not path.is_file():
+        return None
+    import yaml
+
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    method = tree.get("method") if isinstance(tree, dict) else None
+    return str(method) if method else None
 
 
 def _existing(path: str, option: str) -> str:

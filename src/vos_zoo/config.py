@@ -142,7 +142,13 @@ def save_config(config: RunConfig, path: str | os.PathLike[str]) -> Path:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            yaml.safe_dump({_COMPLETE: True, **to_plain(config)}, file, sort_keys=False, allow_unicode=True, default_flow_style=None)
+            yaml.safe_dump(
+                {_COMPLETE: True, **to_plain(config)},
+                file,
+                sort_keys=False,
+                allow_unicode=True,
+                default_flow_style=None,
+            )
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from tqdm import tqdm
@@ -44,9 +45,10 @@ def run_track(
     video = open_video(source)
     prompts = parse_prompts([mask] if mask else [], boxes, size=video.size, names=video.names, length=video.length)
     model, options = _model(config, weights)
+    started, count = time.monotonic(), 0
+    pairs = with_frames(partial(model.track, **options), video, prompts)
+    pairs = chain([next(pairs)], pairs)  # what is wrong with the request shows here, before anything is written
     with _writer(video, output, overlay) as writer:
-        started, count = time.monotonic(), 0
-        pairs = with_frames(partial(model.track, **options), video, prompts)
         for frame, result in tqdm(pairs, total=video.length, unit="frame", desc=video.name, file=sys.stderr):
             writer.write(result.index, frame, result.label_map())
             count += 1
