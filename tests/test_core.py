@@ -691,7 +691,7 @@ def test_without_end_to_end_the_learner_gets_no_gradient_from_the_decoder() -> N
     assert all(value is not None for name, value in gradients.items() if name.startswith("decoder"))
 
 
-# -- canvases that several objects share ------------------------------------------------------------------------------
+# -- canvases that several objects share -----------------------------------------------------------------------------
 
 
 @torch.no_grad()
