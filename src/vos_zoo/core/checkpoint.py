@@ -132,9 +132,8 @@ def load_converted(network: nn.Module, state: Mapping[str, Tensor], conversion: 
     missing = [name for name in ours if name not in used]
     extra = sorted(set(state) - {used[name] for name in ours if name in used} - conversion.unused)
     if missing:
-        raise UsageError(
-            f"the checkpoint lacks the entry {conversion.authors_name(missing[0])!r} ({len(missing)} entries are missing)"
-        )
+        name = conversion.authors_name(missing[0])
+        raise UsageError(f"the checkpoint lacks the entry {name!r} ({len(missing)} entries are missing)")
     if extra:
         raise UsageError(f"the checkpoint has an unknown entry {extra[0]!r} ({len(extra)} such entries)")
     for name, tensor in ours.items():
