@@ -147,7 +147,7 @@ class Clip:
 
     Attributes:
         frames: float32 RGB ``(T, 3, h, w)``, 0..255.
-        masks: float32 ``(T, K, h, w)``, 0 or 1.
+        masks: float32 ``(T, K, h, w)``, 0 or 1 (or between, where `StaticSettings.soft_masks` asks for it).
         valid: bool ``(K,)``, slots that hold an object.
         boxes: float32 ``(T, K, 4)``, x y w h in canvas pixels, zero where the object is not visible.
         reference_frames: the first so many frames are references.
@@ -181,6 +181,7 @@ class ClipTransform:
         masks: Sequence[Masks],
         reference_frames: int,
         random: np.random.Generator,
+        boxes: Sequence[Box | None] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Canvases of a mini-sequence.
 
@@ -189,27 +190,36 @@ class ClipTransform:
             masks: T masks uint8 0/1 ``(K, H, W)``; every frame shows at least one object.
             reference_frames: how many of them are references.
             random: source of all rolls.
+            boxes: the K objects' boxes, the same in every frame, where the data set states them; otherwise they are
+                tight on the masks (which may then not be empty).
 
         Returns:
             Frames float32 ``(T, 3, h, w)`` 0..255, masks float32 ``(T, K, h, w)``, boxes float32 ``(T, K, 4)``.
         """
         canvases = []
         for start, stop in ((0, reference_frames), (reference_frames, len(frames))):
-            group = self._same_roll(frames[start:stop], masks[start:stop], random)
+            group = self._same_roll(frames[start:stop], masks[start:stop], random, boxes)
             canvases += [self._canvas(*member, start < reference_frames, random) for member in group]
-        pictures, cut_masks, boxes = zip(*canvases, strict=True)
+        pictures, cut_masks, placed = zip(*canvases, strict=True)
         return (
             np.stack(pictures),
             np.stack(cut_masks).astype(np.float32),
-            np.stack(boxes).astype(np.float32),
+            np.stack(placed).astype(np.float32),
         )
 
     def _same_roll(
-        self, frames: Sequence[Frame], masks: Sequence[Masks], random: np.random.Generator
+        self,
+        frames: Sequence[Frame],
+        masks: Sequence[Masks],
+        random: np.random.Generator,
+        given: Sequence[Box | None] | None = None,
     ) -> list[tuple[Frame, Masks, list[Box | None]]]:
         """Step 6: grayscale and flip, the same for all frames of the group; with each slot's box."""
         gray, flip = random.random() < self.augment.grayscale, random.random() < self.augment.flip
-        boxes = [[tight_box(mask) for mask in slots] for slots in masks]
+        count = len(frames)
+        if all(frame is frames[0] for frame in frames):  # a static image: one stands for all
+            frames, masks = frames[:1], masks[:1]
+        boxes = [[tight_box(mask) for mask in slots] if given is None else list(given) for slots in masks]
         pictures, stacked = np.stack(frames), np.stack(masks)
         if gray:
             pictures = gray_clip(pictures)
@@ -217,7 +227,8 @@ class ClipTransform:
             pictures, stacked = flip_clip(pictures, stacked)
             width = pictures.shape[2]
             boxes = [[box and flip_box(box, width) for box in slots] for slots in boxes]
-        return list(zip(pictures, stacked, boxes, strict=True))
+        group = list(zip(pictures, stacked, boxes, strict=True))
+        return group if len(group) == count else group * count
 
     def _canvas(
         self, frame: Frame, masks: Masks, boxes: list[Box | None], reference: bool, random: np.random.Generator
