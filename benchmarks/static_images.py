@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -182,13 +182,19 @@ def main() -> None:
         parts(coco, saliency, options.clips)
 
 
+def peak_memory() -> float:
+    """MiB this process has held at most (Linux; not what the process that started it held, as getrusage says)."""
+    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(found.group(1)) / 1024 if found else float("nan")
+
+
 def opening(root: str) -> tuple[int, float, float]:
     """Annotations, seconds, and MiB the process grew by at its peak."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     start = time.process_time()
     dataset = CocoDataset(root)
     seconds = time.process_time() - start
-    return len(dataset), seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return len(dataset), seconds, peak_memory() - before
 
 
 def report_opening(coco: Path) -> None:
