@@ -6,7 +6,7 @@ import sys
 import warnings
 
 from vos_zoo.config import RunConfig, to_plain
-from vos_zoo.data.checking import check_dataset, open_dataset
+from vos_zoo.data.checking import STATIC_DATASETS, check_dataset, open_dataset
 from vos_zoo.data.export import write_davis_layout
 
 
@@ -18,10 +18,11 @@ def run_check_data(*, config: RunConfig) -> int:
         videos = open_dataset(
             data.name,
             data.root,
-            split=data.val_split,
+            split=data.train_split if data.name in STATIC_DATASETS else data.val_split,
             year=data.year,
             resolution=data.resolution,
             sequences=data.sequences,
+            min_area=data.static.min_area,
             skip_broken=True,
         )
         report = check_dataset(videos)
