@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: where the reference numbers and the data packs live, and quiet single-threaded torch."""
+"""Fixtures shared by all tests: where the reference numbers and the data packs live."""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ def lovasz_loss(logits: Tensor, truth: Tensor) -> Tensor:
         Scalar; with no foreground at all it is the largest error.
     """
     labels = truth.flatten()
-    errors = (labels.float() - logits.flatten().float().sigmoid()).abs()
+    precise = torch.promote_types(logits.dtype, torch.float32)
+    errors = (labels.to(precise) - logits.flatten().to(precise).sigmoid()).abs()
     ordered, order = errors.sort(descending=True)
     positives = labels[order].long()
     total = positives.sum()

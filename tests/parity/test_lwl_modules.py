@@ -119,7 +119,6 @@ def test_learner_equals_the_golden_one_after_every_iteration(network: LWL, golde
 
 
 def test_a_batch_of_two_sequences_fits_two_filters(network: LWL, golden: Golden) -> None:
-    iterations = 20
     stated = re.search(r"(\d+) iterations", golden.meta["arrays"]["filter_batch2"]["desc"])
     assert stated is not None
     fit, _ = first_fit(network, golden, int(stated[1]), frames=(0, 1))
@@ -220,7 +219,8 @@ def convert_names(folder: Path, table: str = "state_dict.csv") -> dict[str, str]
     """The authors' entry name -> ours."""
     from vos_zoo.methods.lwl.checkpoint import convert_state_dict
 
-    conversion = convert_state_dict(dict.fromkeys((line.split(",")[0] for line in open(folder / table))))
+    entries = [line.split(",")[0] for line in (folder / table).read_text().splitlines()[1:]]
+    conversion = convert_state_dict(dict.fromkeys(entries))
     return {theirs: ours for ours, theirs in conversion.names.items()}
 
 

@@ -1,4 +1,4 @@
-"""LWL's full protocol on short videos: tracking, memory, learner, merging, late objects, boxes, both crop arithmetics."""
+"""LWL's full protocol on short videos: tracking, learner, merging, late objects, boxes, both crop arithmetics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor
 
 from tests.parity.golden import Golden, fill_weights

@@ -68,7 +68,7 @@ def correlate(features: Tensor, residuals: Tensor) -> Tensor:
 
 
 def _chunk(objects: int) -> int:
-    """Samples handled at a time: about 16 pictures, so that intermediates stay small and the allocator can reuse them."""
+    """Samples handled at a time: about 16 pictures, so that intermediates stay small and are reused."""
     return max(16 // objects, 1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -100,21 +101,35 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
         """
         if not prompts:
             raise UsageError("nothing to track: give a mask or a box in at least one frame (prompts={0: label_map})")
+        if min(prompts) < 0:
+            raise UsageError(f"a prompt was given for frame {min(prompts)}; frames count from 0")
         return self._run(self.propagator(preset, **overrides), frames, dict(prompts))
 
     def _run(
         self, propagator: Propagator, frames: Iterable[Frame], prompts: dict[int, Prompt]
     ) -> Iterator[FrameResult]:
-        was_training = self.network.training
-        self.network.eval()
-        try:
-            for index, frame in enumerate(frames):
-                yield from propagator.push(frame, prompts.pop(index, None))
-            yield from propagator.flush()
-        finally:
-            self.network.train(was_training)
+        for index, frame in enumerate(frames):
+            if index == 0:
+                propagator.check_prompts(frame, prompts)
+            with self._evaluating():
+                results = propagator.push(frame, prompts.pop(index, None))
+            yield from results
+        with self._evaluating():
+            results = propagator.flush()
+        yield from results
         if prompts:
             raise UsageError(f"a prompt was given for frame {min(prompts)}, but the video ended before it")
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Eval mode for one call: between two frames other streams, or training, may go on."""
+        awake = [module for module in self.network.modules() if module.training]
+        self.network.eval()
+        try:
+            yield
+        finally:
+            for module in awake:
+                module.training = True
 
     # -- training ----------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vos_zoo.core.merge import given_logits
+from vos_zoo.core.merge import GIVEN_LOGIT, given_logits
 from vos_zoo.core.target_model import Features, TargetModel, TrackSettings
 from vos_zoo.core.views import Canvases
 from vos_zoo.types import Frame, FrameResult, Prompt, UsageError
@@ -83,26 +83,41 @@ class Propagator:
         Raises:
             UsageError: a frame or prompt of the wrong type or size; nothing was consumed.
         """
-        given = None if prompt is None else self._understand(self._check(frame), prompt)
+        given = None if prompt is None else self._understand(self._check(frame), prompt, self._next)
         image = torch.from_numpy(np.ascontiguousarray(self._check(frame))).to(self.device)
         self._size = (frame.shape[0], frame.shape[1])
         self._buffer.append(image.permute(2, 0, 1).float())
         if given is None and self._groups and len(self._buffer) < self.model.clip_length:
             return []
-        return self._propagate(self._given(given) if given else None)
+        try:
+            complete = self._given(given) if given else None
+        except UsageError:  # boxes for a model that takes none
+            self._buffer.pop()
+            raise
+        return self._propagate(complete)
+
+    def check_prompts(self, frame: Frame, prompts: Mapping[int, Prompt]) -> None:
+        """Refuse prompts of coming frames that do not fit the video's first frame, before any work is done.
+
+        Raises:
+            UsageError: the first prompt that does not fit.
+        """
+        for index, prompt in prompts.items():
+            self._understand(self._check(frame), prompt, index)
 
     @torch.no_grad()
     def flush(self) -> list[FrameResult]:
         """Results of the frames of an unfinished clip (call at the end of the video)."""
         return self._propagate(None) if self._buffer else []
 
+    @torch.no_grad()
     def drop(self, ids: Sequence[int]) -> list[FrameResult]:
         """Stop following objects; unknown ids are an error. Returns results of an unfinished clip, if any."""
         unknown = [i for i in ids if i not in self.ids]
         if unknown:
             raise UsageError(f"cannot drop object {unknown[0]}: known objects are {self.ids}")
         results = self.flush()
-        slots = [self.ids.index(i) for i in ids]
+        slots = sorted({self.ids.index(i) for i in ids})
         for group in self._groups:
             self._write(group)
             group.memory = group.memory.drop([group.slots.index(slot) for slot in slots if slot in group.slots])
@@ -125,16 +140,17 @@ class Propagator:
         if not logits:
             return self._emit(frames.new_ones(len(frames), 1, *frames.shape[-2:]), plain=True)
         order = [slot for group in self._groups for slot in group.slots]
+        known = len(order)
         order += [slot for slot in (given.slots if given else []) if slot not in order]
         stacked = torch.cat(logits, dim=1)
         stacked = stacked[:, [order.index(slot) for slot in range(len(order))]]
         probabilities = self.model.merge(stacked)
         for group in self._groups:
-            self._remember(group, probabilities)
+            self._remember(group, probabilities, given is not None)
         if given is not None:
             self._admit(frames[-1], given)
         self.view.relocate(probabilities[-1])
-        return self._emit(probabilities)
+        return self._emit(probabilities, newcomers=len(order) - known)
 
     def _predict(self, group: _Group, frames: Tensor) -> Tensor:
         """Logits of one group's objects on the merge plane, ``(T, n, H', W')``."""
@@ -146,10 +162,12 @@ class Propagator:
         group.canvases, group.features = canvases, features
         return self.view.lift(logits.float(), canvases)
 
-    def _remember(self, group: _Group, probabilities: Tensor) -> None:
+    def _remember(self, group: _Group, probabilities: Tensor, prompted: bool) -> None:
         """Schedule what is to be learned from these frames; it runs when the next frame needs it, if ever."""
         assert group.canvases is not None and group.features is not None
-        due = [r for r, slot in enumerate(group.slots) if self.model.is_due(self._age(slot, len(probabilities)))]
+        ages = [self._age(slot, len(probabilities)) for slot in group.slots]
+        always = prompted and self.model.write_on_prompt
+        due = [row for row, age in enumerate(ages) if age >= 1 and (always or self.model.is_due(age))]
         if due:
             masks = self.view.lower(probabilities[:, [slot + 1 for slot in group.slots]], group.canvases)
             whole = len(due) == len(group.slots) or masks.shape[0] != len(group.slots)
@@ -168,10 +186,13 @@ class Propagator:
             group.pending = None
             group.memory = self.model.update(group.memory, features, masks, rows)
 
-    def _emit(self, probabilities: Tensor, plain: bool = False) -> list[FrameResult]:
+    def _emit(self, probabilities: Tensor, plain: bool = False, newcomers: int = 0) -> list[FrameResult]:
+        """Results of the buffered frames; `newcomers` objects (the last slots) exist from the last frame on."""
         full = probabilities if plain else self.view.emit(probabilities)
         start, self._index = self._index, self._index + len(full)
-        return [FrameResult(start + t, tuple(self.ids), own) for t, own in enumerate(full)]
+        older = len(self.ids) - newcomers
+        results = [FrameResult(start + t, tuple(self.ids[:older]), own[: older + 1]) for t, own in enumerate(full)]
+        return [*results[:-1], FrameResult(self._index - 1, tuple(self.ids), full[-1])]
 
     def _autocast(self) -> torch.autocast:
         kind = _AUTOCAST.get(self.settings.precision)
@@ -179,32 +200,41 @@ class Propagator:
 
     # -- prompts -----------------------------------------------------------------------------------------------------
 
+    @property
+    def _next(self) -> int:
+        """Number of the frame that comes next."""
+        return self._index + len(self._buffer)
+
     def _check(self, frame: Frame) -> Frame:
+        if not isinstance(frame, np.ndarray):
+            raise UsageError(f"frame {self._next} is a {type(frame).__name__}; frames are uint8 RGB arrays (H, W, 3)")
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise UsageError(f"frame {self._index} is {frame.dtype} {frame.shape}; frames are uint8 RGB (H, W, 3)")
+            raise UsageError(f"frame {self._next} is {frame.dtype} {frame.shape}; frames are uint8 RGB (H, W, 3)")
         if self._size is not None and frame.shape[:2] != self._size:
             raise UsageError(
-                f"frame {self._index} has size {frame.shape[:2]}, the video {self._size}; resize it, or start anew"
+                f"frame {self._next} has size {frame.shape[:2]}, the video {self._size}; resize it, or start anew"
             )
         return frame
 
-    def _understand(self, frame: Frame, prompt: Prompt) -> dict[int, Any] | None:
-        """Prompt -> id -> bool mask or box, checked against the frame."""
+    def _understand(self, frame: Frame, prompt: Prompt, index: int) -> dict[int, Any] | None:
+        """Prompt of frame `index` -> id -> bool mask or box, checked against the size of `frame`."""
         height, width = frame.shape[:2]
         if isinstance(prompt, Mapping):
-            return self._boxes(prompt, height, width)
+            return self._boxes(prompt, height, width, index)
         labels = np.asarray(prompt)
         if labels.shape != (height, width):
-            raise UsageError(f"the mask given in frame {self._index} is {labels.shape}, the frame {(height, width)}")
+            raise UsageError(f"the mask given in frame {index} is {labels.shape}, the frame {(height, width)}")
         if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() > 255:
-            raise UsageError(f"the mask given in frame {self._index} is {labels.dtype}; label maps hold ids 0..255")
+            raise UsageError(f"the mask given in frame {index} is {labels.dtype}; label maps hold ids 0..255")
         return {int(i): labels == i for i in np.unique(labels) if i != 0} or None
 
-    def _boxes(self, prompt: Mapping[int, Sequence[float]], height: int, width: int) -> dict[int, Any] | None:
+    def _boxes(
+        self, prompt: Mapping[int, Sequence[float]], height: int, width: int, index: int
+    ) -> dict[int, Any] | None:
         for i, box in prompt.items():
             if not 0 < int(i) <= 255:
-                raise UsageError(f"object id {i} in frame {self._index}: ids lie in 1..255")
-            if len(box) != 4 or box[2] <= 0 or box[3] <= 0:
+                raise UsageError(f"object id {i} in frame {index}: ids lie in 1..255")
+            if len(box) != 4 or not np.isfinite(box).all() or box[2] <= 0 or box[3] <= 0:
                 raise UsageError(f"box {tuple(box)} of object {i}: give x,y,w,h with positive w and h")
             if box[0] >= width or box[1] >= height or box[0] + box[2] <= 0 or box[1] + box[3] <= 0:
                 raise UsageError(f"box {tuple(box)} of object {i} lies outside the {width}x{height} frame")
@@ -236,12 +266,12 @@ class Propagator:
 
     def _with_given(self, logits: list[Tensor], frames: Tensor, given: _Given) -> list[Tensor]:
         """Given masks replace predictions of known objects in the last frame, and join as rows for new ones."""
-        plane = self.view.to_plane(given.logits)
+        plane = self.view.to_plane(given.logits, -GIVEN_LOGIT)
         known = [slot for group in self._groups for slot in group.slots]
         new_rows = []
         for slot, own in zip(given.slots, plane, strict=True):
             if slot not in known:
-                row = own.new_full((len(frames), *own.shape), float(given_logits(own.new_zeros(1))))
+                row = own.new_full((len(frames), *own.shape), -GIVEN_LOGIT)
                 row[-1] = own
                 new_rows.append(row)
             for group, predicted in zip(self._groups, logits, strict=True):

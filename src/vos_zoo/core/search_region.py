@@ -289,9 +289,9 @@ class SearchRegion(View):
         masks = [cut(own[:, None], w, self.size, mask=True) for own, w in zip(objects, canvases.places, strict=True)]
         return torch.stack(masks)
 
-    def to_plane(self, masks: Tensor) -> Tensor:
-        """Objects meet in the image."""
-        return masks
+    def to_plane(self, maps: Tensor, outside: float = 0.0) -> Tensor:
+        """Objects meet in the image: nothing to do."""
+        return maps
 
     def emit(self, probabilities: Tensor) -> Tensor:
         """Already at the video's size."""

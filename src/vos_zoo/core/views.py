@@ -56,8 +56,8 @@ class View(ABC):
         """Probabilities ``(T, n, H', W')`` of the canvases' objects -> masks on them, ``(B, T, K, h, w)``."""
 
     @abstractmethod
-    def to_plane(self, masks: Tensor) -> Tensor:
-        """Given masks or logits ``(n, H, W)`` -> the merge plane ``(n, H', W')``."""
+    def to_plane(self, maps: Tensor, outside: float = 0.0) -> Tensor:
+        """Given masks (or logits) ``(n, H, W)`` -> the merge plane ``(n, H', W')``; `outside` fills the surround."""
 
     @abstractmethod
     def emit(self, probabilities: Tensor) -> Tensor:
@@ -137,12 +137,12 @@ class FullFrame(View):
         """Masks on the canvas, ``(1, T, K, h, w)``."""
         return probabilities[None]
 
-    def to_plane(self, masks: Tensor) -> Tensor:
-        """Resized by the floor rule and padded with the masks' minimum (zero for masks, -100 for given logits)."""
-        size, pad = self._sizes(masks.shape[-2], masks.shape[-1])
-        if size != tuple(masks.shape[-2:]):
-            masks = F.interpolate(masks[None], size, mode="nearest")[0]
-        return F.pad(masks, pad, value=float(masks.min().clamp(max=0))) if any(pad) else masks
+    def to_plane(self, maps: Tensor, outside: float = 0.0) -> Tensor:
+        """Resized by the floor rule of "nearest", and padded with `outside`."""
+        size, pad = self._sizes(maps.shape[-2], maps.shape[-1])
+        if size != tuple(maps.shape[-2:]):
+            maps = F.interpolate(maps[None], size, mode="nearest")[0]
+        return F.pad(maps, pad, value=outside) if any(pad) else maps
 
     def emit(self, probabilities: Tensor) -> Tensor:
         """Padding removed, bilinear to the video's size."""
