@@ -26,7 +26,7 @@ def pictures(count: int = 2, size: tuple[int, int] = (32, 48)) -> Tensor:
 
 
 def imagenet_file(folder: Path, vitae: ViTAE, **changes: Tensor | None) -> Path:
-    """A file as timm's training script writes it: raw and averaged weights, arguments, optimiser; with the classifier."""
+    """A file as timm writes it: raw and averaged weights with the classifier, and the arguments of the run."""
     averaged = {**vitae.state_dict(), "head.weight": torch.zeros(10, 64), "head.bias": torch.zeros(10), **changes}
     averaged = {f"module.{name}": tensor for name, tensor in averaged.items() if tensor is not None}
     raw = {name: torch.full_like(tensor, 7) for name, tensor in averaged.items()}
@@ -75,8 +75,8 @@ def test_the_background_becomes_the_mean_colour_and_soft_masks_stay_soft() -> No
 def test_the_pictures_of_a_batch_are_labelled_independently() -> None:
     generator = DLGM(6, small()).eval()
     with torch.no_grad():
-        together = generator(pictures())
-        alone = generator(pictures()[1:])
+        together = generator.encode(pictures())
+        alone = generator.encode(pictures()[1:])
     for both, one in zip(together, alone, strict=True):
         torch.testing.assert_close(both[1:], one, atol=1e-4, rtol=1e-4)
 
@@ -84,7 +84,7 @@ def test_the_pictures_of_a_batch_are_labelled_independently() -> None:
 def test_training_mode_changes_nothing_because_norms_are_frozen_and_nothing_is_dropped() -> None:
     generator = DLGM(6, small())
     with torch.no_grad():
-        for training, evaluated in zip(generator.train()(pictures()), generator.eval()(pictures()), strict=True):
+        for training, evaluated in zip(generator.train().encode(pictures()), generator.eval().encode(pictures()), strict=True):
             assert torch.equal(training, evaluated)
 
 
@@ -99,7 +99,7 @@ def test_the_gradient_of_the_label_generator_agrees_with_central_differences(cou
     weights = [torch.randn(count, 4, 2, 3, dtype=torch.float64) for _ in range(3)]
 
     def value(x: Tensor) -> Tensor:
-        return torch.stack([(w * y).sum() for w, y in zip(weights, generator(x), strict=True)]).sum()
+        return torch.stack([(w * y).sum() for w, y in zip(weights, generator.encode(x), strict=True)]).sum()
 
     (gradient,) = torch.autograd.grad(value(inputs), inputs)
     direction, step = torch.randn_like(inputs), 1e-6

@@ -42,7 +42,7 @@ class DLGM(nn.Module):
         nn.init.zeros_(self.samp_w_pred.weight)
         nn.init.ones_(self.samp_w_pred.bias)  # type: ignore[arg-type]
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def encode(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Encode background-filtered frames; every picture is a sample of its own.
 
         Args:
