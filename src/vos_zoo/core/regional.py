@@ -58,9 +58,9 @@ class RegionalModel(TargetModel):
         """Backbone pyramid of float RGB ``(B, T, 3, h, w)``, 0..255, and what the target perceives in it."""
         clip = frames.shape[:2]
         pyramid = self.backbone(frames.flatten(0, 1))
-        levels = [level.unflatten(0, clip) for level in pyramid]
+        f4, f8, f16, f32 = (level.unflatten(0, clip) for level in pyramid)
         seen = {name: value.unflatten(0, clip) for name, value in self.target.perceive(pyramid[2]).items()}
-        return self.features_type(frames, *levels, None, **seen)
+        return self.features_type(frames, f4, f8, f16, f32, **seen)
 
     def new_memory(self, settings: TrackSettings | None = None) -> Any:
         """Empty memory: with temporal weights and a ring buffer for `settings`, plain and growing for training."""

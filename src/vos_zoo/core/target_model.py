@@ -54,8 +54,8 @@ class Features:
         window = torch.arange(self.pixels.shape[0], device=self.pixels.device) if self.window is None else self.window
         return self.spread(window[list(rows)])
 
-    def frames(self, start: int, stop: int) -> Self:
-        """Frames `start` to `stop` of the clip."""
+    def frames(self, start: int, stop: int | None) -> Self:
+        """Frames `start` to `stop` of the clip (None: to its end)."""
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "window"}
         return replace(self, **{name: value[:, start:stop] for name, value in kept.items() if value is not None})
 
