@@ -14,7 +14,8 @@ import pytorch_lightning as pl
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vos_zoo.core.optimisation import check_groups, freeze_unnamed, parameter_groups
@@ -253,12 +254,34 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
             raise UsageError(f"folder {source!r} has no config.json; give a folder written by save_pretrained")
         if source in available_models():
             raise UsageError(f"no weights named {source!r} are at hand; convert the authors' file, or give a folder")
-        if not path.is_dir() and source.count("/") != 1:
+        if path.is_dir():
+            return cls._load_folder(path, overrides)
+        if source.count("/") != 1:
             raise UsageError(f"no weights at {source!r}: neither a folder, a .ckpt nor a hub id 'owner/name'")
         try:
             return super().from_pretrained(source, strict=True, **overrides)  # type: ignore[no-any-return]
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             raise UsageError(f"cannot load {source!r}: {str(error).splitlines()[0]}") from error
+
+    @classmethod
+    def _load_folder(cls, folder: Path, overrides: dict[str, Any]) -> Self:
+        """A folder written by `save_pretrained`, entry by entry."""
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            written = int(config.get("format_version", 1))
+            if written > FORMAT_VERSION:
+                raise UsageError(
+                    f"{str(folder)!r} is of format {written}, this version reads {FORMAT_VERSION}; update vos-zoo"
+                )
+            known = {name: config[name] for name in ("method", "model", "track", "optim") if name in config}
+            model = cls(**{**known, **overrides})
+            model.load_state_dict(load_file(folder / "model.safetensors"))
+        except (OSError, SafetensorError, ValueError, TypeError, AttributeError) as error:
+            raise UsageError(f"{str(folder)!r} is not a saved model: {str(error).splitlines()[0]}") from error
+        except RuntimeError as error:
+            entry = str(error).splitlines()[-1].strip()
+            raise UsageError(f"the weights in {str(folder)!r} do not fit its config.json: {entry}") from error
+        return model
 
 
 def mean_jaccard(logits: Tensor, truth: Tensor) -> Tensor:

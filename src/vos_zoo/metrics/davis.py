@@ -206,6 +206,8 @@ def evaluate_davis(
             ids count as perfect and objects with higher ids that come later are not scored and must not be predicted;
             the decay is wrong or NaN from 256 scored frames on. On DAVIS itself both settings give the same numbers.
             The default scores the ids that the truth shows (before its last frame) and takes the right decay.
+            Both count a late object from the second frame on, its absent frames by the rule for empty truth; the
+            commands `validate` and `test`, which know where each mask is given, count it from the frame after that.
         drop_unknown_labels: turn predicted labels that are no object into background (the report says so) instead
             of stopping.
 

@@ -195,7 +195,12 @@ def _quieten() -> None:
     """Lightning's banners and hints are not for our users."""
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in ("does not have many workers", "smaller than the logging interval", "exists and is not empty"):
+    for message in (
+        "does not have many workers",
+        "smaller than the logging interval",
+        "exists and is not empty",
+        "LeafSpec",
+    ):
         warnings.filterwarnings("ignore", f".*{message}.*")
 
 
