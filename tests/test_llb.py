@@ -84,7 +84,9 @@ def test_the_pictures_of_a_batch_are_labelled_independently() -> None:
 def test_training_mode_changes_nothing_because_norms_are_frozen_and_nothing_is_dropped() -> None:
     generator = DLGM(6, small())
     with torch.no_grad():
-        for training, evaluated in zip(generator.train().encode(pictures()), generator.eval().encode(pictures()), strict=True):
+        for training, evaluated in zip(
+            generator.train().encode(pictures()), generator.eval().encode(pictures()), strict=True
+        ):
             assert torch.equal(training, evaluated)
 
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from tests.parity.golden import Golden, fill_weights
 from vos_zoo.blocks.decoders import resize_to
 from vos_zoo.blocks.few_shot_learner import Fit, apply_taps, taps_to_filter
+from vos_zoo.core.few_shot_target import FewShotTarget
 from vos_zoo.core.hub import convert_checkpoint
 from vos_zoo.core.module import mean_jaccard
-from vos_zoo.core.few_shot_target import FewShotTarget
 from vos_zoo.core.parallel_targets import ParallelTargets
 from vos_zoo.methods.llb.label_encoder import background_filtered
 from vos_zoo.methods.llb.target_model import LLB
@@ -101,9 +101,7 @@ def test_every_branch_of_the_label_backbone_equals_the_golden_one(
     golden.assert_close("vitae_out", x, MODULES)
 
 
-def test_the_heads_of_the_label_generator_equal_the_golden_ones(
-    network: LLB, golden: Golden, filtered: Tensor
-) -> None:
+def test_the_heads_of_the_label_generator_equal_the_golden_ones(network: LLB, golden: Golden, filtered: Tensor) -> None:
     generator = network.label_encoder
     features = generator.label_backbone(filtered[:2])
     golden.assert_close("vitae_out", features, MODULES)

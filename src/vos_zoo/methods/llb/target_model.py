@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from vos_zoo.methods.joint.label_encoder import TwoHeadLabelEncoder
 from vos_zoo.methods.joint.target_model import Joint
@@ -45,6 +45,7 @@ class LLB(Joint):
         losses: weight per loss term; default: 100 Lovasz and 1 cosine, see `Joint`.
     """
 
+    label_encoder: DLGM | TwoHeadLabelEncoder
     initial_weights: ClassVar[tuple[str, ...]] = ("backbone_weights", "vitae_weights")
 
     def __init__(
@@ -90,7 +91,7 @@ class LLB(Joint):
             regulariser=regulariser,
             losses=losses,
         )
-        if vitae_weights is not None:
+        if vitae_weights is not None and isinstance(self.label_encoder, DLGM):
             load_imagenet(self.label_encoder.label_backbone, vitae_weights)
 
     def make_fuse(self, label_channels: int) -> Callable[[Tensor, Tensor], Tensor]:
@@ -100,7 +101,7 @@ class LLB(Joint):
         self.fuse = AFM(label_channels)
         return self.fuse
 
-    def make_label_encoder(self, widths: Sequence[int], outputs: int, weights: bool) -> nn.Module:
+    def make_label_encoder(self, widths: Sequence[int], outputs: int, weights: bool) -> DLGM | TwoHeadLabelEncoder:
         """The discriminative label generator, or JOINT's label encoder."""
         if self.label_network == "vitae":
             return DLGM(outputs, ViTAE(*self.vitae_size))
