@@ -45,7 +45,7 @@ def test_the_imagenet_file_initialises_the_label_backbone_with_its_averaged_weig
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"layers.0.RC.attn.w": None}, r"lacks the entry for 'layers\.0\.RC\.attn\.w'"),
+        ({"layers.0.RC.attn.w": None}, r"lacks the entry 'layers\.0\.RC\.attn\.w'"),
         ({"layers.3.extra": torch.zeros(1)}, r"unknown entry 'layers\.3\.extra'"),
         ({"layers.0.RC.attn.w": torch.zeros(3, 3)}, r"'layers\.0\.RC\.attn\.w' of the checkpoint has shape \(3, 3\)"),
     ],

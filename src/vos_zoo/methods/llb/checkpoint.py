@@ -39,7 +39,7 @@ def convert_state_dict(state: Mapping[str, Any]) -> Conversion:
     Raises:
         UsageError: an entry that we do not use is missing or has a wrong shape: the file is not what it seems.
     """
-    return Conversion({}, {}, convert_names(state, PREFIXES, UNUSED, "LLB"), UNUSED)
+    return Conversion({}, {}, convert_names(state, PREFIXES, UNUSED, "LLB"), UNUSED, PREFIXES)
 
 
 def load_imagenet(vitae: nn.Module, path: str | Path) -> None:
