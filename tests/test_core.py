@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from tests.contract_settings import build, moving_squares, training_batch
+from tests.contract_settings import BY_METHOD, build, build_lively, moving_squares, training_batch
 from tests.toy_model import ToyMemory, ToyModel
 from vos_zoo.core.memory import SampleMemory, SamplePolicy
 from vos_zoo.core.merge import GIVEN_LOGIT, given_logits, soft_aggregation
@@ -689,6 +689,25 @@ def test_without_end_to_end_the_learner_gets_no_gradient_from_the_decoder() -> N
     gradients = {name: parameter.grad for name, parameter in model.network.named_parameters()}
     assert all(value is None for name, value in gradients.items() if name.startswith(("learner", "label_encoder")))
     assert all(value is not None for name, value in gradients.items() if name.startswith("decoder"))
+
+
+# -- canvases that several objects share -----------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_objects_that_share_some_canvases_equal_objects_with_canvases_of_their_own() -> None:
+    network, batch = build_lively("lwl").network, training_batch("lwl", sequences=2)
+    window, masks = torch.tensor([1, 0, 1]), batch.masks[:, :1][[0, 1, 0]].roll(5, -1)
+    shared = network.encode(batch.frames[:, :1]).spread(window)
+    apart = network.encode(batch.frames[window, :1])
+    answers = []
+    for features in (shared, apart):
+        options = network.track_settings("stream", **BY_METHOD["lwl"].track)
+        memory = network.initialise(network.new_memory(options), features, masks, [0, 1, 2])
+        memory = network.update(memory, features.rows([2, 0]), masks[[2, 0]] * 0.7, [2, 0])
+        answers.append(network.decode(network.read(memory, features), features))
+    torch.testing.assert_close(answers[0], answers[1], atol=1e-4, rtol=1e-4)
+    assert (answers[0][0] - answers[0][1]).abs().max() > 1e-2
 
 
 # -- optimisation groups ---------------------------------------------------------------------------------------------

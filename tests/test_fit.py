@@ -55,7 +55,8 @@ def test_a_run_leaves_a_model_checkpoints_scores_and_pictures(tmp_path: Path) ->
     assert (run / "checkpoints" / "best.ckpt").is_file()
     assert json.loads((run / "run.json").read_text())[0]["packages"]["torch"]
     assert list((run / "pictures").rglob("step_*.png"))
-    rows = list(csv.DictReader(open(run / "logs" / "version_0" / "metrics.csv")))
+    with open(run / "logs" / "version_0" / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
     columns = {name for row in rows for name, value in row.items() if value}
     assert {"train/loss_step", "train/lovasz", "val/J", "val/F", "val/J&F", "lr-Adam/all"} <= columns
     model = VOSModel.from_pretrained(run / "model")

@@ -99,6 +99,7 @@ class ToyModel(TargetModel):
         "slots": 2,
     }
     clip_length = 3
+    one_object_per_canvas = False
 
     def __init__(self, channels: int = 6, backbone_weights: str | None = None) -> None:
         super().__init__()

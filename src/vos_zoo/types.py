@@ -155,9 +155,18 @@ class Conversion:
         track: inference settings that belong to these weights.
         names: our entry name -> the authors' entry name; every entry of both sides must appear.
         unused: authors' entries that our network does not need (documented by the method).
+        families: start of our names -> start of the authors', to name entries that a file lacks.
     """
 
     model: dict[str, Any]
     track: dict[str, Any]
     names: dict[str, str]
     unused: frozenset[str] = frozenset()
+    families: dict[str, str] = field(default_factory=dict)
+
+    def authors_name(self, ours: str) -> str:
+        """What the authors call our entry `ours`; our own name where no family fits."""
+        for start, theirs in self.families.items():
+            if ours.startswith(start):
+                return theirs + ours.removeprefix(start)
+        return ours

@@ -83,21 +83,29 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"checkpoint {str(path)!r} does not exist")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("constants.pkl") for name in archive.namelist()):
-                raise UsageError(f"checkpoint {str(path)!r} is a TorchScript program, not a state dict")
     try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        if _is_torchscript(path):
+            raise UsageError(f"checkpoint {str(path)!r} is a TorchScript program, not a state dict")
         content = torch.load(path, map_location="cpu", pickle_module=_SAFE_PICKLE, weights_only=False)
     except UsageError:
         raise
     except Exception as error:
-        raise UsageError(f"checkpoint {str(path)!r} cannot be read: {type(error).__name__}: {error}") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"checkpoint {str(path)!r} cannot be read: {reason}") from error
     return _find_state(content, path)
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether torch would take the file for a program; a file is an archive if it begins like one, as torch sees it."""
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("constants.pkl") for name in archive.namelist())
 
 
 def _find_state(content: Any, path: Path) -> dict[str, Tensor]:
@@ -124,7 +132,8 @@ def load_converted(network: nn.Module, state: Mapping[str, Tensor], conversion: 
     missing = [name for name in ours if name not in used]
     extra = sorted(set(state) - {used[name] for name in ours if name in used} - conversion.unused)
     if missing:
-        raise UsageError(f"the checkpoint lacks the entry for {missing[0]!r} ({len(missing)} entries are missing)")
+        name = conversion.authors_name(missing[0])
+        raise UsageError(f"the checkpoint lacks the entry {name!r} ({len(missing)} entries are missing)")
     if extra:
         raise UsageError(f"the checkpoint has an unknown entry {extra[0]!r} ({len(extra)} such entries)")
     for name, tensor in ours.items():

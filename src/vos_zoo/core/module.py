@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Self
 
 import numpy as np
@@ -245,8 +246,8 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
         if path.is_file() and path.suffix == ".ckpt":
             try:
                 loaded: Self = cls.load_from_checkpoint(path, map_location="cpu", weights_only=True, **overrides)
-            except (KeyError, RuntimeError, TypeError) as error:
-                raise UsageError(f"{source!r} is not a checkpoint of vos-zoo: {str(error).splitlines()[0]}") from error
+            except (AttributeError, EOFError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
+                raise UsageError(f"{source!r} is not a checkpoint of vos-zoo: {_first_line(error)}") from error
             return loaded
         if path.is_file():
             raise UsageError(f"{source!r} is no folder or .ckpt; authors' files go through `vos-zoo convert` first")
@@ -261,7 +262,7 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
         try:
             return super().from_pretrained(source, strict=True, **overrides)  # type: ignore[no-any-return]
         except (OSError, RuntimeError, TypeError, ValueError) as error:
-            raise UsageError(f"cannot load {source!r}: {str(error).splitlines()[0]}") from error
+            raise UsageError(f"cannot load {source!r}: {_first_line(error)}") from error
 
     @classmethod
     def _load_folder(cls, folder: Path, overrides: dict[str, Any]) -> Self:
@@ -277,11 +278,15 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
             model = cls(**{**known, **overrides})
             model.load_state_dict(load_file(folder / "model.safetensors"))
         except (OSError, SafetensorError, ValueError, TypeError, AttributeError) as error:
-            raise UsageError(f"{str(folder)!r} is not a saved model: {str(error).splitlines()[0]}") from error
+            raise UsageError(f"{str(folder)!r} is not a saved model: {_first_line(error)}") from error
         except RuntimeError as error:
             entry = str(error).splitlines()[-1].strip()
             raise UsageError(f"the weights in {str(folder)!r} do not fit its config.json: {entry}") from error
         return model
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def mean_jaccard(logits: Tensor, truth: Tensor) -> Tensor:

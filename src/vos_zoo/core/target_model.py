@@ -105,6 +105,7 @@ class TargetModel(nn.Module, ABC):
         settings_type: dataclass of the inference settings.
         presets: named bundles of inference settings; "paper" (as published) and "stream" (bounded memory) always exist.
         initial_weights: hyper-parameters that only say how fresh weights are made; they are not saved.
+        one_object_per_canvas: objects are canvases (``B = N, K = 1``); False: objects are slots of one canvas.
         clip_length: frames read per call.
         memory_every: write at most every n-th frame.
         write_on_prompt: also store a frame in which somebody gives a mask.
@@ -114,6 +115,7 @@ class TargetModel(nn.Module, ABC):
     settings_type: ClassVar[type[TrackSettings]] = TrackSettings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "stream": {}}
     initial_weights: ClassVar[tuple[str, ...]] = ("backbone_weights",)
+    one_object_per_canvas: bool = True
     clip_length: int = 1
     memory_every: int = 1
     write_on_prompt: bool = False
@@ -138,7 +140,7 @@ class TargetModel(nn.Module, ABC):
         Args:
             memory: memory of the objects known so far.
             features: features of the canvases on which objects start.
-            masks: ``(B, 1, K, h, w)``, 0..1.
+            masks: ``(B, 1, K, h, w)``, 0..1; on a full frame K = 1 + the highest slot in `new`, other slots empty.
             new: the slots that start here; a known slot starts anew.
         """
 

@@ -22,7 +22,7 @@ def unroll(model: TargetModel, batch: Batch) -> Unrolled:
     """
     references, total = batch.reference_frames, batch.frames.shape[1]
     features = model.encode(batch.frames)
-    slots = list(range(batch.masks.shape[0] if batch.masks.shape[2] == 1 else batch.masks.shape[2]))
+    slots = list(range(batch.masks.shape[0 if model.one_object_per_canvas else 2]))
     memory = model.initialise(model.new_memory(), features.frames(0, 1), batch.masks[:, :1], slots)
     for t in range(1, references):
         memory = model.update(memory, features.frames(t, t + 1), batch.masks[:, t : t + 1])

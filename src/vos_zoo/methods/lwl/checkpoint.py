@@ -32,4 +32,5 @@ def convert_state_dict(state: Mapping[str, Any]) -> Conversion:
             if theirs.startswith(family):
                 names[ours + theirs.removeprefix(family)] = theirs
     boxes = any(name.startswith("box_label_encoder.") for name in state)
-    return Conversion({"box_encoder": True} if boxes else {}, {"preset": "box"} if boxes else {}, names)
+    model, track = ({"box_encoder": True}, {"preset": "box"}) if boxes else ({}, {})
+    return Conversion(model, track, names, families=PREFIXES)
