@@ -24,7 +24,7 @@ def assert_close(golden: Golden, name: str, ours: Tensor, relative: float) -> No
 
     Args:
         golden: the file.
-        name: array name; `name__stride`, `name__shape` and `name__stat` (mean, deviation, largest magnitude) go with it.
+        name: array name; `name__stride`, `name__shape`, `name__stat` (mean, deviation, largest magnitude) go with it.
         ours: the whole tensor, any shape with as many elements in the same order.
         relative: largest difference allowed, as a share of the largest magnitude.
     """

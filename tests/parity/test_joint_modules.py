@@ -111,7 +111,9 @@ def test_encoder_stages_equal_the_golden_ones(network: Joint, golden: Golden, se
     attended = fused_attention(*sequence_first, scale).unflatten(1, tokens.shape[::2][:1] + tokens.shape[2:3])
     for name in golden.names("enc_selfattn_frame"):
         if "__" not in name:
-            assert_close(golden, name, attended[:, int(name.removeprefix("enc_selfattn_frame"))].transpose(0, 1), MODULES)
+            assert_close(
+                golden, name, attended[:, int(name.removeprefix("enc_selfattn_frame"))].transpose(0, 1), MODULES
+            )
     assert_close(golden, "encoded_memory", picture(network.transformer.encode(tokens, keys), setup.features), MODULES)
 
 
