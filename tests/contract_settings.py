@@ -93,6 +93,41 @@ BY_METHOD = {
         selftest={"backbone": "resnet18"},
         selftest_gains={"label_encoder.label_pred.0.weight": 5.0, ".reduce.2.weight": 0.3, "filter_reg": 4.0},
     ),
+    "joint": ContractSettings(
+        model={
+            "backbone": "timm:resnet10t",
+            "feature_channels": 32,
+            "key_channels": 16,
+            "label_widths": [4, 8, 8],
+            "label_channels": 6,
+            "decoder_width": 8,
+            "train_iterations": 3,
+        },
+        track={
+            "size": [64, 96],
+            "capacity": 4,
+            "write_every": 2,
+            "first_iterations": 4,
+            "update_iterations": 2,
+            "minimum_area": 20.0,
+            "area_scale": 2.0,
+        },
+        ablations={
+            "transduction only": {"induction": False},
+            "induction only": {"transduction": False},
+            "one head": {"two_heads": False},
+            "no cosine loss": {"losses": {"lovasz": 100.0}},
+        },
+        output="decoder.project.conv2",
+        coincident={"area_scale": 8.0},
+        selftest={"backbone": "resnet18"},
+        selftest_gains={
+            "label_pred.0.weight": 5.0,
+            "value_pred.weight": 5.0,
+            ".reduce.2.weight": 0.3,
+            "filter_reg": 4.0,
+        },
+    ),
 }
 
 

@@ -56,7 +56,7 @@ def convert_state_dict(state: Mapping[str, Any]) -> Conversion:
         if name not in state:
             raise UsageError(f"the checkpoint lacks the entry {name!r}; it is not a file of JOINT's authors")
         _check_shape(name, state)
-    return Conversion({}, {}, names, UNUSED)
+    return Conversion({}, {}, names, UNUSED, PREFIXES)
 
 
 def _check_shape(name: str, state: Mapping[str, Any]) -> None:
