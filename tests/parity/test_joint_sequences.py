@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor
 
+from tests.naive_joint import NaiveTarget
 from tests.parity.golden import Golden
 from tests.parity.joint import load
-from vos_zoo.blocks.norms import token_instance_norm
 from vos_zoo.core.module import VOSModel
 from vos_zoo.core.propagator import Propagator
-from vos_zoo.methods.joint.transformer_target import TransformerMemory, TransformerTarget
+from vos_zoo.methods.joint.transformer_target import TransformerMemory
 
 PIXELS, OF_PIXELS, PROBABILITY, GEOMETRY = 20, 663_552, 2e-3, 1e-3
 SCORES = 5e-2
@@ -87,26 +86,6 @@ class Recorder:
 
     def _memories(self) -> list[TransformerMemory]:
         return [group.memory.transductive for group in self.engine._groups]
-
-
-class NaiveTarget(TransformerTarget):
-    """Encodes the whole memory anew for every frame, with every attention matrix materialised."""
-
-    def read(self, memory: TransformerMemory, features: Any) -> Tensor:
-        transformer, store = self.transformer, memory.samples
-        grid, readouts = features.f16.shape[-2:], []
-        every, keys = (features.gather(value)[:, 0] for value in (features.tokens, features.keys))
-        for row, count in enumerate(store.counts):
-            tokens = store.buffers["tokens"][:count, row]
-            flat = transformer.self_attention(tokens).flatten(0, 1)
-            attended = (30 * flat @ flat.T).softmax(dim=1) @ tokens.flatten(0, 1)
-            encoded = token_instance_norm(attended.view_as(tokens) + tokens).flatten(0, 1)
-            own = (30 * keys[row] @ keys[row].T).softmax(dim=1) @ every[row]
-            query = transformer.cross_attention(token_instance_norm(own + every[row]))
-            weights = (30 * query @ transformer.cross_attention(encoded).T).softmax(dim=1)
-            values = store.buffers["values"][:count, row, :-1].transpose(0, 1).flatten(1)
-            readouts.append((values @ weights.T).unflatten(-1, grid))
-        return torch.stack(readouts)[:, None, None]
 
 
 @pytest.fixture(scope="module")

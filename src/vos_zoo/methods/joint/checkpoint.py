@@ -47,7 +47,7 @@ def convert_state_dict(state: Mapping[str, Any]) -> Conversion:
     Raises:
         UsageError: an entry that we do not use is missing or has a wrong shape: the file is not what it seems.
     """
-    return Conversion({}, {}, convert_names(state, PREFIXES, UNUSED, "JOINT"), UNUSED)
+    return Conversion({}, {}, convert_names(state, PREFIXES, UNUSED, "JOINT"), UNUSED, PREFIXES)
 
 
 def convert_names(
