@@ -3,7 +3,7 @@
 # Both work in a fresh clone with nothing but Python 3.11 or later: they make .venv and install what they need into it.
 
 VENV  ?= .venv
-MODEL ?= lwl
+MODEL ?= joint
 RUN   ?= runs/quickstart-$(MODEL)
 JOBS  ?= 2
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from tests.parity.golden import Golden, fill_weights
 from vos_zoo.blocks.decoders import resize_to
 from vos_zoo.blocks.few_shot_learner import Fit, apply_taps, taps_to_filter
+from vos_zoo.core.few_shot_target import LearnerSchedule
 from vos_zoo.core.hub import convert_checkpoint
 from vos_zoo.methods.lwl.label_encoder import rasterise_boxes
 from vos_zoo.methods.lwl.target_model import LWL
@@ -99,7 +100,7 @@ def first_fit(
     masks = golden.tensor("masks")[list(frames)][:, None, None].float()
     sample = {name: value[None] for name, value in network._encode_sample(features, masks).items()}
     fit = network.learner.start(sample["features"], network.label_channels)
-    return network._fit(fit, sample, iterations), sample
+    return network.target.fit(fit, sample, iterations), sample
 
 
 def test_learner_equals_the_golden_one_after_every_iteration(network: LWL, golden: Golden) -> None:
@@ -166,9 +167,9 @@ def test_updates_in_both_styles_equal_the_golden_ones(network: LWL, golden: Gold
     }
     fit = Fit(fit.taps, apply_taps(both["features"], fit.taps))
     iterations = len(golden["loss_upd_train"]) - 1
-    golden.assert_close("filter_upd_train", taps_to_filter(network._fit(fit, both, iterations).taps), FILTERS)
+    golden.assert_close("filter_upd_train", taps_to_filter(network.target.fit(fit, both, iterations).taps), FILTERS)
     temporal = golden.tensor("temporal_weights")[:, None]
-    refreshed = network._fit(fit, both, iterations, temporal)
+    refreshed = network.target.fit(fit, both, iterations, temporal)
     golden.assert_close("filter_upd_infer", taps_to_filter(refreshed.taps), FILTERS)
     last = network.encode(clip(golden["images"])[2:3])
     golden.assert_close("logit2", network.decode(apply_taps(last.target, refreshed.taps)[:, None], last), MODULES)
@@ -186,7 +187,7 @@ def test_training_step_gradients_equal_the_golden_ones(folder: Path, variant: st
     golden = Golden(folder / "train_step.npz")
     settings = golden.meta["settings"]
     network = build(folder, golden.salt, refine_in_training=variant == "paper").train()
-    network.train_schedule = type(network.train_schedule)(settings["init_iter"], settings["update_iter"])
+    network.target.train_schedule = LearnerSchedule(settings["init_iter"], settings["update_iter"])
     theirs = convert_names(folder)
     frozen = {theirs[str(name)] for name in golden["no_grad_names"]}
     for name, parameter in network.named_parameters():

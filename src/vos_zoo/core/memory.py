@@ -138,7 +138,7 @@ class SampleMemory:
         rows = range(len(self)) if rows is None else rows
         if torch.is_grad_enabled() and not self.policy.temporal:
             return self._append(samples)
-        slots = [self._slot(row) for row in rows]
+        slots = self.next_slots(rows)
         for name, sample in samples.items():
             self.buffers[name][slots, list(rows)] = sample.to(self.buffers[name].dtype)
         counts, latest = list(self.counts), list(self.latest)
@@ -156,6 +156,10 @@ class SampleMemory:
         weights = torch.cat([self.weights, torch.ones_like(self.weights[:1])])
         counts = tuple(count + 1 for count in self.counts)
         return SampleMemory(self.policy, buffers, weights, counts, tuple(count - 1 for count in counts))
+
+    def next_slots(self, rows: Sequence[int]) -> list[int]:
+        """The slots that the next samples of the objects `rows` will be written to."""
+        return [self._slot(row) for row in rows]
 
     def _slot(self, row: int) -> int:
         """Next free slot; when full, the lightest sample, sparing the first one where its weight has a floor."""

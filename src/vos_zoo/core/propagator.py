@@ -167,7 +167,7 @@ class Propagator:
         assert group.canvases is not None and group.features is not None
         ages = [self._age(slot, len(probabilities)) for slot in group.slots]
         always = prompted and self.model.write_on_prompt
-        due = [row for row, age in enumerate(ages) if age >= 1 and (always or self.model.is_due(age))]
+        due = [row for row, age in enumerate(ages) if age >= 1 and (always or self.model.is_due(age, self.settings))]
         if due:
             masks = self.view.lower(probabilities[:, [slot + 1 for slot in group.slots]], group.canvases)
             whole = len(due) == len(group.slots) or masks.shape[0] != len(group.slots)

@@ -54,10 +54,10 @@ class Features:
         window = torch.arange(self.pixels.shape[0], device=self.pixels.device) if self.window is None else self.window
         return self.spread(window[list(rows)])
 
-    def frames(self, start: int, stop: int) -> Self:
-        """Frames `start` to `stop` of the clip."""
-        cut = {f.name: getattr(self, f.name)[:, start:stop] for f in fields(self) if f.name != "window"}
-        return replace(self, **cut)
+    def frames(self, start: int, stop: int | None) -> Self:
+        """Frames `start` to `stop` of the clip (None: to its end)."""
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "window"}
+        return replace(self, **{name: value[:, start:stop] for name, value in kept.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -181,11 +181,18 @@ class TargetModel(nn.Module, ABC):
 
         return unroll(self, batch)
 
-    def unroll_extras(self, memory: Any, features: Any, batch: Batch) -> dict[str, Tensor]:
-        """Further tensors that `losses` needs, from the end of a training unroll."""
+    def unroll_extras(self, memory: Any, features: Any, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Further tensors that `losses` needs, from the end of a training unroll.
+
+        Args:
+            memory: after the last write; the last query clip is never written.
+            features: of all frames of the batch.
+            logits: of all query frames, ``(B, Q, K, h, w)``.
+            batch: the mini-sequences.
+        """
         return {}
 
-    def is_due(self, age: int) -> bool:
+    def is_due(self, age: int, settings: TrackSettings) -> bool:
         """Whether a frame is written, `age` frames after the object (or prompt) it belongs to."""
         return age >= 1 and age % self.memory_every == 0
 

@@ -34,5 +34,6 @@ def unroll(model: TargetModel, batch: Batch) -> Unrolled:
         logits.append(model.decode(model.read(memory, clip), clip))
         if model.refines_in_training and stop < total:
             memory = model.update(memory, clip, model.merge_training(logits[-1]))
-    extras = model.unroll_extras(memory, features, batch)
-    return Unrolled(torch.cat(logits, dim=1), batch.masks[:, references:], extras)
+    joined = torch.cat(logits, dim=1)
+    extras = model.unroll_extras(memory, features, joined, batch)
+    return Unrolled(joined, batch.masks[:, references:], extras)

@@ -1,0 +1,39 @@
+"""Inference settings of JOINT (sheet 4.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from vos_zoo.core.few_shot_target import LearnerTrackSettings
+from vos_zoo.types import UsageError
+
+
+@dataclass(frozen=True)
+class JointTrackSettings(LearnerTrackSettings):
+    """How a video is run; see `LearnerTrackSettings` for the rest.
+
+    Attributes:
+        capacity: memory frames per object, the first one included.
+        write_every: of an object's frames, counted from 1, every n-th stores the one before it.
+        incremental: keep the encoder's sums and add to them, instead of encoding the whole memory at every write; the
+            same up to rounding, for about a third more memory.
+    """
+
+    capacity: int = 20
+    write_every: int = 5
+    incremental: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.write_every < 1:
+            raise UsageError(f"track.write_every is {self.write_every}; it must be at least 1")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"incremental": False},
+    "stream": {},
+    "davis": {"write_every": 3},
+    "youtube_vos": {"write_every": 5},
+}
+"""The two published intervals (nothing else differs between the authors' two parameter files)."""

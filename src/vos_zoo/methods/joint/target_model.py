@@ -1,0 +1,145 @@
+"""JOINT as six verbs: the few-shot branch and the transformer branch in parallel, their encodings added (sec. 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import add
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vos_zoo.blocks.decoders import SegmentationDecoder
+from vos_zoo.blocks.few_shot_learner import FewShotLearner
+from vos_zoo.core.few_shot_target import FewShotTarget, LearnerSchedule, Target
+from vos_zoo.core.parallel_targets import ParallelTargets
+from vos_zoo.core.regional import RegionalModel
+from vos_zoo.core.target_model import TrackSettings, Unrolled
+from vos_zoo.losses import mask_losses
+from vos_zoo.methods.joint.label_encoder import TwoHeadLabelEncoder
+from vos_zoo.methods.joint.settings import PRESETS, JointTrackSettings
+from vos_zoo.methods.joint.transformer import JointTransformer
+from vos_zoo.methods.joint.transformer_target import JointFeatures, TransformerTarget
+from vos_zoo.methods.lwl.label_encoder import LabelEncoder, init_convolutions
+from vos_zoo.types import Batch, UsageError
+
+
+class Joint(RegionalModel):
+    """Joint inductive and transductive learning: a filter fitted to the memory, and attention over it.
+
+    Args:
+        backbone: see `vos_zoo.blocks.backbones.build_backbone`.
+        backbone_weights: None, "imagenet", "mask_rcnn" or a path.
+        feature_channels: channels of the features of both branches.
+        key_channels: channels of the transformer's queries and keys.
+        temperature: softmax temperature of the transformer's cosine similarities.
+        label_channels: channels D of the mask encodings.
+        label_widths: channels inside the label encoder.
+        decoder_width: channels of the decoder at stride 4.
+        induction: the few-shot branch (paper's Table 1).
+        transduction: the transformer branch (Table 1).
+        two_heads: each branch has its own encoding of the masks; False: one encoding serves both (Table 2).
+        train_iterations: learner iterations on the reference frames in training.
+        train_update_iterations: iterations per refinement in training.
+        regulariser: start value of the learned regulariser.
+        losses: weight per loss term: "cosine" pushes the two encodings apart (0 or absent: Table 2, row 2), others see
+            `vos_zoo.losses`. Default: 100 Lovasz, and 1 cosine where there are two encodings.
+    """
+
+    settings_type: ClassVar[type[TrackSettings]] = JointTrackSettings
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    features_type: ClassVar[type[JointFeatures]] = JointFeatures
+
+    def __init__(
+        self,
+        backbone: str = "resnet50_caffe",
+        backbone_weights: str | None = None,
+        feature_channels: int = 512,
+        key_channels: int = 128,
+        temperature: float = 1 / 30,
+        label_channels: int = 16,
+        label_widths: Sequence[int] = (16, 32, 64),
+        decoder_width: int = 64,
+        induction: bool = True,
+        transduction: bool = True,
+        two_heads: bool = True,
+        train_iterations: int = 5,
+        train_update_iterations: int = 2,
+        regulariser: float = 0.01,
+        losses: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(backbone, backbone_weights)
+        if not induction and not transduction:
+            raise UsageError("model.induction and model.transduction are both false; keep at least one branch")
+        self.two_heads = two_heads and induction and transduction
+        self.loss_weights = dict(losses or ({"lovasz": 100.0} | ({"cosine": 1.0} if self.two_heads else {})))
+        if self.loss_weights.get("cosine") and not self.two_heads:
+            raise UsageError("model.losses has a cosine term, but there is one mask encoding; remove it")
+        inputs = self.backbone.channels[2]
+        inductive: Target | None = None
+        transductive: Target | None = None
+        if induction:
+            self.feature_conv = nn.Conv2d(inputs, feature_channels, 3, padding=1, bias=False)
+            init_convolutions(self.feature_conv)
+            self.learner = FewShotLearner(regulariser)
+            schedule = LearnerSchedule(train_iterations, train_update_iterations)
+            inductive = FewShotTarget(self.feature_conv, self.learner, label_channels, schedule)
+        if transduction:
+            self.transformer = JointTransformer(inputs, feature_channels, key_channels, temperature)
+            transductive = TransformerTarget(self.transformer)
+        if inductive and transductive:
+            self.target = ParallelTargets(inductive, transductive, self.make_fuse(label_channels))
+        else:
+            self.target = inductive or transductive  # type: ignore[assignment]
+        self.label_encoder = self.make_label_encoder(label_widths, label_channels, weights=induction)
+        self.decoder = SegmentationDecoder(self.backbone.channels, label_channels, decoder_width)
+
+    def make_fuse(self, label_channels: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """How both readouts become one: their sum (sec. 3.4)."""
+        return add
+
+    def make_label_encoder(self, widths: Sequence[int], outputs: int, weights: bool) -> nn.Module:
+        """Two heads for two branches; else LWL's encoder, without the learner's weights where there is no learner."""
+        if self.two_heads:
+            return TwoHeadLabelEncoder(widths, outputs)
+        return LabelEncoder(widths, outputs, predict_weights=weights)
+
+    def encode_labels(self, features: JointFeatures, masks: Tensor) -> dict[str, Tensor]:
+        """Labels and weights for the learner, values for the transformer, each ``(B, D, h/16, w/16)`` (sec. 3.4)."""
+        if isinstance(self.label_encoder, TwoHeadLabelEncoder):
+            label, weight, value = self.label_encoder.encode(masks[:, 0])
+        else:
+            label, weight = self.label_encoder(masks[:, 0])
+            value = label
+        return {"labels": label, "weights": weight, "values": value}
+
+    def is_due(self, age: int, settings: TrackSettings) -> bool:
+        """With frames of an object counted from 1, every n-th stores the frame before it, never the given one."""
+        assert isinstance(settings, JointTrackSettings)
+        return age >= 1 and (age + 2) % settings.write_every == 0
+
+    def unroll_extras(self, memory: Any, features: JointFeatures, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Both encodings of all frames, "labels" and "values" ``(B, T, D, h/16, w/16)``; the last one is made here."""
+        if not self.two_heads:
+            return {}
+        stored = {
+            "labels": memory.inductive.samples.samples("labels"),
+            "values": memory.transductive.samples.samples("values")[:, :, :-1].unflatten(-1, features.f16.shape[-2:]),
+        }
+        last = self.encode_labels(features.frames(-1, None), self.merge_training(logits[:, -1:]))
+        return {name: torch.cat([kept, last[name][None]]).transpose(0, 1) for name, kept in stored.items()}
+
+    def losses(self, unrolled: Unrolled, batch: Batch) -> dict[str, Tensor]:
+        """Weighted mask losses, and the cosine of both encodings, mean over frames and sequences (sheet 5)."""
+        weights = {name: weight for name, weight in self.loss_weights.items() if name != "cosine"}
+        terms = mask_losses(unrolled.logits, unrolled.truth, weights)
+        if self.loss_weights.get("cosine"):
+            labels, values = (unrolled.extras[name].flatten(2) for name in ("labels", "values"))
+            terms["cosine"] = self.loss_weights["cosine"] * cosine(labels, values).mean()
+        return terms
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine of vectors over the last axis, norms clamped at 1e-12."""
+    return (F.normalize(a, dim=-1, eps=1e-12) * F.normalize(b, dim=-1, eps=1e-12)).sum(dim=-1)
