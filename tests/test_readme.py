@@ -117,9 +117,11 @@ def _keys(kind: Any, prefix: str) -> Iterator[str]:
 
 
 def test_every_configuration_key_in_the_text_exists() -> None:
-    model = load_method("lwl").load_target_model()
-    known = {f"model.{name}" for name in inspect.signature(model).parameters}
-    known |= {"track.preset", *_keys(model.settings_type, "track"), *_keys(DataConfig, "data")}
+    known = {"track.preset", *_keys(DataConfig, "data")}
+    for method in available_methods():
+        model = load_method(method).load_target_model()
+        known |= {f"model.{name}" for name in inspect.signature(model).parameters}
+        known |= {*_keys(model.settings_type, "track")}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         codes = [*re.findall(r"`([^`\n]+)`", text), *_blocks(page, "bash")]
