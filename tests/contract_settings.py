@@ -128,6 +128,43 @@ BY_METHOD = {
             "filter_reg": 4.0,
         },
     ),
+    "llb": ContractSettings(
+        model={
+            "backbone": "timm:resnet10t",
+            "feature_channels": 64,
+            "key_channels": 16,
+            "label_channels": 8,
+            "label_widths": [4, 8, 8],
+            "vitae_width": 64,
+            "vitae_depth": 1,
+            "decoder_width": 16,
+            "train_iterations": 3,
+        },
+        track={
+            "size": [64, 96],
+            "capacity": 4,
+            "write_every": 2,
+            "first_iterations": 4,
+            "update_iterations": 2,
+            "minimum_area": 20.0,
+            "area_scale": 2.0,
+        },
+        variants={
+            "full": {},
+            "mask through the cnn, sum": {"label_input": "mask", "label_encoder": "cnn", "fusion": "sum"},
+        },
+        ablations={
+            "LLB-1": {"fusion": "sum"},
+            "LLB-2": {"label_input": "mask", "label_encoder": "cnn"},
+            "LLB-3": {"label_encoder": "cnn"},
+            "LLB-4": {"label_input": "mask"},
+            "baseline": {"label_input": "mask", "label_encoder": "cnn", "fusion": "sum"},
+        },
+        output="decoder.project.conv2",
+        coincident={"area_scale": 8.0},
+        selftest={"backbone": "resnet18"},
+        selftest_gains={"label_pred_tm.0.weight": 3.0, ".reduce.2.weight": 0.1, "filter_reg": 12.0},
+    ),
 }
 
 

@@ -20,7 +20,7 @@ ENGLISH = {"joint"}
 
 # The parts of `core` that methods are written against.
 BELOW_METHODS = {"target_model", "memory", "views", "search_region", "merge", "unroll"}
-BELOW_METHODS |= {"few_shot_target", "parallel_targets", "regional"}
+BELOW_METHODS |= {"few_shot_target", "parallel_targets", "regional", "checkpoint"}
 SETTINGS = {"types", "resources", "registry", "schema", "checking", "config"}
 VERBS = {"types", "losses", "blocks", "core-below"}
 SCORES = {"types", "metrics", "video"}

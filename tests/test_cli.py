@@ -103,7 +103,7 @@ def test_every_option_of_every_command_has_a_help_text():
         (["track", "gone.mp4", "--mask", "first.png", "--output", "o"], "source gone.mp4: no such file"),
         (["track", "video.mp4", "--mask", "gone.png", "--output", "o"], "--mask gone.png: no such file"),
         (["track", "video.mp4", "--box", "1:2,3", "--output", "o"], "'1:2,3' is not of the form ID:X,Y,W,H"),
-        (["track", "video.mp4", "--box", "0:1,1,2,2", "--output", "o"], "object ids are 1 to 255"),
+        (["track", "video.mp4", "--box", "0:1,1,2,2", "--output", "o"], "object ids are 1 to 254"),
         (["track", "video.mp4", "--box", "1:1,1,0,2", "--output", "o"], "width and height must be greater than 0"),
         (["track", "video.mp4", "--box", "1:1,1,2,2", "--box", "1:3,3,2,2", "--output", "o"], "an id of its own"),
         (["convert", "gone.pth", "--model", METHOD, "--output", "o"], "gone.pth: no such file"),

@@ -1,4 +1,4 @@
-"""vos-zoo: semi-supervised video object segmentation, five published methods behind one interface.
+"""vos-zoo: semi-supervised video object segmentation, published methods behind one interface.
 
 Importing this package loads neither torch nor Lightning; each name is resolved when it is first used.
 """

@@ -140,7 +140,7 @@ def _test(commands: Any) -> None:
         commands,
         "test",
         _run_test,
-        "run a model over a split: palette PNGs, scores per object, speed, and the archive for the server",
+        "run a model over a split: palette PNGs, scores per object, speed, pictures",
         "--model METHOD --weights runs/NAME/model --data davis data.root=DAVIS --output results",
         "--weights runs/NAME/model --data synthetic --output results",
     )
@@ -180,7 +180,9 @@ def _track(commands: Any) -> None:
     parser.add_argument(
         "--output", metavar="FILE|FOLDER", required=True, help="an .mp4 file, or a folder for mask PNGs"
     )
-    parser.add_argument("--overlay", action="store_true", help="in a folder, also write the frames with masks drawn in")
+    parser.add_argument(
+        "--overlay", action="store_true", help="in a folder, also write overlay.mp4: the frames with masks drawn in"
+    )
     _finish(parser)
 
 
@@ -270,8 +272,8 @@ def _box(text: str) -> tuple[int, Box]:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not of the form ID:X,Y,W,H (for example 1:40,25,80,60)"
         ) from None
-    if not 1 <= identity <= 255:
-        raise argparse.ArgumentTypeError(f"{text!r}: object ids are 1 to 255")
+    if not 1 <= identity <= 254:
+        raise argparse.ArgumentTypeError(f"{text!r}: object ids are 1 to 254 (255 means void)")
     if not (box.w > 0 and box.h > 0):
         raise argparse.ArgumentTypeError(f"{text!r}: width and height must be greater than 0")
     return identity, box
@@ -293,6 +295,10 @@ def _config(options: argparse.Namespace, needs_method: bool = True, **more: Any)
     )
     if needs_method and config.method is None:
         if weights is not None and not Path(weights).exists() and weights.count("/") != 1:
+            if weights in available_methods():
+                raise UsageError(
+                    f"no weights named {weights!r} are at hand; convert the authors' file, or give a folder"
+                )
             raise UsageError(f"no weights at {weights!r}: neither a folder, a .ckpt nor a hub id 'owner/name'")
         raise UsageError(f"which method? give --model, one of: {', '.join(available_methods())}")
     return config

@@ -35,6 +35,7 @@ from vos_zoo.schema import (
     OptimConfig,
     RunConfig,
     SamplingConfig,
+    StaticConfig,
     SyntheticConfig,
 )
 from vos_zoo.types import UsageError
@@ -48,6 +49,7 @@ __all__ = [
     "OptimConfig",
     "RunConfig",
     "SamplingConfig",
+    "StaticConfig",
     "SyntheticConfig",
     "available_data",
     "available_recipes",

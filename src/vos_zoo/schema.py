@@ -98,6 +98,29 @@ class SyntheticConfig:
 
 
 @dataclass
+class StaticConfig:
+    """How a static image becomes a clip (`coco`, `saliency`), and which images count; see `data.warps.StaticSettings`.
+
+    `motion` is `crops` (crops jittered around the object, as for videos) or `warps` (the whole picture is warped, by
+    the numbers that follow); `repeat` says how often the pictures of a folder count.
+    """
+
+    motion: str = _rule("crops", choices=("crops", "warps"))
+    soft_masks: bool = False
+    min_area: float = _rule(0.0, minimum=0)
+    repeat: dict[str, int] | None = None
+    common_scale: list[float] = _rule([0.8, 1.5], length=2, minimum=0)
+    common_colour: list[float] = _rule([0.1, 0.05, 0.05, 0.05], length=4, minimum=0)
+    rotation: float = _rule(20.0, minimum=0)
+    scale: list[float] = _rule([0.9, 1.1], length=2, minimum=0)
+    shear: float = _rule(10.0, minimum=0, maximum=89)
+    colour: list[float] = _rule([0.1, 0.05, 0.05], length=3, minimum=0)
+    thin_plate: float = _rule(0.33, minimum=0, maximum=1)
+    thin_plate_noise: float = _rule(0.02, minimum=0)
+    thin_plate_points: int = _rule(12, minimum=3)
+
+
+@dataclass
 class DataConfig:
     """Which videos are read and how training batches are made from them.
 
@@ -121,6 +144,9 @@ class DataConfig:
         jitter: how the crops vary.
         augment: how pixels and geometry vary.
         synthetic: the videos drawn on demand.
+        static: static images and how they become clips.
+        mixture: data sets to train on instead of `name` (which is validated on): label -> name (default: the label),
+            root, split, weight, year, resolution, sequences. A later layer takes one away with `null`.
     """
 
     name: str = "synthetic"
@@ -142,6 +168,8 @@ class DataConfig:
     jitter: JitterConfig = field(default_factory=JitterConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+    static: StaticConfig = field(default_factory=StaticConfig)
+    mixture: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -121,7 +121,8 @@ class Batch:
 
     Attributes:
         frames: float32 ``(B, T, 3, h, w)``, RGB, 0..255 (each network normalises for itself).
-        masks: float32 ``(B, T, K, h, w)``, 0 or 1, one channel per object slot.
+        masks: float32 ``(B, T, K, h, w)``, 0 or 1, one channel per object slot (soft masks of static images, if
+            `data.static.soft_masks` asks for them, lie between; above a half is the object).
         valid: bool ``(B, K)``, slots that hold an object.
         boxes: float32 ``(B, T, K, 4)``, x y w h of the objects in canvas pixels; zero where unknown.
         reference_frames: the first so many frames of T are references (their masks are given), the rest are queries.

@@ -22,7 +22,7 @@ def fill_weights(folder: Path, table: str = "state_dict.csv", salt: str | None =
         salt: default: the recipe's first.
     """
     recipe = json.loads((folder / "recipe.json").read_text())
-    salt = salt or recipe["salts"][0]
+    salt = salt or recipe.get("salt") or recipe["salts"][0]
     exceptions = recipe.get("exceptions", {})
     tied = recipe.get("tied", {})
     with open(folder / table, newline="") as file:
@@ -46,7 +46,7 @@ def _fill(name: str, shape: tuple[int, ...], dtype: str, rule: dict[str, float],
     if "value" in rule:
         values = np.full(shape, rule["value"])
     elif "scale" in rule:
-        values = rule["scale"] * normal + rule["shift"]
+        values = rule["scale"] * normal + rule.get("shift", 0.0)
     elif last == "running_var":
         values = np.exp(0.1 * normal)
     elif last == "running_mean":
@@ -84,6 +84,14 @@ class Golden:
         """An array as a tensor."""
         return torch.from_numpy(np.ascontiguousarray(self.arrays[name]))
 
+    def _statistics(self, name: str) -> dict[str, float]:
+        """Stride and statistics of a tensor, in files that keep them as `flat_stride` and ``NAME__stats``."""
+        info = self.meta["arrays"][name] or {}
+        if "flat_stride" not in info:
+            return {}
+        mean, _, absmax = self.arrays[f"{name}__stats"].tolist()
+        return {"stride": info["flat_stride"], "mean": mean, "absmax": absmax}
+
     def assert_close(self, name: str, ours: Tensor, relative: float) -> None:
         """Compare a (possibly strided) golden tensor, and its statistics, with ours.
 
@@ -92,7 +100,7 @@ class Golden:
             ours: the whole tensor, any shape with the same number of elements.
             relative: largest difference allowed, as a share of the golden tensor's largest magnitude.
         """
-        info = self.meta["arrays"][name] or {}
+        info = {**(self.meta["arrays"][name] or {}), **self._statistics(name)}
         theirs = torch.from_numpy(np.asarray(self.arrays[name], dtype=np.float64)).flatten()
         flat = ours.detach().double().flatten()
         if "full_shape" in info:

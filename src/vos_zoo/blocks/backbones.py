@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vos_zoo.blocks.norms import FrozenBatchNorm2d
-from vos_zoo.types import UsageError
+from vos_zoo.types import UsageError, VOSError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -154,10 +154,10 @@ def _published_weights(name: str, depth: int, weights: str) -> dict[str, Tensor]
     from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
 
     if weights == "imagenet" and not name.endswith("_caffe"):
-        state = get_model_weights(f"resnet{depth}")["IMAGENET1K_V1"].get_state_dict(progress=True, check_hash=True)
+        state = _download(get_model_weights(f"resnet{depth}")["IMAGENET1K_V1"], weights)
         return {k: v for k, v in state.items() if not k.startswith("fc.")}
     if weights == "mask_rcnn" and name == "resnet50":
-        state = MaskRCNN_ResNet50_FPN_Weights.COCO_V1.get_state_dict(progress=True, check_hash=True)
+        state = _download(MaskRCNN_ResNet50_FPN_Weights.COCO_V1, weights)
         body = "backbone.body."
         return {k.removeprefix(body): v for k, v in state.items() if k.startswith(body)}
     if weights in ("imagenet", "mask_rcnn"):
@@ -168,6 +168,18 @@ def _published_weights(name: str, depth: int, weights: str) -> dict[str, Tensor]
         raise UsageError(f"backbone_weights: {weights!r} is neither a file nor one of imagenet, mask_rcnn")
     state = torch.load(path, map_location="cpu", weights_only=True)
     return {k: v for k, v in state.items() if isinstance(v, Tensor)}
+
+
+def _download(published: Any, weights: str) -> dict[str, Tensor]:
+    """Fetch torchvision's file (its hash is checked), or say what to do without a network."""
+    try:
+        state: dict[str, Tensor] = published.get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        raise VOSError(
+            f"model.backbone_weights={weights}: {published.url} cannot be fetched ({error}); "
+            "download it elsewhere and give its path, or null for random weights"
+        ) from error
+    return state
 
 
 def _load(network: nn.Module, state: dict[str, Tensor], source: str) -> None:

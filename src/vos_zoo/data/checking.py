@@ -21,6 +21,7 @@ from vos_zoo.data.sequence import (
     frame_size,
     read_frame_strictly,
 )
+from vos_zoo.data.static_images import StaticImage
 from vos_zoo.types import UsageError, VideoDataset, VideoSequence, VOSError
 
 _ENDINGS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}
@@ -105,7 +106,7 @@ def _count_objects(report: DatasetReport, sequence: VideoSequence) -> None:
         report.id_gaps.append(sequence.name)
     if not sequence.has_truth:
         report.without_truth.append(sequence.name)
-    prompts = sequence.prompts()
+    prompts = sequence.prompts() if len(ids) > 1 else {}
     for index in sorted(prompts)[1:]:
         report.late_objects += [f"{sequence.name}/{identity}" for identity in ids if (prompts[index] == identity).any()]
 
@@ -113,11 +114,16 @@ def _count_objects(report: DatasetReport, sequence: VideoSequence) -> None:
 def _is_annotated(sequence: VideoSequence, index: int) -> bool:
     if isinstance(sequence, PictureSequence):
         return sequence.mask_paths[index] is not None
+    if isinstance(sequence, StaticImage):
+        return True
     return sequence.labels(index) is not None
 
 
 def _size(sequence: VideoSequence) -> str:
     try:
+        if isinstance(sequence, StaticImage):
+            height, width = sequence.size()
+            return f"{width}x{height}"
         first = isinstance(sequence, PictureSequence) and frame_size(sequence.frame_paths[0])
         height, width = first or sequence.frame(0).shape[:2]
     except VOSError:
@@ -129,9 +135,11 @@ def find_problems(sequence: VideoSequence, *, decode: bool = False) -> list[Prob
     """Everything broken in a video: unreadable frames or masks, changing sizes, masks without a frame, no object.
 
     Args:
-        sequence: the video; only videos of picture files can be broken.
+        sequence: the video; only videos of picture files and static images can be broken.
         decode: decode every frame; otherwise only its header and its end are looked at. Masks are always read.
     """
+    if isinstance(sequence, StaticImage):
+        return sequence.problems(decode)
     if not isinstance(sequence, PictureSequence):
         return []
     problems = [problem for path in sequence.frame_paths if (problem := _frame_problem(path, decode))]
@@ -260,19 +268,23 @@ def open_dataset(
     skip_broken: bool = False,
     synthetic: Mapping[str, Any] | None = None,
     seed: int = 0,
+    min_area: float = 0.0,
+    repeat: Mapping[str, int] | None = None,
 ) -> VideoDataset:
     """Open a data set by name; only that data set's module is imported.
 
     Args:
-        name: "davis", "folder" or "synthetic".
+        name: "davis", "folder", "synthetic", "coco" or "saliency".
         root: its folder (not for synthetic).
-        split: train, val, test, ... (folder: a sub-folder or list, where there is one).
+        split: train, val, test, ... (folder, saliency: a sub-folder or list, where there is one; coco: "train2017").
         year: DAVIS: 2016 or 2017.
         resolution: DAVIS: the sub-folder.
         sequences: use only these videos.
         skip_broken: leave out videos without frames or masks with a warning.
         synthetic: the `data.synthetic` part of the configuration.
         seed: seed of the synthetic videos.
+        min_area: coco: leave smaller annotations out.
+        repeat: saliency: folder name -> how many times its pictures count.
 
     Raises:
         UsageError: unknown name, a missing folder, list or sequence.
@@ -290,12 +302,22 @@ def open_dataset(
         from vos_zoo.data.davis import DavisDataset
 
         return DavisDataset(root, split, year, resolution, sequences, skip_broken=skip_broken)
+    if name == "coco":
+        from vos_zoo.data.coco import CocoDataset
+
+        return CocoDataset(root, split, sequences, min_area=min_area, skip_broken=skip_broken)
+    if name == "saliency":
+        from vos_zoo.data.static_images import SaliencyDataset
+
+        return SaliencyDataset(root, split, sequences, repeat=repeat, skip_broken=skip_broken)
     from vos_zoo.data.folder import FolderDataset
 
     return FolderDataset(root, split=split, sequences=sequences, skip_broken=skip_broken)
 
 
-DATASETS = ("davis", "folder", "synthetic")
+STATIC_DATASETS = ("coco", "saliency")
+"""Data sets of static images: to train on only."""
+DATASETS = ("davis", "folder", "synthetic", *STATIC_DATASETS)
 """Names that `open_dataset` knows."""
 
 

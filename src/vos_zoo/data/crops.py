@@ -194,7 +194,7 @@ def cut(frame: Frame, masks: Masks, window: Window) -> tuple[Frame, Masks]:
 def resize_masks(masks: Masks, size: tuple[int, int]) -> Masks:
     """Nearest-neighbour resize of ``(K, H, W)`` to ``(K, h, w)``; torch's rule floor(i * in / out) in float32."""
     rows, columns = _nearest(masks.shape[1], size[0]), _nearest(masks.shape[2], size[1])
-    return masks[:, rows[:, None], columns[None, :]]
+    return masks.take(rows, axis=1).take(columns, axis=2)
 
 
 def _nearest(source: int, target: int) -> NDArray[np.intp]:
@@ -232,7 +232,7 @@ def warp(frame: Frame, masks: Masks, matrix: NDArray[np.float64]) -> tuple[Frame
     size = (frame.shape[1], frame.shape[0])
     warped = cv2.warpAffine(frame, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
     turned = [cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_NEAREST, borderValue=0) for mask in masks]
-    return cast(Frame, warped), np.stack(turned).astype(np.uint8)
+    return cast(Frame, warped), np.stack(turned).astype(np.uint8, copy=False)
 
 
 def warp_box(box: Box, matrix: NDArray[np.float64], size: tuple[int, int]) -> Box:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from vos_zoo.data.checking import Selection, keep_sound, open_dataset
+from vos_zoo.data.checking import STATIC_DATASETS, Selection, keep_sound, open_dataset
 from vos_zoo.data.crops import CropSettings, JitterSettings, Masks
+from vos_zoo.data.mixture import MixturePart, build_mixture, build_settings
 from vos_zoo.data.sampling import ClipPlan, MiniSequenceSampler, SamplingSettings
+from vos_zoo.data.static_images import StaticImage
 from vos_zoo.data.transforms import AugmentSettings, Clip, ClipTransform
+from vos_zoo.data.warps import StaticSettings, WarpTransform
 from vos_zoo.types import Batch, UsageError, VideoDataset, VideoSequence
-
-Settings = TypeVar("Settings")
 
 
 class ClipDataset(Dataset[Clip]):
@@ -30,10 +31,13 @@ class ClipDataset(Dataset[Clip]):
         sampler: chooses object and frames.
         transform: augments and cuts them.
         length: clips per epoch, for loaders that ask; any number from 0 on is a clip.
+        warps: makes the clips of static images; None treats them as videos that stand still.
     """
 
-    def __init__(self, sampler: MiniSequenceSampler, transform: ClipTransform, length: int) -> None:
-        self.sampler, self.transform, self.length = sampler, transform, length
+    def __init__(
+        self, sampler: MiniSequenceSampler, transform: ClipTransform, length: int, warps: WarpTransform | None = None
+    ) -> None:
+        self.sampler, self.transform, self.length, self.warps = sampler, transform, length, warps
 
     def __len__(self) -> int:
         return self.length
@@ -44,6 +48,8 @@ class ClipDataset(Dataset[Clip]):
         plan = self.sampler.draw(chance)
         sequence = self.sampler.datasets[plan.dataset][plan.sequence]
         order = plan.reference + plan.query
+        if isinstance(sequence, StaticImage):
+            return self._static_clip(sequence, plan, chance)
         pictures = {index: (sequence.frame(index), self._masks(sequence, index, plan)) for index in sorted(set(order))}
         frames, masks, boxes = self.transform(
             [pictures[index][0] for index in order],
@@ -51,6 +57,28 @@ class ClipDataset(Dataset[Clip]):
             len(plan.reference),
             chance,
         )
+        return self._clip(sequence, plan, frames, masks, boxes)
+
+    def _static_clip(self, image: StaticImage, plan: ClipPlan, chance: np.random.Generator) -> Clip:
+        """A clip that shows one picture, with its object in slot 0."""
+        count, slots, frame = len(plan.reference + plan.query), self.sampler.settings.objects, image.frame(0)
+        if self.warps is None:
+            mask, box = self._masks(image, 0, plan), image.box()
+            given = None if box is None else [box, *[None] * (slots - 1)]
+            canvases = self.transform([frame] * count, [mask] * count, len(plan.reference), chance, given)
+            return self._clip(image, plan, *canvases)
+        frames, masks, boxes = self.warps(frame, image.soft_mask(), count, chance)
+        empty = ((0, 0), (0, slots - 1))
+        return self._clip(image, plan, frames, np.pad(masks, (*empty, (0, 0), (0, 0))), np.pad(boxes, (*empty, (0, 0))))
+
+    def _clip(
+        self,
+        sequence: VideoSequence,
+        plan: ClipPlan,
+        frames: NDArray[np.float32],
+        masks: NDArray[np.float32],
+        boxes: NDArray[np.float32],
+    ) -> Clip:
         valid = np.arange(self.sampler.settings.objects) < len(plan.ids)
         name = f"{sequence.name}/{'+'.join(str(identity) for identity in plan.ids)}"
         return Clip(frames, masks, valid, boxes, len(plan.reference), name)
@@ -171,29 +199,17 @@ def seed_worker(worker: int) -> None:
     cv2.setNumThreads(0)
 
 
-def build_settings(kind: type[Settings], given: Mapping[str, Any] | None, key: str) -> Settings:
-    """A settings object from a part of the configuration.
-
-    Raises:
-        UsageError: an unknown key (the nearest is proposed) or a value the settings refuse.
-    """
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # every settings class is a dataclass
-    for name in given or {}:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {key}.{near[0]}?" if near else f"there are {', '.join(known)}"
-            raise UsageError(f"unknown key {key}.{name}; {hint}")
-    return kind(**dict(given or {}))
-
-
 class VOSDataModule(pl.LightningDataModule):
     """Training batches (`Batch`), and validation and test videos (`VideoSequence`, one at a time).
+
+    Clips come from the data set named, or from a `mixture` of several with weights; validation and test videos always
+    come from the one named. Static images ("coco", "saliency") can be trained on only.
 
     The arguments are the `data` part of the configuration; `batch_size` counts clips per process. Under
     `torch.distributed` every process trains on its own clips and evaluates its own videos.
 
     Args:
-        name: "synthetic", "davis" or "folder".
+        name: "synthetic", "davis", "folder", "coco" or "saliency".
         root: folder of the data set.
         year: DAVIS: 2016 or 2017.
         resolution: DAVIS: sub-folder of the resolution.
@@ -212,6 +228,8 @@ class VOSDataModule(pl.LightningDataModule):
         jitter: see `JitterSettings`.
         augment: see `AugmentSettings`.
         synthetic: see `vos_zoo.data.synthetic.SyntheticSettings`; and train_videos, val_videos, test_videos, device.
+        static: see `StaticSettings`.
+        mixture: label -> fields of `MixturePart`; the name is the label unless given, and what is None is not used.
 
     Raises:
         UsageError: an unknown key or a value that makes no sense.
@@ -238,6 +256,8 @@ class VOSDataModule(pl.LightningDataModule):
         jitter: Mapping[str, Any] | None = None,
         augment: Mapping[str, Any] | None = None,
         synthetic: Mapping[str, Any] | None = None,
+        static: Mapping[str, Any] | None = None,
+        mixture: Mapping[str, Mapping[str, Any] | None] | None = None,
     ) -> None:
         super().__init__()
         for key, value, least in (
@@ -254,14 +274,15 @@ class VOSDataModule(pl.LightningDataModule):
         self.crop = build_settings(CropSettings, crop, "data.crop")
         self.jitter = build_settings(JitterSettings, jitter, "data.jitter")
         self.augment = build_settings(AugmentSettings, augment, "data.augment")
-        self._source = {
-            "root": root,
-            "year": year,
-            "resolution": resolution,
-            "sequences": sequences,
+        self.static = build_settings(StaticSettings, static, "data.static")
+        self.mixture = build_mixture(mixture)
+        self._named: dict[str, Any] = {"root": root, "year": year, "resolution": resolution, "sequences": sequences}
+        self._shared: dict[str, Any] = {
             "skip_broken": skip_broken,
             "synthetic": synthetic,
             "seed": seed,
+            "min_area": self.static.min_area,
+            "repeat": self.static.repeat,
         }
         self._opened: dict[str, VideoDataset] = {}
         self._clips: ClipDataset | None = None
@@ -276,7 +297,12 @@ class VOSDataModule(pl.LightningDataModule):
             VOSError: something in it is broken and `skip_broken` is off.
         """
         if part not in self._opened:
-            dataset = open_dataset(self.name, split=self.splits[part], **self._source)  # type: ignore[arg-type]
+            if part != "train" and self.name in STATIC_DATASETS:
+                raise UsageError(
+                    f"data set {self.name!r} holds single images, on which nothing can be tracked; name videos "
+                    f"(--data davis) and train on data.mixture.{self.name}.root=..., or set trainer.limit_val_batches=0"
+                )
+            dataset = open_dataset(str(self.name), split=self.splits[part], **self._named, **self._shared)
             limit = self.val_sequences if part == "val" else None
             if limit is not None and limit < len(dataset):
                 dataset = Selection(dataset, range(limit))
@@ -286,11 +312,27 @@ class VOSDataModule(pl.LightningDataModule):
     def clips(self) -> ClipDataset:
         """The training clips; the first call opens the data set and checks that it yields a clip."""
         if self._clips is None:
-            sampler = MiniSequenceSampler([self.videos("train")], self.sampling, self.seed)
+            datasets = [self._part(label, part) for label, part in self.mixture.items()] or [self.videos("train")]
+            weights = [part.weight for part in self.mixture.values()] or None
+            sampler = MiniSequenceSampler(datasets, self.sampling, self.seed, weights)
             transform = ClipTransform(self.crop, self.jitter, self.augment)
-            self._clips = ClipDataset(sampler, transform, self.batch_size * self.batches_per_epoch)
-            sampler.plan(0)
+            warps = WarpTransform(self.crop.size, self.static, self.augment.flip, self.augment.grayscale)
+            self._clips = ClipDataset(
+                sampler,
+                transform,
+                self.batch_size * self.batches_per_epoch,
+                warps if self.static.motion == "warps" else None,
+            )
+            for dataset in datasets:
+                MiniSequenceSampler([dataset], self.sampling, self.seed).plan(0)
         return self._clips
+
+    def _part(self, label: str, part: MixturePart) -> VideoDataset:
+        """A data set of the mixture, opened and looked through."""
+        source = {field.name: getattr(part, field.name) for field in fields(part) if field.name != "weight"}
+        if part.root is None and part.name != "synthetic":
+            raise UsageError(f"data set {part.name!r}: no folder given; set data.mixture.{label}.root=FOLDER")
+        return keep_sound(open_dataset(**source, **self._shared), skip_broken=self.skip_broken)
 
     def setup(self, stage: str) -> None:
         """Open and check what the stage ("fit", "validate", "test") needs, so that nothing breaks half-way."""

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vos_zoo.data.static_images import StaticDataset
 from vos_zoo.types import UsageError, VideoDataset, VideoSequence, VOSError
 
 Frames: TypeAlias = NDArray[np.int64]
@@ -60,7 +61,8 @@ class ClipPlan:
         sequence: number of the video in it.
         ids: the object of every slot; at most `objects` of them, the one the frames were chosen for first.
         reference: frames whose masks are given, ascending.
-        query: frames to be segmented, ascending, all later than the references; a frame may occur twice.
+        query: frames to be segmented, ascending, all later than the references (but for static images); a frame may
+            occur twice.
     """
 
     dataset: int
@@ -129,7 +131,8 @@ class MiniSequenceSampler:
 
     With one object per clip every (video, object) pair is equally likely; with more, every video is, and then each of
     its objects that is visible often enough; the other slots take objects visible in the first reference frame.
-    Visible frames are counted when a video is first drawn, and kept.
+    Visible frames are counted when a video is first drawn, and kept. Of a data set of static images every picture
+    serves, and all frames of a clip are frame 0.
 
     Args:
         datasets: where to draw from.
@@ -170,20 +173,19 @@ class MiniSequenceSampler:
         """A clip drawn with `random`.
 
         Raises:
-            VOSError: no object is visible in enough frames.
+            VOSError: no object of the data set drawn is visible in enough frames.
         """
-        for _ in range(_DRAWS + 50 * max(map(len, self._units))):
-            dataset = int(random.choice(len(self.datasets), p=self.probabilities))
-            units = self._units[dataset]
-            if not units:
-                continue
+        dataset = int(random.choice(len(self.datasets), p=self.probabilities))  # once: rejections keep the mixture
+        source, units, s = self.datasets[dataset], self._units[dataset], self.settings
+        if isinstance(source, StaticDataset):
+            return ClipPlan(dataset, source.draw(random), (1,), (0,) * s.reference_frames, (0,) * s.query_frames)
+        for _ in range(_DRAWS + 50 * len(units) if units else 0):
             sequence, identity = units[int(random.integers(len(units)))]
             plan = self._clip(dataset, sequence, identity, random)
             if plan is not None:
                 return plan
-        s = self.settings
         raise VOSError(
-            f"data set {', '.join(dataset.name for dataset in self.datasets)}: no object is visible (more than "
+            f"data set {source.name}: no object is visible (more than "
             f"{s.min_visible_pixels} pixels) in more than {self._least} frames that fit a clip; "
             "lower data.sampling.query_frames or min_visible_factor, or use longer videos with all masks"
         )
@@ -219,6 +221,8 @@ class MiniSequenceSampler:
 
 def _units(dataset: VideoDataset, objects: int) -> list[tuple[int, int | None]]:
     """What is drawn uniformly: (video, object) pairs, or whole videos where a clip holds several objects."""
+    if isinstance(dataset, StaticDataset):
+        return []  # it draws for itself
     if objects > 1:
         return [(number, None) for number in range(len(dataset))]
     return [(number, identity) for number in range(len(dataset)) for identity in dataset[number].object_ids]

@@ -16,7 +16,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,21 +124,21 @@ def gray_clip(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(_gray()(images=np.ascontiguousarray(frames[..., ::-1]))["images"])
 
 
-def planes(canvas: Frame) -> NDArray[np.uint8]:
-    """A canvas ``(h, w, 3)`` as ``(3, h, w)``; OpenCV's split is many times faster than copying a transposed view."""
+def brighten(canvas: NDArray[np.uint8], factor: float, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """The canvas times one factor, clamped to 0..255, float32.
+
+    Not by albumentations: its multiplication rounds 8-bit pictures and wants float pictures in 0..1. Here the 256
+    possible values are multiplied once and looked up.
+
+    Args:
+        canvas: uint8 ``(h, w)`` or ``(h, w, C)``.
+        factor: the factor.
+        out: float32 array of the canvas's shape to write to.
+    """
     import cv2
 
-    return np.stack(cv2.split(canvas)).astype(np.uint8, copy=False)
-
-
-def brighten(canvas: NDArray[np.uint8], factor: float) -> NDArray[np.float32]:
-    """The canvas, in either layout, times one factor, clamped to 0..255, float32.
-
-    Not by albumentations: its multiplication rounds 8-bit pictures and wants float pictures in 0..1.
-    """
-    bright = canvas.astype(np.float32)
-    bright *= np.float32(factor)
-    return np.clip(bright, 0, 255, out=bright)
+    table = np.clip(np.arange(256, dtype=np.float32) * np.float32(factor), 0, 255)
+    return cast("NDArray[np.float32]", cv2.LUT(canvas, table, out))
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Clip:
 
     Attributes:
         frames: float32 RGB ``(T, 3, h, w)``, 0..255.
-        masks: float32 ``(T, K, h, w)``, 0 or 1.
+        masks: float32 ``(T, K, h, w)``, 0 or 1 (or between, where `StaticSettings.soft_masks` asks for it).
         valid: bool ``(K,)``, slots that hold an object.
         boxes: float32 ``(T, K, 4)``, x y w h in canvas pixels, zero where the object is not visible.
         reference_frames: the first so many frames are references.
@@ -181,6 +181,7 @@ class ClipTransform:
         masks: Sequence[Masks],
         reference_frames: int,
         random: np.random.Generator,
+        boxes: Sequence[Box | None] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Canvases of a mini-sequence.
 
@@ -189,27 +190,38 @@ class ClipTransform:
             masks: T masks uint8 0/1 ``(K, H, W)``; every frame shows at least one object.
             reference_frames: how many of them are references.
             random: source of all rolls.
+            boxes: the K objects' boxes, the same in every frame, where the data set states them; otherwise they are
+                tight on the masks (which may then not be empty).
 
         Returns:
             Frames float32 ``(T, 3, h, w)`` 0..255, masks float32 ``(T, K, h, w)``, boxes float32 ``(T, K, 4)``.
         """
-        canvases = []
-        for start, stop in ((0, reference_frames), (reference_frames, len(frames))):
-            group = self._same_roll(frames[start:stop], masks[start:stop], random)
-            canvases += [self._canvas(*member, start < reference_frames, random) for member in group]
-        pictures, cut_masks, boxes = zip(*canvases, strict=True)
-        return (
-            np.stack(pictures),
-            np.stack(cut_masks).astype(np.float32),
-            np.stack(boxes).astype(np.float32),
-        )
+        import cv2
+
+        group = self._same_roll(frames[:reference_frames], masks[:reference_frames], random, boxes)
+        references = [self._canvas(*member, True, random) for member in group]
+        group = self._same_roll(frames[reference_frames:], masks[reference_frames:], random, boxes)
+        canvases = [*references, *(self._canvas(*member, False, random) for member in group)]
+        pictures = np.empty((len(frames), 3, *self.crop.size), dtype=np.float32)
+        for planes, (canvas, factor, _, _) in zip(pictures, canvases, strict=True):
+            for plane, colour in zip(planes, cv2.split(canvas), strict=True):
+                brighten(cast("NDArray[np.uint8]", colour), factor, plane)
+        cut_masks = np.stack([slots for _, _, slots, _ in canvases], dtype=np.float32, casting="unsafe")
+        return pictures, cut_masks, np.stack([placed for *_, placed in canvases], dtype=np.float32, casting="unsafe")
 
     def _same_roll(
-        self, frames: Sequence[Frame], masks: Sequence[Masks], random: np.random.Generator
+        self,
+        frames: Sequence[Frame],
+        masks: Sequence[Masks],
+        random: np.random.Generator,
+        given: Sequence[Box | None] | None = None,
     ) -> list[tuple[Frame, Masks, list[Box | None]]]:
         """Step 6: grayscale and flip, the same for all frames of the group; with each slot's box."""
         gray, flip = random.random() < self.augment.grayscale, random.random() < self.augment.flip
-        boxes = [[tight_box(mask) for mask in slots] for slots in masks]
+        count = len(frames)
+        if all(frame is frames[0] for frame in frames):  # a static image: one stands for all
+            frames, masks = frames[:1], masks[:1]
+        boxes = [[tight_box(mask) for mask in slots] if given is None else list(given) for slots in masks]
         pictures, stacked = np.stack(frames), np.stack(masks)
         if gray:
             pictures = gray_clip(pictures)
@@ -217,12 +229,13 @@ class ClipTransform:
             pictures, stacked = flip_clip(pictures, stacked)
             width = pictures.shape[2]
             boxes = [[box and flip_box(box, width) for box in slots] for slots in boxes]
-        return list(zip(pictures, stacked, boxes, strict=True))
+        group = list(zip(pictures, stacked, boxes, strict=True))
+        return group if len(group) == count else group * count
 
     def _canvas(
         self, frame: Frame, masks: Masks, boxes: list[Box | None], reference: bool, random: np.random.Generator
-    ) -> tuple[NDArray[np.float32], Masks, NDArray[np.float64]]:
-        """Steps 7 to 10 for one frame: jitter, crop, affine map, brightness."""
+    ) -> tuple[Frame, float, Masks, NDArray[np.float64]]:
+        """Steps 7 to 10 for one frame: jitter, crop, affine map; and the factor of its brightness."""
         jitter, augment, size = self.jitter, self.augment, self.crop.size
         scale = jitter.reference_scale if reference else jitter.query_scale
         centre = jitter.reference_centre if reference else jitter.query_centre
@@ -236,7 +249,7 @@ class ClipTransform:
             canvas, masks = warp(canvas, masks, matrix)
             inside = [box and warp_box(box, matrix, size) for box in inside]
         factor = random.uniform(1 - augment.brightness, 1 + augment.brightness) if augment.brightness else 1.0
-        return brighten(planes(canvas), factor), masks, np.array([box or (0.0, 0.0, 0.0, 0.0) for box in inside])
+        return canvas, factor, masks, np.array([box or (0.0, 0.0, 0.0, 0.0) for box in inside])
 
 
 def union_box(boxes: Sequence[Box | None]) -> Box:

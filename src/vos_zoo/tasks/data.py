@@ -5,28 +5,42 @@ from __future__ import annotations
 import sys
 import warnings
 
-from vos_zoo.config import RunConfig, to_plain
-from vos_zoo.data.checking import check_dataset, open_dataset
+from vos_zoo.config import DataConfig, RunConfig, to_plain
+from vos_zoo.data.checking import STATIC_DATASETS, check_dataset, open_dataset
 from vos_zoo.data.export import write_davis_layout
+from vos_zoo.types import UsageError, VideoDataset
 
 
 def run_check_data(*, config: RunConfig) -> int:
     """Report what a data set holds and what is wrong with it, by file; exit code 1 if something is."""
     data = config.data
+    wanted = [data.train_split] if data.name in STATIC_DATASETS else [data.train_split, data.val_split, data.test_split]
+    reports, refusals = {}, []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what a warning would say stands in the report
-        videos = open_dataset(
-            data.name,
-            data.root,
-            split=data.val_split,
-            year=data.year,
-            resolution=data.resolution,
-            sequences=data.sequences,
-            skip_broken=True,
-        )
-        report = check_dataset(videos)
-    sys.stdout.write(f"{report}\n")
-    return 0 if report.sound else 1
+        for split in dict.fromkeys(wanted):
+            try:
+                reports[split] = check_dataset(_open(data, split))
+            except UsageError as error:  # a data set need not have every split
+                refusals.append(error)
+    if not reports:
+        raise refusals[0]
+    for split, report in reports.items():
+        sys.stdout.write(f"split {split}\n{report}\n")
+    return 0 if all(report.sound for report in reports.values()) else 1
+
+
+def _open(data: DataConfig, split: str) -> VideoDataset:
+    return open_dataset(
+        data.name,
+        data.root,
+        split=split,
+        year=data.year,
+        resolution=data.resolution,
+        sequences=data.sequences,
+        min_area=data.static.min_area,
+        skip_broken=True,
+    )
 
 
 def run_make_data(*, config: RunConfig, kind: str, output: str) -> int:

@@ -49,6 +49,9 @@ def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") ->
     check_signatures(config)
     folder, resumed = _folders(config, ckpt)
     data = VOSDataModule(**to_plain(config.data))
+    data.clips()
+    if config.trainer.get("limit_val_batches", 1.0) != 0:
+        data.videos("val")
     pl.seed_everything(config.seed, workers=True, verbose=False)
     model = build_model(config)
     model.pictures = config.logger.images
@@ -200,6 +203,7 @@ def _quieten() -> None:
         "smaller than the logging interval",
         "exists and is not empty",
         "LeafSpec",
+        "in eval mode",
     ):
         warnings.filterwarnings("ignore", f".*{message}.*")
 

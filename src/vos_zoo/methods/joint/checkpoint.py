@@ -6,7 +6,7 @@ counts, as in their loader. Their value projections exist, but no computation us
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vos_zoo.types import Conversion, UsageError
@@ -47,16 +47,34 @@ def convert_state_dict(state: Mapping[str, Any]) -> Conversion:
     Raises:
         UsageError: an entry that we do not use is missing or has a wrong shape: the file is not what it seems.
     """
+    return Conversion({}, {}, convert_names(state, PREFIXES, UNUSED, "JOINT"), UNUSED, PREFIXES)
+
+
+def convert_names(
+    state: Mapping[str, Any], prefixes: Mapping[str, str], unused: Iterable[str], title: str
+) -> dict[str, str]:
+    """Our entry names -> the authors', by prefix, once the entries that nobody uses are found to be in order.
+
+    Args:
+        state: entry name -> tensor.
+        prefixes: our prefix -> theirs.
+        unused: entries that must be there all the same.
+        title: of the method, for messages.
+
+    Raises:
+        UsageError: an unused entry is missing or has a wrong shape.
+    """
     names = {}
     for theirs in state:
-        for ours, family in PREFIXES.items():
+        for ours, family in prefixes.items():
             if theirs.startswith(family):
                 names[ours + theirs.removeprefix(family)] = theirs
-    for name in sorted(UNUSED):
+    for name in sorted(unused):
         if name not in state:
-            raise UsageError(f"the checkpoint lacks the entry {name!r}; it is not a file of JOINT's authors")
-        _check_shape(name, state)
-    return Conversion({}, {}, names, UNUSED, PREFIXES)
+            raise UsageError(f"the checkpoint lacks the entry {name!r}; it is not a file of {title}'s authors")
+        if name.startswith("transformer."):
+            _check_shape(name, state)
+    return {ours: theirs for ours, theirs in names.items() if theirs not in unused}
 
 
 def _check_shape(name: str, state: Mapping[str, Any]) -> None:

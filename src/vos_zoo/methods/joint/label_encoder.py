@@ -16,10 +16,11 @@ class TwoHeadLabelEncoder(LabelEncoder):
     Args:
         widths: channels after the stem and the two residual blocks.
         outputs: channels D of every encoding.
+        inputs: channels of what is encoded; 1: masks.
     """
 
-    def __init__(self, widths: Sequence[int] = (16, 32, 64), outputs: int = 16) -> None:
-        super().__init__(widths, outputs)
+    def __init__(self, widths: Sequence[int] = (16, 32, 64), outputs: int = 16, inputs: int = 1) -> None:
+        super().__init__(widths, outputs, inputs=inputs)
         stem, middle, last = widths
         self.value_trunk = nn.Sequential(PlainResBlock(stem, middle, 2), PlainResBlock(middle, last, 2))
         self.value_pred = nn.Conv2d(last, outputs, 3, 1, 1)
@@ -27,7 +28,7 @@ class TwoHeadLabelEncoder(LabelEncoder):
         init_convolutions(self.value_pred)
 
     def encode(self, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Masks ``(B, 1, h, w)``, 0..1 -> label, weights and value, each ``(B, D, h/16, w/16)``."""
+        """Masks ``(B, inputs, h, w)`` -> label, weights and value, each ``(B, D, h/16, w/16)``."""
         assert self.label_pred is not None and self.samp_w_pred is not None
         stem = self.pool(self.conv_block(masks))
         trunk = self.res2(self.res1(stem))

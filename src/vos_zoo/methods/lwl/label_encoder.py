@@ -32,6 +32,7 @@ class LabelEncoder(nn.Module):
         outputs: channels D of label and weights; must be 1 without `predict_labels`.
         predict_labels: False: the label is the mask itself, averaged over each 16 x 16 cell (paper's Table 1).
         predict_weights: False: all element weights are one (paper's Table 1).
+        inputs: channels of what is encoded; 1: masks.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class LabelEncoder(nn.Module):
         outputs: int = 16,
         predict_labels: bool = True,
         predict_weights: bool = True,
+        inputs: int = 1,
     ) -> None:
         super().__init__()
         if not predict_labels and outputs != 1:
@@ -47,7 +49,7 @@ class LabelEncoder(nn.Module):
         stem, middle, last = widths
         self.label_pred = self.samp_w_pred = None
         if predict_labels or predict_weights:
-            self.conv_block = nn.Sequential(nn.Conv2d(1, stem, 3, 2, 1), nn.ReLU())
+            self.conv_block = nn.Sequential(nn.Conv2d(inputs, stem, 3, 2, 1), nn.ReLU())
             self.pool = nn.MaxPool2d(3, 2, 1)
             self.res1 = PlainResBlock(stem, middle, 2)
             self.res2 = PlainResBlock(middle, last, 2)
