@@ -38,7 +38,7 @@ def measure(options: argparse.Namespace, objects: int) -> dict[str, float]:
     period = getattr(engine.settings, "write_every", 1)
     timed = -(-options.frames // period) * period
     frames = iter(video(1 + 2 * period + timed, options.height, options.width))
-    share = 1.0 if options.windows == "same" else 0.3
+    share = 1.0 if options.windows == "same" else 0.15
     engine.push(next(frames), stripes(objects, options.height, options.width, share))
     while any(group.pending is None for group in engine._groups):
         engine.push(next(frames))

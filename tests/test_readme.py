@@ -27,7 +27,7 @@ CARDS = sorted((REPOSITORY / "model_cards").glob("*.md"))
 PAGES = [README, *CARDS, *sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "CONTRIBUTING.md"]
 PUBLISHED = ("81.5", "81.0", "70.4", "70.8", "81.6")
 PUBLISHED_WORDS = re.compile(r"\bpublished\b", re.IGNORECASE)
-NOT_KEYS = {"model.track", "model.safetensors"}
+NOT_KEYS = {"model.track", "model.safetensors", "data.mixture.coco.root", "data.mixture.coco.weight"}
 HUB_TASKS = {"image-segmentation", "mask-generation", "video-classification"}
 
 pytestmark = pytest.mark.skipif(not README.is_file(), reason="the tests run outside the repository: no read-me")
