@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from vos_zoo.config import load_config
+from vos_zoo.core.allocator import keep_large_blocks
 from vos_zoo.core.hub import create_model
 from vos_zoo.core.module import VOSModel
 from vos_zoo.core.propagator import Propagator
@@ -23,7 +24,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def one_thread() -> None:
-    """Everything on one core."""
+    """Everything on one core, with the allocator set as the commands set it."""
+    keep_large_blocks()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     torch.set_num_threads(1)
     import cv2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -362,3 +365,13 @@ def test_boxes_are_drawn_in_whole_pixels() -> None:
     masks = rasterise_boxes(torch.tensor([[1.9, 2.2, 3.9, 2.0], [6.0, 4.0, 99.0, 99.0]]), (6, 8))
     assert masks[0].nonzero().tolist() == [[y, x] for y in (2, 3) for x in (1, 2, 3)]
     assert masks[1].sum() == 2 * 2
+
+
+def test_large_blocks_are_kept_unless_the_environment_decides() -> None:
+    script = "from vos_zoo.core.allocator import keep_large_blocks as keep; print(keep(), keep())"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    kept = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert kept.stdout.split() in (["True", "True"], ["False", "False"])
+    decided = {**environment, "MALLOC_MMAP_THRESHOLD_": "100000000"}
+    left = subprocess.run([sys.executable, "-c", script], env=decided, capture_output=True, text=True, check=True)
+    assert left.stdout.split() == ["False", "False"]

@@ -15,17 +15,11 @@ from typing import Any
 import pytest
 import torch
 
+from tests.contract_settings import BY_METHOD
 from vos_zoo.cli import main
 from vos_zoo.core.module import VOSModel
 
-TINY = [
-    "model.backbone=timm:resnet10t",
-    "model.feature_channels=16",
-    "model.label_channels=4",
-    "model.label_widths=[4,4,8]",
-    "model.decoder_width=4",
-    "track.size=[32,64]",
-    "data.crop.size=[32,64]",
+SMALL_DATA = [
     "data.batch_size=2",
     "data.synthetic.size=[48,80]",
     "data.synthetic.frames=12",
@@ -34,10 +28,28 @@ TINY = [
     "data.synthetic.test_videos=1",
     "data.sampling.query_frames=2",
     "data.workers=0",
-    "trainer.enable_progress_bar=false",
     "trainer.log_every_n_steps=1",
+    "trainer.enable_progress_bar=false",
     "trainer.accelerator=cpu",
 ]
+TINY = [
+    "model.backbone=timm:resnet10t",
+    "model.feature_channels=16",
+    "model.label_channels=4",
+    "model.label_widths=[4,4,8]",
+    "model.decoder_width=4",
+    "track.size=[32,64]",
+    "data.crop.size=[32,64]",
+    *SMALL_DATA,
+]
+
+
+def small(method: str) -> list[str]:
+    """Overrides that make a method small: those of the contract suite."""
+    settings = BY_METHOD[method]
+    words = [f"model.{name}={json.dumps(value)}" for name, value in settings.model.items()]
+    words += [f"track.{name}={json.dumps(value)}" for name, value in settings.track.items()]
+    return [*words, f"data.crop.size={list(settings.canvas)}", *SMALL_DATA]
 
 
 def fit(output: Path, *overrides: str) -> int:
@@ -71,13 +83,14 @@ def test_a_run_leaves_a_model_checkpoints_scores_and_pictures(tmp_path: Path) ->
         assert torch.equal(tensor, repeated.state_dict()[name]), f"{name} differs when the run is repeated"
 
 
-def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
-    settings = ["trainer.max_epochs=2", "data.batches_per_epoch=6", "checkpoint_every=1", "logger.name=none"]
-    settings += ["trainer.limit_val_batches=0"]
-    assert fit(tmp_path, "run_name=whole", *settings) == 0
-    words = ["fit", "--model", "lwl", "--recipe", "quickstart", *TINY, f"output={tmp_path}", "run_name=cut", *settings]
+@pytest.mark.parametrize("method", sorted(BY_METHOD))
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, method: str) -> None:
+    settings = ["trainer.max_epochs=2", "data.batches_per_epoch=5", "checkpoint_every=1", "logger.name=none"]
+    settings += ["trainer.limit_val_batches=0", f"output={tmp_path}"]
+    words = ["fit", "--model", method, "--recipe", "quickstart", *small(method), *settings]
+    assert main([*words, "run_name=whole"]) == 0
     started = subprocess.Popen(
-        [sys.executable, "-m", "vos_zoo.cli", *words],
+        [sys.executable, "-m", "vos_zoo.cli", *words, "run_name=cut"],
         env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -90,10 +103,10 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     started.wait()
     assert checkpoint.is_file(), started.stderr.read().decode() if started.stderr else ""
     reached = weights(tmp_path / "cut")["global_step"]
-    assert reached < 12, "the run was over before it was killed"
-    assert main([*words, "--ckpt", "last"]) == 0
+    assert reached < 10, "the run was over before it was killed"
+    assert main([*words, "run_name=cut", "--ckpt", "last"]) == 0
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
-    assert whole["global_step"] == cut["global_step"] == 12
+    assert whole["global_step"] == cut["global_step"] == 10
     for name, tensor in whole["state_dict"].items():
         assert torch.equal(tensor, cut["state_dict"][name]), f"{name} differs after resuming from step {reached}"
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from vos_zoo.config import RunConfig, check_keywords, to_plain
+from vos_zoo.core.allocator import keep_large_blocks
 from vos_zoo.core.module import VOSModel
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.evaluation import copy_first_mask, evaluate, format_table
@@ -68,6 +69,7 @@ def pick_device(config: RunConfig) -> torch.device:
         return torch.device("cuda")
     if wanted in ("gpu", "cuda"):
         raise UsageError(f"trainer.accelerator is {wanted!r}, but no GPU is usable here; use auto or cpu")
+    keep_large_blocks()
     return torch.device("cpu")
 
 
