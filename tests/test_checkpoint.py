@@ -413,3 +413,11 @@ def test_a_checkpoint_that_wants_to_run_something_is_refused_and_runs_nothing(tm
 def test_unknown_methods_are_refused_with_the_nearest_name() -> None:
     with pytest.raises(UsageError, match=r"'lwll'.*'lwl'"):
         create_model("lwll")
+
+
+def test_a_folder_that_bears_a_methods_name_is_a_folder(
+    small: VOSModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small.save_pretrained(tmp_path / "lwl")
+    monkeypatch.chdir(tmp_path)
+    assert VOSModel.from_pretrained("lwl").method == "lwl"

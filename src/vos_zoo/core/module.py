@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,12 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from vos_zoo.checking import check_keywords
 from vos_zoo.core.optimisation import check_groups, freeze_unnamed, parameter_groups
 from vos_zoo.core.propagator import Propagator
 from vos_zoo.core.target_model import TargetModel, TrackSettings
 from vos_zoo.core.validation import track_and_score
 from vos_zoo.metrics import DavisScores
-from vos_zoo.registry import available_models, load_method, suggestion
+from vos_zoo.registry import available_models, load_method
 from vos_zoo.resources import model_card
 from vos_zoo.types import Batch, Frame, FrameResult, Prompt, UsageError, VideoSequence
 
@@ -56,7 +56,7 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
         super().__init__()
         constructor = load_method(method).load_target_model()
         model = dict(model or {})
-        _check_keywords(constructor, model, method)
+        check_keywords(model, constructor, "model")
         self.network: TargetModel = constructor(**model)
         for name in self.network.initial_weights:
             model.pop(name, None)
@@ -253,10 +253,10 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
             raise UsageError(f"{source!r} is no folder or .ckpt; authors' files go through `vos-zoo convert` first")
         if path.is_dir() and not (path / "config.json").is_file():
             raise UsageError(f"folder {source!r} has no config.json; give a folder written by save_pretrained")
-        if source in available_models():
-            raise UsageError(f"no weights named {source!r} are at hand; convert the authors' file, or give a folder")
         if path.is_dir():
             return cls._load_folder(path, overrides)
+        if source in available_models():
+            raise UsageError(f"no weights named {source!r} are at hand; convert the authors' file, or give a folder")
         if source.count("/") != 1:
             raise UsageError(f"no weights at {source!r}: neither a folder, a .ckpt nor a hub id 'owner/name'")
         try:
@@ -300,12 +300,3 @@ def mean_jaccard(logits: Tensor, truth: Tensor) -> Tensor:
     intersection = (predicted & present).sum(dim=(-2, -1)).float()
     union = (predicted | present).sum(dim=(-2, -1)).float()
     return torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(union)).mean()
-
-
-def _check_keywords(constructor: Any, given: dict[str, Any], method: str) -> None:
-    known = list(inspect.signature(constructor).parameters)
-    for name in given:
-        if name not in known:
-            raise UsageError(
-                f"{method} has no hyper-parameter {name!r}{suggestion(name, known)}; known: {', '.join(known)}"
-            )
