@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from vos_zoo.config import RunConfig
 from vos_zoo.core.hub import convert_checkpoint
+from vos_zoo.tasks.console import say
 
 
 def run_convert(*, config: RunConfig, source: str, output: str) -> int:
@@ -18,5 +17,5 @@ def run_convert(*, config: RunConfig, source: str, output: str) -> int:
     model = convert_checkpoint(source, config.method, **options)
     model.save_pretrained(output)
     count = sum(parameter.numel() for parameter in model.network.parameters())
-    sys.stdout.write(f"{config.method}: {len(model.network.state_dict())} entries, {count:,} parameters -> {output}\n")
+    say(f"{config.method}: {len(model.network.state_dict())} entries, {count:,} parameters -> {output}")
     return 0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 
 from vos_zoo.config import DataConfig, RunConfig, to_plain
 from vos_zoo.data.checking import STATIC_DATASETS, check_dataset, open_dataset
 from vos_zoo.data.export import write_davis_layout
+from vos_zoo.tasks.console import say
 from vos_zoo.types import UsageError, VideoDataset
 
 
@@ -26,7 +26,7 @@ def run_check_data(*, config: RunConfig) -> int:
     if not reports:
         raise refusals[0]
     for split, report in reports.items():
-        sys.stdout.write(f"split {split}\n{report}\n")
+        say(f"split {split}\n{report}")
     return 0 if all(report.sound for report in reports.values()) else 1
 
 
@@ -49,5 +49,5 @@ def run_make_data(*, config: RunConfig, kind: str, output: str) -> int:
     for split in ("train", "val", "test"):
         videos = open_dataset(kind, split=split, synthetic=settings, seed=config.data.seed)
         write_davis_layout(videos, output, split=split)
-        sys.stdout.write(f"{split}: {len(videos)} videos -> {output}\n")
+        say(f"{split}: {len(videos)} videos -> {output}")
     return 0

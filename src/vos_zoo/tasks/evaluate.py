@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from vos_zoo.core.allocator import keep_large_blocks
 from vos_zoo.core.module import VOSModel
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.evaluation import copy_first_mask, evaluate, format_table
+from vos_zoo.tasks.console import say
 from vos_zoo.types import UsageError, VideoDataset
 
 
@@ -22,7 +22,7 @@ def run_validate(*, config: RunConfig, weights: str, output: str | None = None) 
     model, options = load_model(config, weights)
     videos = _videos(config, "val")
     report = evaluate(model, videos, output=output, write_masks=False, overlays=0, resume=False, track_options=options)
-    _say(format_table(report))
+    say(format_table(report))
     return report.exit_code
 
 
@@ -36,15 +36,15 @@ def run_test(*, config: RunConfig, weights: str, output: str | None = None) -> i
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = Path(output) if output else Path(config.output) / f"test-{config.method}-{config.data.name}-{stamp}"
     report = evaluate(model, videos, output=folder, track_options=options, identity=str(weights))
-    _say(format_table(report))
+    say(format_table(report))
     if report.jf is not None:
         baseline = evaluate(copy_first_mask, videos, write_masks=False, overlays=0, resume=False, progress=False)
         if baseline.jf is not None:
-            _say(
+            say(
                 f"J&F {100 * report.jf:.1f}; copying the first mask gives {100 * baseline.jf:.1f}: "
                 f"{100 * (report.jf - baseline.jf):+.1f} points"
             )
-    _say(f"results: {folder}")
+    say(f"results: {folder}")
     return report.exit_code
 
 
@@ -76,8 +76,3 @@ def pick_device(config: RunConfig) -> torch.device:
 def _videos(config: RunConfig, split: str) -> VideoDataset:
     videos: VideoDataset = VOSDataModule(**to_plain(config.data)).videos(split)
     return videos
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()

@@ -6,8 +6,8 @@ import json
 import logging
 import os
 import platform
+import shutil
 import subprocess
-import sys
 import time
 import warnings
 from datetime import datetime
@@ -23,6 +23,8 @@ from vos_zoo import __version__
 from vos_zoo.config import RunConfig, check_signatures, save_config, to_plain
 from vos_zoo.core.module import VOSModel
 from vos_zoo.data.datamodule import VOSDataModule
+from vos_zoo.evaluation.report import write_text
+from vos_zoo.tasks.console import say
 from vos_zoo.tasks.pictures import ValidationPictures
 from vos_zoo.types import UsageError
 
@@ -59,14 +61,14 @@ def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") ->
     save_config(config, folder / "config.yaml")
     _record(folder, command, resumed)
     trainer = _trainer(config, folder)
-    _say(f"{config.method}: {_size(model)}; training in {folder}" + (f", resuming {resumed}" if resumed else ""))
+    say(f"{config.method}: {_size(model)}; training in {folder}" + (f", resuming {resumed}" if resumed else ""))
     started = time.monotonic()
     trainer.fit(model, data, ckpt_path=resumed)
     if trainer.is_global_zero:
         model.save_pretrained(folder / "model")
-        _say(f"trained {trainer.global_step} steps in {time.monotonic() - started:.0f} s")
+        say(f"trained {trainer.global_step} steps in {time.monotonic() - started:.0f} s")
         _say_scores(trainer)
-        _say(f"model: {folder / 'model'}; checkpoints: {folder / 'checkpoints'}")
+        say(f"model: {folder / 'model'}; checkpoints: {folder / 'checkpoints'}")
     return 0
 
 
@@ -176,22 +178,28 @@ def _record(folder: Path, command: str, resumed: str | None) -> None:
     """Command line, git revision and package versions of every start, appended to run.json."""
     path = folder / "run.json"
     starts = json.loads(path.read_text()) if path.is_file() else []
-    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
     starts.append(
         {
             "time": datetime.now().isoformat(timespec="seconds"),
             "command": command,
             "resumed": resumed,
             "vos_zoo": __version__,
-            "git": revision.stdout.strip() or None,
+            "git": _revision(),
             "python": platform.python_version(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             "packages": {name: version(name) for name in PACKAGES},
         }
     )
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(starts, indent=2) + "\n")
-    partial.replace(path)
+    write_text(path, json.dumps(starts, indent=2) + "\n")
+
+
+def _revision() -> str | None:
+    """The revision of the source, or None: not a checkout, or no git on this machine."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    done = subprocess.run([git, "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    return done.stdout.strip() or None
 
 
 def _quieten() -> None:
@@ -212,15 +220,10 @@ def _size(model: VOSModel) -> str:
     return f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters"
 
 
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
 def _say_scores(trainer: pl.Trainer) -> None:
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     if "train/loss_epoch" in metrics:
-        _say(f"training loss (mean of the last epoch): {metrics['train/loss_epoch']:.4f}")
+        say(f"training loss (mean of the last epoch): {metrics['train/loss_epoch']:.4f}")
     if "val/J&F" in metrics:
         shown = "  ".join(f"{name} {100 * metrics[f'val/{name}']:.1f}" for name in ("J&F", "J", "F"))
-        _say(f"validation: {shown}")
+        say(f"validation: {shown}")

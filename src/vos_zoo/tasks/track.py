@@ -14,6 +14,7 @@ from tqdm import tqdm
 from vos_zoo.config import RunConfig
 from vos_zoo.core.hub import create_model
 from vos_zoo.core.module import VOSModel
+from vos_zoo.tasks.console import say
 from vos_zoo.tasks.evaluate import load_model, pick_device
 from vos_zoo.types import Box
 from vos_zoo.video.prompts import parse_prompts
@@ -53,7 +54,7 @@ def run_track(
             writer.write(result.index, frame, result.label_map())
             count += 1
         elapsed = time.monotonic() - started
-    sys.stdout.write(f"{count} frames in {elapsed:.1f} s ({count / max(elapsed, 1e-9):.2f} per second): {output}\n")
+    say(f"{count} frames in {elapsed:.1f} s ({count / max(elapsed, 1e-9):.2f} per second): {output}")
     return 0
 
 
