@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pytorch_lightning as pl
@@ -84,7 +85,13 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
         return Propagator(self.network, self.track_settings(preset, **overrides), self.device)
 
     def track(
-        self, frames: Iterable[Frame], prompts: Mapping[int, Prompt], preset: str | None = None, **overrides: Any
+        self,
+        frames: Iterable[Frame],
+        prompts: Mapping[int, Prompt],
+        preset: str | None = None,
+        wanted: Container[int] | None = None,
+        unwanted: Literal["follow", "skip"] = "follow",
+        **overrides: Any,
     ) -> Iterator[FrameResult]:
         """Segment a video, lazily.
 
@@ -92,10 +99,14 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
             frames: uint8 RGB ``(H, W, 3)``, any iterable.
             prompts: frame index -> uint8 label map ``(H, W)``, or id -> box; at least one.
             preset: named settings of the method, for example "stream" or "paper".
+            wanted: numbers of the frames whose results are wanted; None: all.
+            unwanted: what happens to the other frames. "follow": the objects are followed through them as ever, so
+                that results do not depend on `wanted`; a method that need not decode them saves the time. "skip": the
+                network never sees them, which changes the results of the wanted ones.
             overrides: single inference settings.
 
         Yields:
-            One result per frame, in order, at the frame's resolution.
+            One result per wanted frame, in order, at the frame's resolution.
 
         Raises:
             UsageError: no prompt, an unknown setting, or a frame or prompt that does not fit; before any frame is read
@@ -105,16 +116,28 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
             raise UsageError("nothing to track: give a mask or a box in at least one frame (prompts={0: label_map})")
         if min(prompts) < 0:
             raise UsageError(f"a prompt was given for frame {min(prompts)}; frames count from 0")
-        return self._run(self.propagator(preset, **overrides), frames, dict(prompts))
+        if unwanted not in ("follow", "skip"):
+            raise UsageError(f"unwanted is {unwanted!r}; choose follow or skip")
+        propagator = self.propagator(preset, **overrides)
+        return self._run(propagator, frames, dict(prompts), wanted, unwanted == "skip")
 
     def _run(
-        self, propagator: Propagator, frames: Iterable[Frame], prompts: dict[int, Prompt]
+        self,
+        propagator: Propagator,
+        frames: Iterable[Frame],
+        prompts: dict[int, Prompt],
+        wanted: Container[int] | None,
+        skip: bool,
     ) -> Iterator[FrameResult]:
         for index, frame in enumerate(frames):
             if index == 0:
                 propagator.check_prompts(frame, prompts)
+            asked = wanted is None or index in wanted
+            if skip and not asked and index not in prompts:
+                propagator.skip()
+                continue
             with self._evaluating():
-                results = propagator.push(frame, prompts.pop(index, None))
+                results = propagator.push(frame, prompts.pop(index, None), asked)
             yield from results
         with self._evaluating():
             results = propagator.flush()
@@ -166,6 +189,7 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Unroll a batch of mini-sequences and sum the method's losses."""
+        batch = replace(batch, step=self.global_step)
         unrolled = self.network.training_forward(batch)
         terms = self.network.losses(unrolled, batch)
         loss = torch.stack(list(terms.values())).sum()
