@@ -43,7 +43,7 @@ def bootstrapped_cross_entropy(odds: Tensor, truth: Tensor, share: float) -> Ten
     Returns:
         Mean over the sequences of the sum over their frames.
     """
-    losses = F.cross_entropy(odds.flatten(0, 1).float(), truth.flatten(0, 1), reduction="none").flatten(1)
+    losses = F.cross_entropy(odds.flatten(0, 1), truth.flatten(0, 1), reduction="none").flatten(1)
     if share < 1:
         losses = losses.topk(int(share * losses.shape[1]), dim=1, sorted=False).values
     return losses.mean(dim=1).sum() / odds.shape[0]
@@ -60,7 +60,6 @@ def clip_dice(probabilities: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     Returns:
         Mean over the sequences of the sum over their objects.
     """
-    probabilities, truth = probabilities.float(), truth.float()
     space = (1, 3, 4)
     overlap = 2 * (probabilities * truth).sum(dim=space) + 1
     extent = probabilities.square().sum(dim=space) + truth.square().sum(dim=space) + 1

@@ -119,7 +119,11 @@ class ClipMemory:
         keys: list[Tensor] = []
         extra: list[Tensor] = []
         for t, (query, place) in enumerate(zip(queries, places, strict=True)):
-            joined = [] if segment is None else [p for p in places[:t] if p % segment == segment - 1 and p // segment < place // segment]
+            joined = (
+                []
+                if segment is None
+                else [p for p in places[:t] if p % segment == segment - 1 and p // segment < place // segment]
+            )
             own = found[t]
             if joined:
                 while len(keys) < len(joined):

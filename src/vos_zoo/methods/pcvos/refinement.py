@@ -229,9 +229,7 @@ class Refinement(nn.Module):
         keys = local.flatten(1, 3)
         blocks: list[Block] = list(self.blocks)  # type: ignore[arg-type]
         plans = [block.windows(volume, local.device) for block in blocks]
-        weights = [
-            block.attn.weights(block.norm1(keys), windows) for block, windows in zip(blocks, plans, strict=True)
-        ]
+        weights = [block.attn.weights(block.norm1(keys), windows) for block, windows in zip(blocks, plans, strict=True)]
         flat = values.flatten(2, 4)
         together = torch.is_grad_enabled() or values.device.type != "cpu"
         refined = []

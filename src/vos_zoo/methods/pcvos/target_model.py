@@ -162,9 +162,7 @@ class PCVOS(TargetModel):
             first = end
         return torch.cat([*refined, values[:, :, first:]], dim=2).permute(0, 2, 1, 5, 3, 4)
 
-    def update(
-        self, memory: ClipMemory, features: Any, masks: Tensor, rows: Sequence[int] | None = None
-    ) -> ClipMemory:
+    def update(self, memory: ClipMemory, features: Any, masks: Tensor, rows: Sequence[int] | None = None) -> ClipMemory:
         """Remember frames with their merged soft masks ``(B, T, K, h, w)``."""
         return self._remember(memory, features, masks)
 
@@ -228,16 +226,15 @@ class PCVOS(TargetModel):
 
     def merge_training(self, logits: Tensor, valid: Tensor | None = None) -> Tensor:
         """Merged probabilities of the objects, with gradients: they are remembered as they are (sheet 5.1)."""
-        return self._merged(logits, valid).softmax(dim=-3)[..., 1:, :, :]
+        return self.merged_odds(logits, valid).softmax(dim=-3)[..., 1:, :, :]
 
-    def _merged(self, logits: Tensor, valid: Tensor | None) -> Tensor:
-        """Aggregated log-odds ``(B, T, K+1, h, w)``."""
-        known = None if valid is None or bool(valid.all()) else valid[:, None].expand(-1, logits.shape[1], -1)
-        return aggregate(logits.float().sigmoid(), known)
+    def merged_odds(self, logits: Tensor, valid: Tensor | None) -> Tensor:
+        """Aggregated log-odds ``(B, T, K+1, h, w)`` of logits ``(B, T, K, h, w)``; `valid` ``(B, K)`` as in a batch."""
+        return aggregate(full_precision(logits).sigmoid(), None if valid is None else valid[:, None])
 
     def losses(self, unrolled: Unrolled, batch: Batch) -> dict[str, Tensor]:
         """Bootstrapped cross entropy over all query frames, dice of every clip."""
-        odds = self._merged(unrolled.logits, batch.valid)
+        odds = self.merged_odds(unrolled.logits, batch.valid)
         truth = unrolled.truth * batch.valid[:, None, :, None, None]
         terms = {}
         if self.loss_weights.get("cross_entropy"):
