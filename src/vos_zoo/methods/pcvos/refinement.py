@@ -146,7 +146,7 @@ class WindowAttention(nn.Module):
             matrix = self.proj.weight @ self.v.weight
             bias = torch.addmv(self.proj.bias, self.proj.weight, self.v.bias)
         projected = F.linear(values, matrix)
-        cut = projected.flatten(0, 1)[:, windows.tokens.flatten()].view(*values.shape[:2], *windows.tokens.shape, -1)
+        cut = projected.index_select(2, windows.tokens.flatten()).unflatten(2, windows.tokens.shape)
         return (weights[:, None].to(cut.dtype) @ cut).add_(bias.to(cut.dtype))
 
 
@@ -181,7 +181,7 @@ class Block(nn.Module):
     def attend(self, weights: Tensor, values: Tensor, windows: Windows) -> Tensor:
         """Values after attention, ``(B, K, T h w, C)``."""
         attended = self.attn.apply_weights(weights, self.norm1_v(values), windows)
-        return values + attended.flatten(2, 3)[:, :, windows.places]
+        return attended.flatten(2, 3).index_select(2, windows.places).add_(values)
 
     def feed_forward(self, values: Tensor) -> Tensor:
         """Values after the feed-forward layer, ``(..., C)``."""
