@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vos_zoo.checking import check_keywords
-from vos_zoo.core.optimisation import check_groups, freeze_unnamed, parameter_groups
+from vos_zoo.core.optimisation import (
+    check_groups,
+    freeze_unnamed,
+    make_optimiser,
+    make_schedule,
+    parameter_groups,
+)
 from vos_zoo.core.propagator import Propagator
 from vos_zoo.core.target_model import TargetModel, TrackSettings
 from vos_zoo.core.validation import track_and_score
@@ -38,8 +45,8 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
         method: one of `vos_zoo.available_models()`.
         model: keyword arguments of the method's target model.
         track: inference settings (and "preset") that go with the weights.
-        optim: "groups" (parameter-name prefix -> learning rate; the rest is frozen), "betas", "weight_decay",
-            "milestones" (epochs), "gamma".
+        optim: "groups" (parameter-name prefix -> learning rate; the rest is frozen), and what `make_optimiser` and
+            `make_schedule` take.
 
     Attributes:
         network: the target model.
@@ -153,16 +160,16 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
         return self
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Adam with one rate per group, multiplied by `gamma` after each milestone (epochs)."""
-        groups = parameter_groups(self.network, self._groups)
-        betas = tuple(self.optim.get("betas", (0.9, 0.999)))
-        decay = float(self.optim.get("weight_decay", 0.0))
-        adam = torch.optim.AdamW if decay else torch.optim.Adam
-        optimiser = adam(groups, betas=betas, weight_decay=decay)
-        schedule = torch.optim.lr_scheduler.MultiStepLR(
-            optimiser, list(self.optim.get("milestones", [])), float(self.optim.get("gamma", 0.2))
-        )
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+        """Adam with one rate per group, and the schedule of the rates."""
+        optimiser = make_optimiser(parameter_groups(self.network, self._groups), self.optim)
+        schedule, interval = make_schedule(optimiser, self.optim, self._run_lengths)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": interval}}
+
+    def _run_lengths(self) -> dict[str, float]:
+        """Epochs and optimiser steps of the whole run; infinite where it has no end."""
+        steps = float(self.trainer.estimated_stepping_batches)
+        epochs = self.trainer.max_epochs
+        return {"step": steps, "epoch": math.inf if epochs is None or epochs < 0 else float(epochs)}
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Unroll a batch of mini-sequences and sum the method's losses."""
