@@ -185,6 +185,15 @@ def _track(commands: Any) -> None:
     parser.add_argument(
         "--overlay", action="store_true", help="in a folder, also write overlay.mp4: the frames with masks drawn in"
     )
+    parser.add_argument(
+        "--every",
+        metavar="N",
+        type=int,
+        default=1,
+        help="results of every N-th frame only; the objects are followed through all frames (a method that reads clips "
+        "need not decode the others)",
+    )
+    parser.add_argument("--skip", action="store_true", help="with --every: the other frames are not looked at, either")
     _finish(parser)
 
 
@@ -384,6 +393,8 @@ def _run_test(options: argparse.Namespace) -> int | None:
 def _run_track(options: argparse.Namespace) -> int | None:
     if options.mask is None and not options.boxes:
         raise UsageError("what shall be followed? give --mask FILE or --box ID:X,Y,W,H")
+    if options.every < 1:
+        raise UsageError(f"--every: {options.every} must be at least 1")
     boxes = dict(options.boxes)
     if len(boxes) < len(options.boxes):
         raise UsageError("--box: every object needs an id of its own")
@@ -402,6 +413,8 @@ def _run_track(options: argparse.Namespace) -> int | None:
         boxes=boxes,
         output=options.output,
         overlay=options.overlay,
+        every=options.every,
+        skip=options.skip,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -12,7 +14,13 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from vos_zoo.checking import check_keywords
-from vos_zoo.core.optimisation import check_groups, freeze_unnamed, parameter_groups
+from vos_zoo.core.optimisation import (
+    check_groups,
+    freeze_unnamed,
+    make_optimiser,
+    make_schedule,
+    parameter_groups,
+)
 from vos_zoo.core.pretrained import Pretrained
 from vos_zoo.core.propagator import Propagator
 from vos_zoo.core.target_model import TargetModel, TrackSettings
@@ -29,8 +37,8 @@ class VOSModel(Pretrained):
         method: one of `vos_zoo.available_models()`.
         model: keyword arguments of the method's target model.
         track: inference settings (and "preset") that go with the weights.
-        optim: "groups" (parameter-name prefix -> learning rate; the rest is frozen), "betas", "weight_decay",
-            "milestones" (epochs), "gamma".
+        optim: "groups" (parameter-name prefix -> learning rate; the rest is frozen), and what `make_optimiser` and
+            `make_schedule` take.
 
     Attributes:
         network: the target model.
@@ -75,7 +83,13 @@ class VOSModel(Pretrained):
         return Propagator(self.network, self.track_settings(preset, **overrides), self.device)
 
     def track(
-        self, frames: Iterable[Frame], prompts: Mapping[int, Prompt], preset: str | None = None, **overrides: Any
+        self,
+        frames: Iterable[Frame],
+        prompts: Mapping[int, Prompt],
+        preset: str | None = None,
+        wanted: Container[int] | None = None,
+        unwanted: Literal["follow", "skip"] = "follow",
+        **overrides: Any,
     ) -> Iterator[FrameResult]:
         """Segment a video, lazily.
 
@@ -83,10 +97,14 @@ class VOSModel(Pretrained):
             frames: uint8 RGB ``(H, W, 3)``, any iterable.
             prompts: frame index -> uint8 label map ``(H, W)``, or id -> box; at least one.
             preset: named settings of the method, for example "stream" or "paper".
+            wanted: numbers of the frames whose results are wanted; None: all.
+            unwanted: what happens to the other frames. "follow": the objects are followed through them as ever, so
+                that results do not depend on `wanted`; a method that need not decode them saves the time. "skip": the
+                network never sees them, which changes the results of the wanted ones.
             overrides: single inference settings.
 
         Yields:
-            One result per frame, in order, at the frame's resolution.
+            One result per wanted frame, in order, at the frame's resolution.
 
         Raises:
             UsageError: no prompt, an unknown setting, or a frame or prompt that does not fit; before any frame is read
@@ -96,16 +114,28 @@ class VOSModel(Pretrained):
             raise UsageError("nothing to track: give a mask or a box in at least one frame (prompts={0: label_map})")
         if min(prompts) < 0:
             raise UsageError(f"a prompt was given for frame {min(prompts)}; frames count from 0")
-        return self._run(self.propagator(preset, **overrides), frames, dict(prompts))
+        if unwanted not in ("follow", "skip"):
+            raise UsageError(f"unwanted is {unwanted!r}; choose follow or skip")
+        propagator = self.propagator(preset, **overrides)
+        return self._run(propagator, frames, dict(prompts), wanted, unwanted == "skip")
 
     def _run(
-        self, propagator: Propagator, frames: Iterable[Frame], prompts: dict[int, Prompt]
+        self,
+        propagator: Propagator,
+        frames: Iterable[Frame],
+        prompts: dict[int, Prompt],
+        wanted: Container[int] | None,
+        skip: bool,
     ) -> Iterator[FrameResult]:
         for index, frame in enumerate(frames):
             if index == 0:
                 propagator.check_prompts(frame, prompts)
+            asked = wanted is None or index in wanted
+            if skip and not asked and index not in prompts:
+                propagator.skip()
+                continue
             with self._evaluating():
-                results = propagator.push(frame, prompts.pop(index, None))
+                results = propagator.push(frame, prompts.pop(index, None), asked)
             yield from results
         with self._evaluating():
             results = propagator.flush()
@@ -144,19 +174,20 @@ class VOSModel(Pretrained):
         return self
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Adam with one rate per group, multiplied by `gamma` after each milestone (epochs)."""
-        groups = parameter_groups(self.network, self._groups)
-        betas = tuple(self.optim.get("betas", (0.9, 0.999)))
-        decay = float(self.optim.get("weight_decay", 0.0))
-        adam = torch.optim.AdamW if decay else torch.optim.Adam
-        optimiser = adam(groups, betas=betas, weight_decay=decay)
-        schedule = torch.optim.lr_scheduler.MultiStepLR(
-            optimiser, list(self.optim.get("milestones", [])), float(self.optim.get("gamma", 0.2))
-        )
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+        """Adam with one rate per group, and the schedule of the rates."""
+        optimiser = make_optimiser(parameter_groups(self.network, self._groups), self.optim)
+        schedule, interval = make_schedule(optimiser, self.optim, self._run_lengths)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": interval}}
+
+    def _run_lengths(self) -> dict[str, float]:
+        """Epochs and optimiser steps of the whole run; infinite where it has no end."""
+        steps = float(self.trainer.estimated_stepping_batches)
+        epochs = self.trainer.max_epochs
+        return {"step": steps, "epoch": math.inf if epochs is None or epochs < 0 else float(epochs)}
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Unroll a batch of mini-sequences and sum the method's losses."""
+        batch = replace(batch, step=self.global_step)
         unrolled = self.network.training_forward(batch)
         terms = self.network.losses(unrolled, batch)
         loss = torch.stack(list(terms.values())).sum()
@@ -164,7 +195,9 @@ class VOSModel(Pretrained):
         self.log("train/loss", loss.detach(), prog_bar=True, on_step=True, on_epoch=True, batch_size=size)
         for name, value in terms.items():
             self.log(f"train/{name}", value.detach(), batch_size=size)
-        self.log("train/iou", mean_jaccard(unrolled.logits, unrolled.truth), prog_bar=True, batch_size=size)
+        self.log(
+            "train/iou", mean_jaccard(unrolled.logits, unrolled.truth, batch.valid), prog_bar=True, batch_size=size
+        )
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss.item()} for {', '.join(batch.names[:4])}; last losses: {terms}"
@@ -199,14 +232,16 @@ class VOSModel(Pretrained):
         self._scores = None
 
 
-def mean_jaccard(logits: Tensor, truth: Tensor) -> Tensor:
-    """Mean over images of the IoU of (probability > 0.5); 1 where both are empty (sheet 5.3).
+def mean_jaccard(logits: Tensor, truth: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Mean over images of the IoU of (probability > 0.5); 1 where both are empty (LWL sheet 5.3).
 
     Args:
         logits: ``(B, T, K, h, w)``.
         truth: the same shape, 0 or 1.
+        valid: bool ``(B, K)``, slots that count; None: all.
     """
     predicted, present = logits.detach() > 0, truth > 0.5
     intersection = (predicted & present).sum(dim=(-2, -1)).float()
     union = (predicted | present).sum(dim=(-2, -1)).float()
-    return torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(union)).mean()
+    values = torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(union))
+    return values.mean() if valid is None else values.transpose(1, 2)[valid].mean()

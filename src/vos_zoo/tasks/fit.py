@@ -21,6 +21,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from vos_zoo import __version__
 from vos_zoo.config import RunConfig, check_signatures, save_config, to_plain
+from vos_zoo.core.averaging import MovingAverage
 from vos_zoo.core.module import VOSModel
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.evaluation.report import write_text
@@ -75,7 +76,7 @@ def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") ->
 def build_model(config: RunConfig) -> VOSModel:
     """A fresh model, or one that starts from the weights of an earlier stage (`init_from`)."""
     assert config.method is not None
-    optim = {key: value for key, value in to_plain(config.optim).items() if key != "clip_norm"}
+    optim = {key: value for key, value in to_plain(config.optim).items() if key not in ("clip_norm", "ema")}
     model = VOSModel(config.method, dict(config.model), dict(config.track), optim)
     if config.init_from:
         start_from(model, config.init_from, list(optim["groups"]))
@@ -117,6 +118,8 @@ def _trainer(config: RunConfig, folder: Path) -> pl.Trainer:
         )
         if config.logger.images:
             callbacks.append(ValidationPictures(folder / "pictures", config.logger.images))
+    if config.optim.ema is not None:
+        callbacks.append(MovingAverage(config.optim.ema))
     logger = make_logger(config, folder)
     if logger:
         callbacks.append(LearningRateMonitor("step"))
