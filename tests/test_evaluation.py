@@ -20,7 +20,7 @@ from vos_zoo.evaluation import copy_first_mask, evaluate, format_table
 from vos_zoo.evaluation.baselines import prompt_labels
 from vos_zoo.evaluation.fingerprint import describe_tracker, weights_digest
 from vos_zoo.evaluation.report import EvaluationReport
-from vos_zoo.evaluation.scoring import FrameKeeper
+from vos_zoo.evaluation.worst import FrameKeeper
 from vos_zoo.metrics import evaluate_davis
 from vos_zoo.types import Box, Frame, FrameResult, LabelMap, UsageError, VideoSequence, VOSError
 from vos_zoo.video.masks import read_mask, write_mask
@@ -228,7 +228,12 @@ def test_pictures_show_evenly_spread_and_worst_frames(tmp_path: Path) -> None:
 
 def test_without_masks_only_the_scores_are_written(tmp_path: Path) -> None:
     quiet(perfect, [Squares()], output=tmp_path, write_masks=False, overlays=0)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["objects.csv", "scores.json", "sequences"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "objects.csv",
+        "scores.json",
+        "sequences",
+        "sequences.csv",
+    ]
 
 
 @pytest.mark.parametrize(

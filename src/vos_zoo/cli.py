@@ -77,7 +77,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"vos-zoo {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for build in (_fit, _validate, _test, _track, _convert, _models, _weights, _check_data, _make_data):
+    for build in (
+        _fit,
+        _validate,
+        _test,
+        _track,
+        _convert,
+        _models,
+        _weights,
+        _check_data,
+        _check_submission,
+        _make_data,
+    ):
         build(commands)
     return parser
 
@@ -142,8 +153,8 @@ def _test(commands: Any) -> None:
         commands,
         "test",
         _run_test,
-        "run a model over a split: palette PNGs, scores per object, speed, pictures",
-        "--model METHOD --weights runs/NAME/model --data davis data.root=DAVIS --output results",
+        "run a model over a split by its protocol: palette PNGs, scores, speed, a report, the server's archive",
+        "--model METHOD --weights runs/NAME/model --data davis17 data.root=DAVIS --output results",
         "--weights runs/NAME/model --data synthetic --output results",
     )
     _add_model(parser)
@@ -248,6 +259,20 @@ def _check_data(commands: Any) -> None:
     _finish(parser)
 
 
+def _check_submission(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "check-submission",
+        _run_check_submission,
+        "look through an archive for an evaluation server, or the folder it is made from",
+        "results/submission.zip --data davis17 data.root=DAVIS data.test_split=test-dev",
+        "results/masks --data davis16 data.root=DAVIS",
+    )
+    parser.add_argument("source", metavar="ARCHIVE|FOLDER", help="a zip, or a folder of masks")
+    parser.add_argument("--data", metavar="NAME", required=True, help="what was evaluated: davis17, youtube_vos19, ...")
+    _finish(parser)
+
+
 def _make_data(commands: Any) -> None:
     parser = _command(
         commands,
@@ -276,7 +301,9 @@ def _add_weights(parser: argparse.ArgumentParser, required: bool) -> None:
 def _add_config(parser: argparse.ArgumentParser, data: bool = True) -> None:
     if data:
         parser.add_argument(
-            "--data", metavar="NAME", help="the data set: synthetic, davis, folder (default: synthetic)"
+            "--data",
+            metavar="NAME",
+            help="the data set: davis17, davis16, youtube_vos18, youtube_vos19, folder, synthetic (default: synthetic)",
         )
     parser.add_argument(
         "--recipe", metavar="NAME", help="a file of configs/recipe/METHOD, for example a training stage"
@@ -458,6 +485,14 @@ def _run_check_data(options: argparse.Namespace) -> int | None:
     from vos_zoo import tasks
 
     return tasks.run_check_data(config=config)
+
+
+def _run_check_submission(options: argparse.Namespace) -> int | None:
+    _existing(options.source, "archive")
+    config = _config(options, needs_method=False)
+    from vos_zoo import tasks
+
+    return tasks.run_check_submission(config=config, source=options.source)
 
 
 def _run_make_data(options: argparse.Namespace) -> int | None:
