@@ -15,24 +15,37 @@ def _rule(default: Any, **rules: Any) -> Any:
 
 @dataclass
 class OptimConfig:
-    """How a method is trained: Adam with rates per group of parameters, multiplied by `gamma` after milestones.
+    """How a method is trained: Adam with rates per group of parameters, which fall in steps or along a polynomial.
 
     Attributes:
         groups: prefix of parameter names inside the target model -> learning rate; "" is every parameter. What no
             prefix names stays frozen (norms in eval). A later layer takes a group away with `null`.
+        optimiser: `adam` (weight decay is an L2 penalty, added to the gradient) or `adamw` (decoupled decay); null is
+            `adamw` where there is a weight decay, else `adam`.
         betas: Adam's running-average factors.
-        weight_decay: L2 penalty.
-        milestones: epochs after which the rates are multiplied by `gamma`.
+        weight_decay: factor of the decay.
+        schedule: `steps` multiplies the rates by `gamma` at each milestone; `poly` by (1 - i / N) ^ power, where i of N
+            counts through the run.
+        interval: what milestones and i count: `epoch`, or `step` (of the optimiser); null is `epoch` for `steps` and
+            `step` for `poly`.
+        milestones: epochs or steps after which the rates are multiplied by `gamma`.
         gamma: factor of the rates at a milestone.
-        clip_norm: largest norm of the gradient, or None for no clipping.
+        power: exponent of `poly`.
+        clip_norm: largest norm of the gradient, or null for no clipping.
+        ema: decay of the running average of the weights, which is what is validated and saved; null for none.
     """
 
     groups: dict[str, float | None] = field(default_factory=dict)
+    optimiser: str | None = _rule(None, choices=("adam", "adamw"))
     betas: list[float] = _rule([0.9, 0.999], length=2)
     weight_decay: float = _rule(0.0, minimum=0)
+    schedule: str = _rule("steps", choices=("steps", "poly"))
+    interval: str | None = _rule(None, choices=("epoch", "step"))
     milestones: list[int] = field(default_factory=list)
     gamma: float = _rule(0.2, minimum=0)
+    power: float = _rule(1.0, minimum=0)
     clip_norm: float | None = _rule(None, minimum=0)
+    ema: float | None = _rule(None, minimum=0, maximum=1)
 
 
 @dataclass

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
-import shutil
-import subprocess
 import time
 import warnings
 from datetime import datetime
@@ -21,11 +18,14 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from vos_zoo import __version__
 from vos_zoo.config import RunConfig, check_signatures, save_config, to_plain
+from vos_zoo.core.averaging import MovingAverage
 from vos_zoo.core.module import VOSModel
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.evaluation.report import write_text
+from vos_zoo.evaluation.wandb_runs import goes_online
 from vos_zoo.tasks.console import say
 from vos_zoo.tasks.pictures import ValidationPictures
+from vos_zoo.tasks.revision import git_revision
 from vos_zoo.types import UsageError
 
 PACKAGES = (
@@ -75,7 +75,7 @@ def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") ->
 def build_model(config: RunConfig) -> VOSModel:
     """A fresh model, or one that starts from the weights of an earlier stage (`init_from`)."""
     assert config.method is not None
-    optim = {key: value for key, value in to_plain(config.optim).items() if key != "clip_norm"}
+    optim = {key: value for key, value in to_plain(config.optim).items() if key not in ("clip_norm", "ema")}
     model = VOSModel(config.method, dict(config.model), dict(config.track), optim)
     if config.init_from:
         start_from(model, config.init_from, list(optim["groups"]))
@@ -117,6 +117,8 @@ def _trainer(config: RunConfig, folder: Path) -> pl.Trainer:
         )
         if config.logger.images:
             callbacks.append(ValidationPictures(folder / "pictures", config.logger.images))
+    if config.optim.ema is not None:
+        callbacks.append(MovingAverage(config.optim.ema))
     logger = make_logger(config, folder)
     if logger:
         callbacks.append(LearningRateMonitor("step"))
@@ -131,23 +133,14 @@ def make_logger(config: RunConfig, folder: Path) -> Logger | bool:
         return CSVLogger(folder, name="logs")
     if config.logger.name == "none":
         return False
-    offline = os.environ.get("WANDB_MODE") != "online" and not _has_wandb_key()
     run: Logger = WandbLogger(
-        project=config.logger.project, name=folder.name, save_dir=folder, offline=offline, config=to_plain(config)
+        project=config.logger.project,
+        name=folder.name,
+        save_dir=folder,
+        offline=not goes_online(),
+        config=to_plain(config),
     )
     return run
-
-
-def _has_wandb_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    import netrc
-
-    try:
-        hosts = netrc.netrc().hosts
-    except (OSError, netrc.NetrcParseError):
-        return False
-    return any("wandb" in host for host in hosts)
 
 
 def _folders(config: RunConfig, ckpt: str | None) -> tuple[Path, str | None]:
@@ -184,22 +177,13 @@ def _record(folder: Path, command: str, resumed: str | None) -> None:
             "command": command,
             "resumed": resumed,
             "vos_zoo": __version__,
-            "git": _revision(),
+            "git": git_revision(),
             "python": platform.python_version(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             "packages": {name: version(name) for name in PACKAGES},
         }
     )
     write_text(path, json.dumps(starts, indent=2) + "\n")
-
-
-def _revision() -> str | None:
-    """The revision of the source, or None: not a checkout, or no git on this machine."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    done = subprocess.run([git, "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
-    return done.stdout.strip() or None
 
 
 def _quieten() -> None:
