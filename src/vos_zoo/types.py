@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -127,6 +127,7 @@ class Batch:
         boxes: float32 ``(B, T, K, 4)``, x y w h of the objects in canvas pixels; zero where unknown.
         reference_frames: the first so many frames of T are references (their masks are given), the rest are queries.
         names: ``B`` names "sequence/object" for messages.
+        step: optimiser steps taken before this batch; losses with a schedule follow it.
     """
 
     frames: Tensor
@@ -135,16 +136,17 @@ class Batch:
     boxes: Tensor
     reference_frames: int = 1
     names: list[str] = field(default_factory=list)
+    step: int = 0
 
     def to(self, device: torch.device | str, **options: Any) -> Batch:
         """The same batch with its tensors on `device`."""
         moved = {name: getattr(self, name).to(device, **options) for name in ("frames", "masks", "valid", "boxes")}
-        return Batch(**moved, reference_frames=self.reference_frames, names=self.names)
+        return replace(self, **moved)
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory (called by torch's loader)."""
         pinned = {name: getattr(self, name).pin_memory() for name in ("frames", "masks", "valid", "boxes")}
-        return Batch(**pinned, reference_frames=self.reference_frames, names=self.names)
+        return replace(self, **pinned)
 
 
 @dataclass(frozen=True)

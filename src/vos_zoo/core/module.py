@@ -1,22 +1,16 @@
-"""The one LightningModule: any target model, trained by the unroll, run by the streaming engine, saved for the hub."""
+"""The one LightningModule: any target model, trained by the unroll, run by the streaming engine."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any, Literal, Self
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vos_zoo.checking import check_keywords
@@ -27,18 +21,16 @@ from vos_zoo.core.optimisation import (
     make_schedule,
     parameter_groups,
 )
+from vos_zoo.core.pretrained import Pretrained
 from vos_zoo.core.propagator import Propagator
 from vos_zoo.core.target_model import TargetModel, TrackSettings
 from vos_zoo.core.validation import track_and_score
 from vos_zoo.metrics import DavisScores
-from vos_zoo.registry import available_models, load_method
-from vos_zoo.resources import model_card
+from vos_zoo.registry import load_method
 from vos_zoo.types import Batch, Frame, FrameResult, Prompt, UsageError, VideoSequence
 
-FORMAT_VERSION = 1
 
-
-class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo", tags=["video-object-segmentation"]):
+class VOSModel(Pretrained):
     """A video object segmentation model.
 
     Args:
@@ -91,7 +83,13 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
         return Propagator(self.network, self.track_settings(preset, **overrides), self.device)
 
     def track(
-        self, frames: Iterable[Frame], prompts: Mapping[int, Prompt], preset: str | None = None, **overrides: Any
+        self,
+        frames: Iterable[Frame],
+        prompts: Mapping[int, Prompt],
+        preset: str | None = None,
+        wanted: Container[int] | None = None,
+        unwanted: Literal["follow", "skip"] = "follow",
+        **overrides: Any,
     ) -> Iterator[FrameResult]:
         """Segment a video, lazily.
 
@@ -99,10 +97,14 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
             frames: uint8 RGB ``(H, W, 3)``, any iterable.
             prompts: frame index -> uint8 label map ``(H, W)``, or id -> box; at least one.
             preset: named settings of the method, for example "stream" or "paper".
+            wanted: numbers of the frames whose results are wanted; None: all.
+            unwanted: what happens to the other frames. "follow": the objects are followed through them as ever, so
+                that results do not depend on `wanted`; a method that need not decode them saves the time. "skip": the
+                network never sees them, which changes the results of the wanted ones.
             overrides: single inference settings.
 
         Yields:
-            One result per frame, in order, at the frame's resolution.
+            One result per wanted frame, in order, at the frame's resolution.
 
         Raises:
             UsageError: no prompt, an unknown setting, or a frame or prompt that does not fit; before any frame is read
@@ -112,16 +114,28 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
             raise UsageError("nothing to track: give a mask or a box in at least one frame (prompts={0: label_map})")
         if min(prompts) < 0:
             raise UsageError(f"a prompt was given for frame {min(prompts)}; frames count from 0")
-        return self._run(self.propagator(preset, **overrides), frames, dict(prompts))
+        if unwanted not in ("follow", "skip"):
+            raise UsageError(f"unwanted is {unwanted!r}; choose follow or skip")
+        propagator = self.propagator(preset, **overrides)
+        return self._run(propagator, frames, dict(prompts), wanted, unwanted == "skip")
 
     def _run(
-        self, propagator: Propagator, frames: Iterable[Frame], prompts: dict[int, Prompt]
+        self,
+        propagator: Propagator,
+        frames: Iterable[Frame],
+        prompts: dict[int, Prompt],
+        wanted: Container[int] | None,
+        skip: bool,
     ) -> Iterator[FrameResult]:
         for index, frame in enumerate(frames):
             if index == 0:
                 propagator.check_prompts(frame, prompts)
+            asked = wanted is None or index in wanted
+            if skip and not asked and index not in prompts:
+                propagator.skip()
+                continue
             with self._evaluating():
-                results = propagator.push(frame, prompts.pop(index, None))
+                results = propagator.push(frame, prompts.pop(index, None), asked)
             yield from results
         with self._evaluating():
             results = propagator.flush()
@@ -173,6 +187,7 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Unroll a batch of mini-sequences and sum the method's losses."""
+        batch = replace(batch, step=self.global_step)
         unrolled = self.network.training_forward(batch)
         terms = self.network.losses(unrolled, batch)
         loss = torch.stack(list(terms.values())).sum()
@@ -213,87 +228,6 @@ class VOSModel(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo",
         self.log("val/F", values["F-Mean"].float())
         self.log("val/J&F", values["J&F-Mean"].float(), prog_bar=True)
         self._scores = None
-
-    # -- saving and loading ------------------------------------------------------------------------------------------
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        """Write model.safetensors, config.json and README.md (the method's card)."""
-        state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        save_file(state, save_directory / "model.safetensors", metadata={"format": "pt"})
-        config = {"format_version": FORMAT_VERSION, **json.loads(json.dumps(dict(self.hparams), default=list))}
-        (save_directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        card = model_card(self.method)
-        if card is not None:
-            (save_directory / "README.md").write_text(card.read_text())
-
-    @classmethod
-    def from_pretrained(cls, source: str | Path, **overrides: Any) -> Self:  # type: ignore[override]
-        """Load a model.
-
-        Args:
-            source: a folder written by `save_pretrained`, a checkpoint (.ckpt) written in training, or a hub id
-                "owner/name".
-            overrides: "track" (inference settings, merged into the saved ones), "optim"; for hub ids also revision,
-                cache_dir, token, force_download and local_files_only.
-
-        Raises:
-            UsageError: nothing is found there, or it is not a saved model.
-        """
-        track = dict(overrides.pop("track", {}))
-        model = cls._load_any(str(source), overrides)
-        if track:
-            model._settings_kept = {**model._settings_kept, **track}
-            model.network.track_settings(**model._settings_kept)
-            model.hparams["track"] = model._settings_kept
-        return model.eval()
-
-    @classmethod
-    def _load_any(cls, source: str, overrides: dict[str, Any]) -> Self:
-        path = Path(source)
-        if path.is_file() and path.suffix == ".ckpt":
-            try:
-                loaded: Self = cls.load_from_checkpoint(path, map_location="cpu", weights_only=True, **overrides)
-            except (AttributeError, EOFError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
-                raise UsageError(f"{source!r} is not a checkpoint of vos-zoo: {_first_line(error)}") from error
-            return loaded
-        if path.is_file():
-            raise UsageError(f"{source!r} is no folder or .ckpt; authors' files go through `vos-zoo convert` first")
-        if path.is_dir() and not (path / "config.json").is_file():
-            raise UsageError(f"folder {source!r} has no config.json; give a folder written by save_pretrained")
-        if path.is_dir():
-            return cls._load_folder(path, overrides)
-        if source in available_models():
-            raise UsageError(f"no weights named {source!r} are at hand; convert the authors' file, or give a folder")
-        if source.count("/") != 1:
-            raise UsageError(f"no weights at {source!r}: neither a folder, a .ckpt nor a hub id 'owner/name'")
-        try:
-            return super().from_pretrained(source, strict=True, **overrides)  # type: ignore[no-any-return]
-        except (OSError, RuntimeError, TypeError, ValueError) as error:
-            raise UsageError(f"cannot load {source!r}: {_first_line(error)}") from error
-
-    @classmethod
-    def _load_folder(cls, folder: Path, overrides: dict[str, Any]) -> Self:
-        """A folder written by `save_pretrained`, entry by entry."""
-        try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            written = int(config.get("format_version", 1))
-            if written > FORMAT_VERSION:
-                raise UsageError(
-                    f"{str(folder)!r} is of format {written}, this version reads {FORMAT_VERSION}; update vos-zoo"
-                )
-            known = {name: config[name] for name in ("method", "model", "track", "optim") if name in config}
-            model = cls(**{**known, **overrides})
-            model.load_state_dict(load_file(folder / "model.safetensors"))
-        except (OSError, SafetensorError, ValueError, TypeError, AttributeError) as error:
-            raise UsageError(f"{str(folder)!r} is not a saved model: {_first_line(error)}") from error
-        except RuntimeError as error:
-            entry = str(error).splitlines()[-1].strip()
-            raise UsageError(f"the weights in {str(folder)!r} do not fit its config.json: {entry}") from error
-        return model
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def mean_jaccard(logits: Tensor, truth: Tensor) -> Tensor:

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vos_zoo.core.given import check_frame, understand
 from vos_zoo.core.merge import GIVEN_LOGIT, given_logits
-from vos_zoo.core.target_model import Features, TargetModel, TrackSettings
+from vos_zoo.core.target_model import ClipPlan, Features, TargetModel, TrackSettings
 from vos_zoo.core.views import Canvases
 from vos_zoo.types import Frame, FrameResult, Prompt, UsageError
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A frame that waits for its clip to fill: float RGB ``(3, H, W)``, its number, whether its result is wanted."""
+
+    image: Tensor
+    time: int
+    wanted: bool
+
+
+@dataclass(frozen=True)
+class _Due:
+    """What is written of a clip that was read: positions in the clip, rows of the group (None: all)."""
+
+    positions: list[int]
+    rows: list[int] | None
 
 
 @dataclass
@@ -31,12 +49,13 @@ class _Group:
 
 @dataclass
 class _Given:
-    """What somebody gave in one frame: slots, given masks 0..1 and their logits ``(n, H, W)``, boxes or None."""
+    """What somebody gave in one frame: given masks 0..1 and their logits ``(n, H, W)``, boxes or None, later slots."""
 
-    slots: list[int]
+    ids: list[int]
     masks: Tensor
     logits: Tensor
-    boxes: list[Sequence[float] | None] = field(default_factory=list)
+    boxes: list[Sequence[float] | None]
+    slots: list[int] = field(default_factory=list)
 
 
 class Propagator:
@@ -58,9 +77,10 @@ class Propagator:
         self.view = model.make_view(settings)
         self.ids: list[int] = []
         self._started: list[int] = []
+        self._written: list[int] = []
         self._groups: list[_Group] = []
-        self._buffer: list[Tensor] = []
-        self._index = 0
+        self._buffer: list[_Waiting] = []
+        self._next = 0
         self._size: tuple[int, int] | None = None
 
     @property
@@ -69,32 +89,40 @@ class Propagator:
         return sum(group.memory.nbytes for group in self._groups)
 
     @torch.no_grad()
-    def push(self, frame: Frame, prompt: Prompt | None = None) -> list[FrameResult]:
+    def push(self, frame: Frame, prompt: Prompt | None = None, wanted: bool = True) -> list[FrameResult]:
         """Take the next frame.
 
         Args:
             frame: uint8 RGB ``(H, W, 3)``; all frames have one size.
             prompt: masks or boxes given in this frame: uint8 label map ``(H, W)`` (0 = nothing said), or id -> box.
+            wanted: whether a result of this frame is wanted. The other frames' results are the same either way; a
+                method that can do without decoding this one saves the time.
 
         Returns:
-            Results of all frames that are finished, oldest first: none while a clip fills, one or more otherwise.
-            Before the first prompt the background alone is returned.
+            Results of all wanted frames that are finished, oldest first: none while a clip fills, one or more
+            otherwise. Before the first prompt the background alone is returned.
 
         Raises:
             UsageError: a frame or prompt of the wrong type or size; nothing was consumed.
         """
-        given = None if prompt is None else self._understand(self._check(frame), prompt, self._next)
+        given = None if prompt is None else understand(self._check(frame), prompt, self._next)
         image = torch.from_numpy(np.ascontiguousarray(self._check(frame))).to(self.device)
         self._size = (frame.shape[0], frame.shape[1])
-        self._buffer.append(image.permute(2, 0, 1).float())
-        if given is None and self._groups and len(self._buffer) < self.model.clip_length:
+        self._buffer.append(_Waiting(image.permute(2, 0, 1).float(), self._next, wanted))
+        self._next += 1
+        if given is None and self._groups and len(self._buffer) < self.model.frames_per_call(self.settings):
             return []
         try:
             complete = self._given(given) if given else None
         except UsageError:  # boxes for a model that takes none
             self._buffer.pop()
+            self._next -= 1
             raise
         return self._propagate(complete)
+
+    def skip(self) -> None:
+        """Let a frame pass unseen: time goes on (memory is written by frame numbers), nothing is computed."""
+        self._next += 1
 
     def check_prompts(self, frame: Frame, prompts: Mapping[int, Prompt]) -> None:
         """Refuse prompts of coming frames that do not fit the video's first frame, before any work is done.
@@ -103,7 +131,7 @@ class Propagator:
             UsageError: the first prompt that does not fit.
         """
         for index, prompt in prompts.items():
-            self._understand(self._check(frame), prompt, index)
+            understand(self._check(frame), prompt, index)
 
     @torch.no_grad()
     def flush(self) -> list[FrameResult]:
@@ -124,60 +152,136 @@ class Propagator:
             group.slots = [slot - sum(s < slot for s in slots) for slot in group.slots if slot not in slots]
         self._groups = [group for group in self._groups if group.slots]
         self.view.drop(slots)
-        kept = [slot for slot in range(len(self.ids)) if slot not in slots]
-        self.ids, self._started = [self.ids[s] for s in kept], [self._started[s] for s in kept]
+        for values in (self.ids, self._started, self._written):
+            values[:] = [value for slot, value in enumerate(values) if slot not in slots]
         return results
 
     # -- one call of the network -------------------------------------------------------------------------------------
 
     def _propagate(self, given: _Given | None) -> list[FrameResult]:
         """Segment the buffered frames; the last one may carry a prompt."""
-        frames = torch.stack(self._buffer)
-        self._buffer = []
-        logits = [self._predict(group, frames) for group in self._groups]
-        if given is not None:
-            logits = self._with_given(logits, frames, given)
-        if not logits:
-            return self._emit(frames.new_ones(len(frames), 1, *frames.shape[-2:]), plain=True)
-        order = [slot for group in self._groups for slot in group.slots]
-        known = len(order)
-        order += [slot for slot in (given.slots if given else []) if slot not in order]
-        stacked = torch.cat(logits, dim=1)
-        stacked = stacked[:, [order.index(slot) for slot in range(len(order))]]
-        probabilities = self.model.merge(stacked)
-        for group in self._groups:
-            self._remember(group, probabilities, given is not None)
-        if given is not None:
-            self._admit(frames[-1], given)
+        clip, self._buffer = self._buffer, []
+        overlaid = self.model.given_masks == "overlaid"
+        if given is not None and not overlaid:
+            self._register(given)
+        due = [self._due(group, clip, given is not None) for group in self._groups]
+        if given is not None and overlaid:
+            self._register(given)
+        plan = self._plan(clip, due, given is not None)
+        if not plan.decoded:
+            return []
+        frames = torch.stack([clip[t].image for t in plan.encoded])
+        logits = [self._predict(group, frames, plan) for group in self._groups]
+        if given is None and not logits:
+            return self._emit(frames.new_ones(len(frames), 1, *frames.shape[-2:]), clip, plan, plain=True)
+        meet = self._overlay if overlaid else self._merge
+        known = sum(len(group.slots) for group in self._groups)
+        probabilities = meet(logits, clip, plan, due, given)
         self.view.relocate(probabilities[-1])
-        return self._emit(probabilities, newcomers=len(order) - known)
+        return self._emit(probabilities, clip, plan, newcomers=probabilities.shape[1] - 1 - known)
 
-    def _predict(self, group: _Group, frames: Tensor) -> Tensor:
+    def _merge(
+        self, logits: list[Tensor], clip: list[_Waiting], plan: ClipPlan, due: list[_Due], given: _Given | None
+    ) -> Tensor:
+        """Predictions and given masks merged as logits, ``(T, N+1, H', W')``; what is due is written as merged."""
+        order = [slot for group in self._groups for slot in group.slots]
+        if given is not None:
+            logits = self._with_given(logits, len(plan.decoded), given)
+            order += [slot for slot in given.slots if slot not in order]
+        probabilities = self.model.merge(_in_order(logits, order))
+        for group, own in zip(self._groups, due, strict=True):
+            self._remember(group, probabilities, plan, own)
+        if given is not None:
+            for group in self._groups:
+                self._write(group)
+            for group, members in self._rooms(given.slots):
+                picked = [given.slots.index(slot) for slot in members]
+                boxes = [given.boxes[p] for p in picked]
+                canvases, masks = self.view.admit(clip[-1].image, given.masks[picked], members, boxes)
+                self._initialise(group, canvases, masks, members)
+        return probabilities
+
+    def _overlay(
+        self, logits: list[Tensor], clip: list[_Waiting], plan: ClipPlan, due: list[_Due], given: _Given | None
+    ) -> Tensor:
+        """Predictions merged, and written where due; then the given masks over the newest frame."""
+        features = None
+        if logits:
+            probabilities = self.model.merge(_in_order(logits, [s for group in self._groups for s in group.slots]))
+            if given is not None and self._groups[-1].features is not None:
+                features = self._groups[-1].features.pick([len(plan.encoded) - 1])
+            for group, own in zip(self._groups, due, strict=True):
+                self._remember(group, probabilities, plan, own)
+        if given is None:
+            return probabilities
+        masks = self.view.to_plane(given.masks)
+        if not logits:
+            probabilities = masks.new_ones(1, 1, *masks.shape[-2:])
+        missing = len(self.ids) + 1 - probabilities.shape[1]
+        more = probabilities.new_zeros(len(probabilities), missing, *probabilities.shape[-2:])
+        probabilities = torch.cat([probabilities, more], dim=1)
+        probabilities[-1] = self.model.overlay(probabilities[-1], masks, given.slots)
+        for group in self._groups:
+            self._write(group)
+        canvases = self.view.project(clip[-1].image[None], given.slots)
+        for group, members in self._rooms(given.slots):
+            everyone = self.view.lower(probabilities[-1:, [slot + 1 for slot in group.slots]], canvases)
+            self._initialise(group, canvases, everyone, members, features)
+        if self.model.write_on_prompt:
+            self._written = [clip[-1].time] * len(self.ids)
+        return probabilities
+
+    def _plan(self, clip: list[_Waiting], due: list[_Due], prompted: bool) -> ClipPlan:
+        """Which of the buffered frames are encoded and decoded."""
+        if not self._groups:
+            return ClipPlan.whole(len(clip))
+        needed = {t for t, frame in enumerate(clip) if frame.wanted}
+        needed |= {position for own in due for position in own.positions}
+        if prompted:
+            needed.add(len(clip) - 1)
+        return self.model.plan_clip(len(clip), sorted(needed), self.settings)
+
+    def _predict(self, group: _Group, frames: Tensor, plan: ClipPlan) -> Tensor:
         """Logits of one group's objects on the merge plane, ``(T, n, H', W')``."""
         self._write(group)
         canvases = self.view.project(frames, group.slots)
         with self._autocast():
-            features = self.model.encode(canvases.pixels).spread(canvases.window)
-            logits = self.model.decode(self.model.read(group.memory, features), features)
+            features = replace(self.model.encode(canvases.pixels).spread(canvases.window), plan=plan)
+            readout = self.model.read(group.memory, features)
+            logits = self.model.decode(readout, features)
+            features = self.model.retain(features, readout)
         group.canvases, group.features = canvases, features
         return self.view.lift(logits.float(), canvases)
 
-    def _remember(self, group: _Group, probabilities: Tensor, prompted: bool) -> None:
+    def _due(self, group: _Group, clip: list[_Waiting], prompted: bool) -> _Due:
+        """What of a clip is to be written, by the clock of each object; on a full frame by that of the newest."""
+        older = [slot for slot in group.slots if self._started[slot] < clip[-1].time]
+        together = not self.model.one_object_per_canvas
+        positions: set[int] = set()
+        rows = []
+        for slot in [max(older, key=self._started.__getitem__)] if together and older else older:
+            ages = [frame.time - self._started[slot] for frame in clip]
+            since = [frame.time - self._written[slot] for frame in clip]
+            own = self.model.frames_to_write(ages, since, prompted, self.settings)
+            if own:
+                positions.update(own)
+                for other in group.slots if together else [slot]:
+                    self._written[other] = clip[own[-1]].time
+                    rows.append(group.slots.index(other))
+        return _Due(sorted(positions), None if len(rows) == len(group.slots) else rows)
+
+    def _remember(self, group: _Group, probabilities: Tensor, plan: ClipPlan, due: _Due) -> None:
         """Schedule what is to be learned from these frames; it runs when the next frame needs it, if ever."""
         assert group.canvases is not None and group.features is not None
-        ages = [self._age(slot, len(probabilities)) for slot in group.slots]
-        always = prompted and self.model.write_on_prompt
-        due = [row for row, age in enumerate(ages) if age >= 1 and (always or self.model.is_due(age, self.settings))]
-        if due:
+        if due.positions:
             masks = self.view.lower(probabilities[:, [slot + 1 for slot in group.slots]], group.canvases)
-            whole = len(due) == len(group.slots) or masks.shape[0] != len(group.slots)
-            features = group.features if whole else group.features.rows(due)
-            group.pending = (features, masks if whole else masks[due], None if whole else due)
+            if len(due.positions) < len(plan.decoded):
+                masks = masks[:, [plan.decoded.index(position) for position in due.positions]]
+            features = group.features.pick([plan.encoded.index(position) for position in due.positions])
+            if due.rows is not None:
+                features, masks = features.rows(due.rows), masks[due.rows]
+            group.pending = (features, masks, due.rows)
         group.canvases = group.features = None
-
-    def _age(self, slot: int, frames: int) -> int:
-        """Frames between the newest frame of the buffer and the frame in which the object was given."""
-        return self._index + frames - 1 - self._started[slot]
 
     def _write(self, group: _Group) -> None:
         """Carry out the group's waiting write."""
@@ -186,13 +290,19 @@ class Propagator:
             group.pending = None
             group.memory = self.model.update(group.memory, features, masks, rows)
 
-    def _emit(self, probabilities: Tensor, plain: bool = False, newcomers: int = 0) -> list[FrameResult]:
-        """Results of the buffered frames; `newcomers` objects (the last slots) exist from the last frame on."""
-        full = probabilities if plain else self.view.emit(probabilities)
-        start, self._index = self._index, self._index + len(full)
-        older = len(self.ids) - newcomers
-        results = [FrameResult(start + t, tuple(self.ids[:older]), own[: older + 1]) for t, own in enumerate(full)]
-        return [*results[:-1], FrameResult(self._index - 1, tuple(self.ids), full[-1])]
+    def _emit(
+        self, probabilities: Tensor, clip: list[_Waiting], plan: ClipPlan, plain: bool = False, newcomers: int = 0
+    ) -> list[FrameResult]:
+        """Results of the wanted frames; `newcomers` objects (the last slots) exist from the last frame on."""
+        rows = [row for row, position in enumerate(plan.decoded) if clip[position].wanted]
+        wanted = probabilities if len(rows) == len(probabilities) else probabilities[rows]
+        full = wanted if plain or not rows else self.view.emit(wanted)
+        results = []
+        for row, own in zip(rows, full, strict=True):
+            position = plan.decoded[row]
+            count = len(self.ids) - (newcomers if position < len(clip) - 1 else 0)
+            results.append(FrameResult(clip[position].time, tuple(self.ids[:count]), own[: count + 1]))
+        return results
 
     def _autocast(self) -> torch.autocast:
         kind = _AUTOCAST.get(self.settings.precision)
@@ -200,53 +310,17 @@ class Propagator:
 
     # -- prompts -----------------------------------------------------------------------------------------------------
 
-    @property
-    def _next(self) -> int:
-        """Number of the frame that comes next."""
-        return self._index + len(self._buffer)
-
     def _check(self, frame: Frame) -> Frame:
-        if not isinstance(frame, np.ndarray):
-            raise UsageError(f"frame {self._next} is a {type(frame).__name__}; frames are uint8 RGB arrays (H, W, 3)")
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise UsageError(f"frame {self._next} is {frame.dtype} {frame.shape}; frames are uint8 RGB (H, W, 3)")
-        if self._size is not None and frame.shape[:2] != self._size:
-            raise UsageError(
-                f"frame {self._next} has size {frame.shape[:2]}, the video {self._size}; resize it, or start anew"
-            )
-        return frame
-
-    def _understand(self, frame: Frame, prompt: Prompt, index: int) -> dict[int, Any] | None:
-        """Prompt of frame `index` -> id -> bool mask or box, checked against the size of `frame`."""
-        height, width = frame.shape[:2]
-        if isinstance(prompt, Mapping):
-            return self._boxes(prompt, height, width, index)
-        labels = np.asarray(prompt)
-        if labels.shape != (height, width):
-            raise UsageError(f"the mask given in frame {index} is {labels.shape}, the frame {(height, width)}")
-        if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() > 255:
-            raise UsageError(f"the mask given in frame {index} is {labels.dtype}; label maps hold ids 0..255")
-        return {int(i): labels == i for i in np.unique(labels) if i != 0} or None
-
-    def _boxes(
-        self, prompt: Mapping[int, Sequence[float]], height: int, width: int, index: int
-    ) -> dict[int, Any] | None:
-        for i, box in prompt.items():
-            if not 0 < int(i) <= 255:
-                raise UsageError(f"object id {i} in frame {index}: ids lie in 1..255")
-            if len(box) != 4 or not np.isfinite(box).all() or box[2] <= 0 or box[3] <= 0:
-                raise UsageError(f"box {tuple(box)} of object {i}: give x,y,w,h with positive w and h")
-            if box[0] >= width or box[1] >= height or box[0] + box[2] <= 0 or box[1] + box[3] <= 0:
-                raise UsageError(f"box {tuple(box)} of object {i} lies outside the {width}x{height} frame")
-        return {int(i): tuple(float(v) for v in box) for i, box in prompt.items()} or None
+        return check_frame(frame, self._size, self._next)
 
     def _given(self, given: dict[int, Any]) -> _Given:
         """Assign slots to ids and turn masks and boxes into masks and logits at the frame's size."""
+        newest = self._buffer[-1]
         boxes: list[Sequence[float] | None] = [None if isinstance(v, np.ndarray) else v for v in given.values()]
         wanted = [box for box in boxes if box is not None]
         drawn: list[Tensor] = []
         if wanted:
-            drawn = list(self.model.box_logits(self._buffer[-1], torch.tensor(wanted, device=self.device)))
+            drawn = list(self.model.box_logits(newest.image, torch.tensor(wanted, device=self.device)))
         masks, logits = [], []
         for value in given.values():
             if isinstance(value, np.ndarray):
@@ -255,23 +329,28 @@ class Propagator:
             else:
                 logits.append(drawn.pop(0))
                 masks.append(logits[-1].sigmoid())
-        slots = []
-        for i in given:
-            if i not in self.ids:
-                self.ids.append(i)
-                self._started.append(0)
-            slots.append(self.ids.index(i))
-            self._started[slots[-1]] = self._index + len(self._buffer) - 1
-        return _Given(slots, torch.stack(masks), torch.stack(logits), boxes)
+        return _Given(list(given), torch.stack(masks), torch.stack(logits), boxes)
 
-    def _with_given(self, logits: list[Tensor], frames: Tensor, given: _Given) -> list[Tensor]:
+    def _register(self, given: _Given) -> None:
+        """Slots of the given ids; their clocks start now."""
+        time = self._next - 1
+        for identity in given.ids:
+            if identity not in self.ids:
+                self.ids.append(identity)
+                self._started.append(time)
+                self._written.append(time)
+            slot = self.ids.index(identity)
+            self._started[slot] = self._written[slot] = time
+            given.slots.append(slot)
+
+    def _with_given(self, logits: list[Tensor], frames: int, given: _Given) -> list[Tensor]:
         """Given masks replace predictions of known objects in the last frame, and join as rows for new ones."""
         plane = self.view.to_plane(given.logits, -GIVEN_LOGIT)
         known = [slot for group in self._groups for slot in group.slots]
         new_rows = []
         for slot, own in zip(given.slots, plane, strict=True):
             if slot not in known:
-                row = own.new_full((len(frames), *own.shape), -GIVEN_LOGIT)
+                row = own.new_full((frames, *own.shape), -GIVEN_LOGIT)
                 row[-1] = own
                 new_rows.append(row)
             for group, predicted in zip(self._groups, logits, strict=True):
@@ -279,14 +358,12 @@ class Propagator:
                     predicted[-1, group.slots.index(slot)] = own
         return [*logits, torch.stack(new_rows, dim=1)] if new_rows else logits
 
-    def _admit(self, frame: Tensor, given: _Given) -> None:
-        """Initialise the given objects, known ones in their group, new ones in groups with room or in new groups."""
-        for group in self._groups:
-            self._write(group)
-        for group, members in self._rooms(given.slots):
-            picked = [given.slots.index(slot) for slot in members]
-            canvases, masks = self.view.admit(frame, given.masks[picked], members, [given.boxes[p] for p in picked])
-            with self._autocast():
+    def _initialise(
+        self, group: _Group, canvases: Canvases, masks: Tensor, members: Sequence[int], features: Features | None = None
+    ) -> None:
+        """Start the slots `members` of a group; the canvases are encoded where their features are not at hand."""
+        with self._autocast():
+            if features is None:
                 features = self.model.encode(canvases.pixels).spread(canvases.window)
             rows = [group.slots.index(slot) for slot in members]
             group.memory = self.model.initialise(group.memory, features, masks, rows)
@@ -304,3 +381,9 @@ class Propagator:
                 self._groups[home].slots.append(slot)
             rooms.setdefault(home, []).append(slot)
         return [(self._groups[home], members) for home, members in rooms.items()]
+
+
+def _in_order(logits: list[Tensor], order: Sequence[int]) -> Tensor:
+    """Logits ``(T, n, H', W')`` of groups whose slots are `order`, joined and sorted by slot."""
+    stacked = torch.cat(logits, dim=1)
+    return stacked[:, [order.index(slot) for slot in range(len(order))]]

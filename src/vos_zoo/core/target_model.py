@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,26 @@ from vos_zoo.core.memory import Memory
 from vos_zoo.core.merge import soft_aggregation
 from vos_zoo.core.views import View
 from vos_zoo.types import Batch, UsageError
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """Which frames of a clip go through the network, where not all of them are wanted.
+
+    Attributes:
+        length: frames of the clip.
+        encoded: positions that are encoded, ascending; only these reach `TargetModel.encode`.
+        decoded: positions whose logits are wanted, ascending; all of them are encoded.
+    """
+
+    length: int
+    encoded: tuple[int, ...]
+    decoded: tuple[int, ...]
+
+    @classmethod
+    def whole(cls, length: int) -> ClipPlan:
+        """Every frame is encoded and decoded."""
+        return cls(length, tuple(range(length)), tuple(range(length)))
 
 
 @dataclass(frozen=True)
@@ -28,6 +48,7 @@ class Features:
         pixels: float32 RGB ``(U, T, 3, h, w)``, 0..255: label generators and value encoders need image and mask.
         f4, f8, f16, f32: backbone features ``(U, T, C, h/s, w/s)``, the name says the stride s.
         window: int64 ``(B,)``, canvas of each object; None: object b looks at canvas b.
+        plan: which frames of a clip these are and which are to be decoded; None: all of them.
     """
 
     pixels: Tensor
@@ -36,6 +57,7 @@ class Features:
     f16: Tensor
     f32: Tensor
     window: Tensor | None = None
+    plan: ClipPlan | None = None
 
     def spread(self, window: Tensor | None) -> Self:
         """The same features with each object's canvas named by `window` ``(B,)``; nothing is copied."""
@@ -55,9 +77,19 @@ class Features:
         return self.spread(window[list(rows)])
 
     def frames(self, start: int, stop: int | None) -> Self:
-        """Frames `start` to `stop` of the clip (None: to its end)."""
-        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "window"}
-        return replace(self, **{name: value[:, start:stop] for name, value in kept.items() if value is not None})
+        """Frames `start` to `stop` of the clip (None: to its end), without a copy."""
+        return self._select(slice(start, stop))
+
+    def pick(self, frames: Sequence[int]) -> Self:
+        """Some frames of the clip, copied so that the others can be freed; all of them are the features themselves."""
+        if list(frames) == list(range(self.pixels.shape[1])):
+            return replace(self, plan=None)
+        return self._select(list(frames))
+
+    def _select(self, frames: slice | list[int]) -> Self:
+        per_frame = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("window", "plan")}
+        chosen = {name: value[:, frames] for name, value in per_frame.items() if value is not None}
+        return replace(self, **chosen, plan=None)
 
 
 @dataclass(frozen=True)
@@ -106,7 +138,10 @@ class TargetModel(nn.Module, ABC):
         presets: named bundles of inference settings; "paper" (as published) and "stream" (bounded memory) always exist.
         initial_weights: hyper-parameters that only say how fresh weights are made; they are not saved.
         one_object_per_canvas: objects are canvases (``B = N, K = 1``); False: objects are slots of one canvas.
-        clip_length: frames read per call.
+        given_masks: how the masks given in a frame meet the prediction there. "merged": they take part in the merge as
+            certain logits, and what is written is the result. "overlaid": the prediction is merged, and written where
+            that is due; then `overlay` puts the given masks over it, and `initialise` sees all objects of the frame.
+        clip_length: frames read per call, unless the inference settings say otherwise (`frames_per_call`).
         memory_every: write at most every n-th frame.
         write_on_prompt: also store a frame in which somebody gives a mask.
         refines_in_training: whether the unroll updates the memory between query frames.
@@ -116,6 +151,7 @@ class TargetModel(nn.Module, ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "stream": {}}
     initial_weights: ClassVar[tuple[str, ...]] = ("backbone_weights",)
     one_object_per_canvas: bool = True
+    given_masks: Literal["merged", "overlaid"] = "merged"
     clip_length: int = 1
     memory_every: int = 1
     write_on_prompt: bool = False
@@ -140,17 +176,18 @@ class TargetModel(nn.Module, ABC):
         Args:
             memory: memory of the objects known so far.
             features: features of the canvases on which objects start.
-            masks: ``(B, 1, K, h, w)``, 0..1; on a full frame K = 1 + the highest slot in `new`, other slots empty.
+            masks: ``(B, 1, K, h, w)``, 0..1. On a full frame K = 1 + the highest slot in `new`, other slots empty;
+                with `given_masks` "overlaid" the result of this frame for all objects, those in `new` included.
             new: the slots that start here; a known slot starts anew.
         """
 
     @abstractmethod
-    def read(self, memory: Any, features: Any) -> Tensor:
-        """What the memory says about the frames, ``(B, T, K, C, h/s, w/s)``."""
+    def read(self, memory: Any, features: Any) -> Any:
+        """What the memory says about the frames: ``(B, T, K, C, h/s, w/s)``, or the method's own dataclass."""
 
     @abstractmethod
-    def decode(self, readout: Tensor, features: Any) -> Tensor:
-        """Mask logits ``(B, T, K, h, w)``."""
+    def decode(self, readout: Any, features: Any) -> Tensor:
+        """Mask logits ``(B, T, K, h, w)`` of the frames that `features.plan` wants decoded (all, without a plan)."""
 
     @abstractmethod
     def update(self, memory: Any, features: Any, masks: Tensor, rows: Sequence[int] | None = None) -> Any:
@@ -158,8 +195,8 @@ class TargetModel(nn.Module, ABC):
 
         Args:
             memory: memory of all objects.
-            features: features of the canvases that were read, of the objects `rows`.
-            masks: merged probabilities on these canvases, ``(B, T, K, h, w)``.
+            features: retained features of the frames to write, of the objects `rows`.
+            masks: merged probabilities on these canvases, ``(B, T, K, h, w)``; T as `frames_to_write` says.
             rows: the objects that learn; None: all.
         """
 
@@ -192,9 +229,56 @@ class TargetModel(nn.Module, ABC):
         """
         return {}
 
+    def frames_per_call(self, settings: TrackSettings | None) -> int:
+        """Frames of a clip at run time; `settings` None: in training."""
+        return self.clip_length
+
     def is_due(self, age: int, settings: TrackSettings) -> bool:
         """Whether a frame is written, `age` frames after the object (or prompt) it belongs to."""
         return age >= 1 and age % self.memory_every == 0
+
+    def frames_to_write(
+        self, ages: Sequence[int], since: Sequence[int], prompted: bool, settings: TrackSettings | None
+    ) -> list[int]:
+        """Positions of a segmented clip whose frames are written; by default all or none, as the last frame is due.
+
+        Args:
+            ages: per frame, frames since the object (on a full frame: the newest one) was given.
+            since: per frame, frames since the last write before this clip, or since the last prompt.
+            prompted: whether a mask is given in the last frame.
+            settings: None: in training, where every clip is written.
+        """
+        if settings is None or (prompted and self.write_on_prompt) or self.is_due(ages[-1], settings):
+            return list(range(len(ages)))
+        return []
+
+    def plan_clip(self, length: int, needed: Sequence[int], settings: TrackSettings) -> ClipPlan:
+        """Which frames have to be encoded and decoded so that those `needed` come out exactly; by default all."""
+        return ClipPlan.whole(length)
+
+    def retain(self, features: Any, readout: Any) -> Any:
+        """What is kept of a clip's features until its frames are written; by default everything.
+
+        A method drops what `update` (and `initialise`, with masks "overlaid") does not need, or adds what it wants back
+        from the readout.
+        """
+        return features
+
+    def overlay(self, probabilities: Tensor, masks: Tensor, slots: Sequence[int]) -> Tensor:
+        """Given masks over a merged prediction (`given_masks` "overlaid").
+
+        By default each object in `slots` is exactly its mask, and no other object is left under a given mask.
+
+        Args:
+            probabilities: ``(N+1, H', W')``; the channels of objects that start here are there, zero.
+            masks: ``(n, H', W')``, 0..1.
+            slots: the object of each mask.
+        """
+        covered = (masks > 0.5).any(dim=0)
+        result = torch.where(covered, probabilities.new_zeros(()), probabilities)
+        result[[slot + 1 for slot in slots]] = masks.to(result.dtype)
+        result[0] = (1 - result[1:].sum(dim=0)).clamp(0, 1)
+        return result / result.sum(dim=0)
 
     def box_logits(self, frame: Tensor, boxes: Tensor) -> Tensor:
         """Full-frame mask logits ``(N, H, W)`` of objects that are given as boxes.
@@ -212,8 +296,13 @@ class TargetModel(nn.Module, ABC):
         """Logits of all objects on the plane where they meet, ``(T, N, H, W)`` -> probabilities ``(T, N+1, H, W)``."""
         return soft_aggregation(logits)
 
-    def merge_training(self, logits: Tensor) -> Tensor:
-        """Training counterpart of `merge`: logits ``(B, T, K, h, w)`` -> mask probabilities of the same shape."""
+    def merge_training(self, logits: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Training counterpart of `merge`: logits ``(B, T, K, h, w)`` -> mask probabilities of the same shape.
+
+        Args:
+            logits: of one query clip.
+            valid: bool ``(B, K)``, slots that hold an object; None: all.
+        """
         return logits.detach().sigmoid()
 
     def track_settings(self, preset: str | None = None, **overrides: Any) -> TrackSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from vos_zoo.core.target_model import TargetModel, Unrolled
 from vos_zoo.types import Batch
@@ -26,14 +27,22 @@ def unroll(model: TargetModel, batch: Batch) -> Unrolled:
     memory = model.initialise(model.new_memory(), features.frames(0, 1), batch.masks[:, :1], slots)
     for t in range(1, references):
         memory = model.update(memory, features.frames(t, t + 1), batch.masks[:, t : t + 1])
-    step = model.clip_length if model.refines_in_training else total - references
-    logits = []
+    step = model.frames_per_call(None) if model.refines_in_training else total - references
+    logits: list[Tensor] = []
+    written = references - 1
     for start in range(references, total, step):
         stop = min(start + step, total)
         clip = features.frames(start, stop)
-        logits.append(model.decode(model.read(memory, clip), clip))
-        if model.refines_in_training and stop < total:
-            memory = model.update(memory, clip, model.merge_training(logits[-1]))
+        readout = model.read(memory, clip)
+        logits.append(model.decode(readout, clip))
+        if not model.refines_in_training or stop == total:
+            continue
+        frames = range(start, stop)
+        due = model.frames_to_write([t - references + 1 for t in frames], [t - written for t in frames], False, None)
+        if due:
+            written = frames[due[-1]]
+            masks = model.merge_training(logits[-1], batch.valid)[:, due]
+            memory = model.update(memory, model.retain(clip, readout).pick(due), masks)
     joined = torch.cat(logits, dim=1)
     extras = model.unroll_extras(memory, features, joined, batch)
     return Unrolled(joined, batch.masks[:, references:], extras)

@@ -1,0 +1,199 @@
+"""A memory of whole frames: what depends on pixels is stored once for all objects, the rest per object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from vos_zoo.types import UsageError
+
+
+@dataclass(frozen=True)
+class BankPolicy:
+    """How many frames are kept, and which one gives way.
+
+    The oldest frame that is not pinned gives way; where all are pinned, the oldest but the very first.
+
+    Attributes:
+        capacity: frames kept; None keeps all.
+    """
+
+    capacity: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.capacity is not None and self.capacity < 2:
+            raise UsageError(
+                f"the memory's capacity is {self.capacity}; it needs room for the first frame and one more"
+            )
+
+
+@dataclass(frozen=True)
+class FrameBank:
+    """Frames in the order of writing, in buffers that are filled from the front; a frame that gives way is overwritten.
+
+    Outside of training buffers are written in place: the bank that a method returns replaces the one it was given.
+    They grow by doubling up to the capacity. While gradients are recorded they grow by concatenation instead.
+
+    Attributes:
+        policy: how many frames are kept.
+        shared: name -> ``(S, B, ...)``, what all objects share of each of the S frame places.
+        owned: name -> ``(S, B, K, ...)``, what each object has of each frame; zero before an object's start.
+        numbers: number of the write that filled each place, from 0; as long as there are places filled.
+        pinned: whether the frame in each place stays as long as others can go.
+        starts: per object, the number of the first frame that it uses.
+        count: writes so far.
+    """
+
+    policy: BankPolicy = BankPolicy()
+    shared: dict[str, Tensor] = field(default_factory=dict)
+    owned: dict[str, Tensor] = field(default_factory=dict)
+    numbers: tuple[int, ...] = ()
+    pinned: tuple[bool, ...] = ()
+    starts: tuple[int, ...] = ()
+    count: int = 0
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def objects(self) -> int:
+        """Number K of objects."""
+        return len(self.starts)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the buffers."""
+        return sum(t.numel() * t.element_size() for t in (*self.shared.values(), *self.owned.values()))
+
+    @property
+    def places(self) -> list[int]:
+        """Filled places from the oldest frame to the newest."""
+        return sorted(range(len(self)), key=self.numbers.__getitem__)
+
+    def stored(self, name: str) -> Tensor:
+        """The filled part of a buffer, without a copy, in the order of places: ``(len, B, ...)``."""
+        buffer = self.shared[name] if name in self.shared else self.owned[name]
+        return buffer[: len(self)]
+
+    def used_by(self, slot: int) -> list[bool]:
+        """Whether the frame in each filled place counts for an object (it was written at its start or later)."""
+        return [number >= self.starts[slot] for number in self.numbers]
+
+    def groups(self) -> list[list[int]]:
+        """Objects by the frames they use: those that started together, the oldest start first."""
+        by_start: dict[int, list[int]] = {}
+        for slot, start in enumerate(self.starts):
+            oldest = min((n for n in self.numbers if n >= start), default=start)
+            by_start.setdefault(oldest, []).append(slot)
+        return [by_start[start] for start in sorted(by_start)]
+
+    def write(
+        self,
+        shared: Mapping[str, Tensor],
+        owned: Mapping[str, Tensor],
+        new: Sequence[int] = (),
+        pinned: bool = False,
+    ) -> FrameBank:
+        """Add one frame.
+
+        Args:
+            shared: name -> ``(B, ...)``.
+            owned: name -> ``(B, K, ...)``, K objects, those in `new` included.
+            new: objects that start with this frame; a known one forgets what was written before.
+            pinned: whether the frame stays as long as others can go.
+        """
+        objects = max([len(self.starts), *(slot + 1 for slot in new)])
+        starts = tuple(
+            self.count if slot in new else start
+            for slot, start in enumerate([*self.starts, *[self.count] * (objects - len(self.starts))])
+        )
+        bank = replace(self, starts=starts)
+        needed = [n for n in self.numbers if n >= min(starts)]
+        if not needed and self.numbers:  # nobody looks at the older frames any more
+            bank = replace(bank, numbers=(), pinned=())
+        grow = torch.is_grad_enabled() and any(t.requires_grad for t in (*shared.values(), *owned.values()))
+        if grow or any(t.requires_grad for t in (*bank.shared.values(), *bank.owned.values())):
+            return bank._append(shared, owned, pinned)
+        place = bank._place()
+        bank = bank._with_room(place, shared, owned)
+        for name, value in shared.items():
+            bank.shared[name][place] = value.to(bank.shared[name].dtype)
+        for name, value in owned.items():
+            bank.owned[name][place] = value.to(bank.owned[name].dtype)
+        numbers, kept = list(bank.numbers), list(bank.pinned)
+        numbers[place : place + 1], kept[place : place + 1] = [self.count], [pinned]
+        return replace(bank, numbers=tuple(numbers), pinned=tuple(kept), count=self.count + 1)
+
+    def _place(self) -> int:
+        """The place of the next frame."""
+        if self.policy.capacity is None or len(self) < self.policy.capacity:
+            return len(self)
+        free = [place for place in self.places if not self.pinned[place]]
+        return free[0] if free else self.places[1]
+
+    def _append(self, shared: Mapping[str, Tensor], owned: Mapping[str, Tensor], pinned: bool) -> FrameBank:
+        """Out-of-place growth by one frame: what training back-propagates through."""
+
+        def grown(buffers: Mapping[str, Tensor], frame: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {
+                n: torch.cat([buffers[n][: len(self)], v[None]]) if len(self) else v[None] for n, v in frame.items()
+            }
+
+        return replace(
+            self,
+            shared=grown(self.shared, shared),
+            owned=grown({name: self._widened(name) for name in self.owned}, owned),
+            numbers=(*self.numbers, self.count),
+            pinned=(*self.pinned, pinned),
+            count=self.count + 1,
+        )
+
+    def _widened(self, name: str) -> Tensor:
+        """An owned buffer with a channel for every object."""
+        buffer = self.owned[name]
+        missing = len(self.starts) - buffer.shape[2]
+        if missing == 0:
+            return buffer
+        more = buffer.new_zeros(*buffer.shape[:2], missing, *buffer.shape[3:])
+        return torch.cat([buffer, more], dim=2)
+
+    def _with_room(self, place: int, shared: Mapping[str, Tensor], owned: Mapping[str, Tensor]) -> FrameBank:
+        """The bank with buffers that have the place and every object."""
+        old = next(iter(self.shared.values())).shape[0] if self.shared else 0
+        size = old
+        if place >= old:
+            size = max(4, 2 * old)
+            size = size if self.policy.capacity is None else min(size, self.policy.capacity)
+
+        def roomy(buffer: Tensor | None, frame: Tensor) -> Tensor:
+            if buffer is not None and buffer.shape[0] == size and buffer.shape[1:] == frame.shape:
+                return buffer
+            larger = frame.new_zeros(size, *frame.shape, dtype=frame.dtype if buffer is None else buffer.dtype)
+            if buffer is not None:
+                larger[: len(self)] = buffer[: len(self)]
+            return larger
+
+        return replace(
+            self,
+            shared={name: roomy(self.shared.get(name), value) for name, value in shared.items()},
+            owned={n: roomy(self._widened(n) if n in self.owned else None, value) for n, value in owned.items()},
+        )
+
+    def drop(self, slots: Sequence[int]) -> FrameBank:
+        """The bank without the objects in `slots`; the others close ranks. Without objects no frame is kept."""
+        kept = [slot for slot in range(len(self.starts)) if slot not in set(slots)]
+        if not kept:
+            return FrameBank(self.policy)
+        owned = {name: buffer[:, :, kept].contiguous() for name, buffer in self.owned.items()}
+        return replace(self, owned=owned, starts=tuple(self.starts[slot] for slot in kept))
+
+    def to(self, device: torch.device | str) -> FrameBank:
+        """The same bank on `device`."""
+        return replace(
+            self,
+            shared={name: buffer.to(device) for name, buffer in self.shared.items()},
+            owned={name: buffer.to(device) for name, buffer in self.owned.items()},
+        )
