@@ -195,7 +195,9 @@ class VOSModel(Pretrained):
         self.log("train/loss", loss.detach(), prog_bar=True, on_step=True, on_epoch=True, batch_size=size)
         for name, value in terms.items():
             self.log(f"train/{name}", value.detach(), batch_size=size)
-        self.log("train/iou", mean_jaccard(unrolled.logits, unrolled.truth), prog_bar=True, batch_size=size)
+        self.log(
+            "train/iou", mean_jaccard(unrolled.logits, unrolled.truth, batch.valid), prog_bar=True, batch_size=size
+        )
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is {loss.item()} for {', '.join(batch.names[:4])}; last losses: {terms}"
@@ -230,14 +232,16 @@ class VOSModel(Pretrained):
         self._scores = None
 
 
-def mean_jaccard(logits: Tensor, truth: Tensor) -> Tensor:
-    """Mean over images of the IoU of (probability > 0.5); 1 where both are empty (sheet 5.3).
+def mean_jaccard(logits: Tensor, truth: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Mean over images of the IoU of (probability > 0.5); 1 where both are empty (LWL sheet 5.3).
 
     Args:
         logits: ``(B, T, K, h, w)``.
         truth: the same shape, 0 or 1.
+        valid: bool ``(B, K)``, slots that count; None: all.
     """
     predicted, present = logits.detach() > 0, truth > 0.5
     intersection = (predicted & present).sum(dim=(-2, -1)).float()
     union = (predicted | present).sum(dim=(-2, -1)).float()
-    return torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(union)).mean()
+    values = torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(union))
+    return values.mean() if valid is None else values.transpose(1, 2)[valid].mean()

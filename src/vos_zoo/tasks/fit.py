@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
-import shutil
-import subprocess
 import tempfile
 import time
 import warnings
@@ -26,8 +23,10 @@ from vos_zoo.core.averaging import MovingAverage
 from vos_zoo.core.module import VOSModel
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.evaluation.report import write_text
+from vos_zoo.evaluation.wandb_runs import goes_online
 from vos_zoo.tasks.console import say
 from vos_zoo.tasks.pictures import ValidationPictures
+from vos_zoo.tasks.revision import git_revision
 from vos_zoo.types import UsageError
 
 PACKAGES = (
@@ -144,27 +143,14 @@ def make_logger(config: RunConfig, folder: Path) -> Logger | bool:
         return CSVLogger(folder, name="logs")
     if config.logger.name == "none":
         return False
-    offline = os.environ.get("WANDB_MODE") != "online" and not _has_wandb_key()
     run: Logger = WandbLogger(
         project=config.logger.project,
         name=config.run_name or folder.name,
         save_dir=folder,
-        offline=offline,
+        offline=not goes_online(),
         config=to_plain(config),
     )
     return run
-
-
-def _has_wandb_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    import netrc
-
-    try:
-        hosts = netrc.netrc().hosts
-    except (OSError, netrc.NetrcParseError):
-        return False
-    return any("wandb" in host for host in hosts)
 
 
 def _folders(config: RunConfig, ckpt: str | None) -> tuple[Path, str | None]:
@@ -201,22 +187,13 @@ def _record(folder: Path, command: str, resumed: str | None) -> None:
             "command": command,
             "resumed": resumed,
             "vos_zoo": __version__,
-            "git": _revision(),
+            "git": git_revision(),
             "python": platform.python_version(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             "packages": {name: version(name) for name in PACKAGES},
         }
     )
     write_text(path, json.dumps(starts, indent=2) + "\n")
-
-
-def _revision() -> str | None:
-    """The revision of the source, or None: not a checkout, or no git on this machine."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    done = subprocess.run([git, "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
-    return done.stdout.strip() or None
 
 
 def _quieten() -> None:
