@@ -28,6 +28,7 @@ from vos_zoo.evaluation.fingerprint import (
 )
 from vos_zoo.evaluation.protocols import PLAIN, Protocol, only_sampled
 from vos_zoo.evaluation.report import (
+    NO_TRUTH,
     EvaluationReport,
     Failure,
     ObjectResult,
@@ -243,7 +244,7 @@ def _run(
     objects = tuple(_object_result(sequence, scorer.starts[one.object_id], one) for one in scorer.scores().objects)
     seconds = time.perf_counter() - began
     peak, kind = memory.peak()
-    note = "" if objects else "it has no frame to score" if scored else "it has no ground truth"
+    note = "" if objects else "it has no frame to score" if scored else NO_TRUTH
     result = SequenceResult(
         name=sequence.name,
         frames=len(sequence),

@@ -22,7 +22,9 @@ from vos_zoo.evaluation import (
     write_archive,
     write_gallery,
 )
+from vos_zoo.evaluation.report import NO_TRUTH
 from vos_zoo.tasks.console import say
+from vos_zoo.tasks.records import record_run
 from vos_zoo.types import UsageError, VideoDataset
 
 
@@ -58,6 +60,9 @@ def run_test(*, config: RunConfig, weights: str, output: str | None = None) -> i
     folder = Path(output) if output else Path(config.output) / f"test-{config.method}-{config.data.name}-{stamp}"
     report = evaluate(model, videos, output=folder, track_options=options, identity=str(weights), protocol=protocol)
     say(format_table(report))
+    record_run(
+        config=config, model=model, videos=videos, report=report, weights=weights, folder=folder, options=options
+    )
     if report.jf is not None:
         baseline = evaluate(
             copy_first_mask, videos, write_masks=False, overlays=0, resume=False, progress=False, protocol=protocol
@@ -78,7 +83,7 @@ def run_test(*, config: RunConfig, weights: str, output: str | None = None) -> i
 def _archive(report: EvaluationReport, videos: VideoDataset, folder: Path) -> int:
     """Write and check the server's archive where a server keeps the truth; exit code 1 if it may not be sent."""
     form = report.protocol.form
-    if not form.server or not report.unscored:
+    if not form.server or not any(sequence.note == NO_TRUTH for sequence in report.sequences):
         return 0
     if report.failures:
         say("no archive for the server: it would be incomplete; run the same command again")
