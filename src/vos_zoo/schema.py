@@ -261,6 +261,11 @@ class RunConfig:
         run_name: name of the run's folder; None for one made from the method and the time.
         seed: seed of the run.
         init_from: weights the run starts from (a checkpoint or a saved folder).
+        stages: stages that `fit` trains one after the other, each in a folder of its own and from the model of the one
+            before. A stage is the name of a recipe, or `name`, `recipe` (one of both may be left out) and further keys,
+            which win over the recipe's.
+        paths: folders and files that a recipe refers to as `${paths.NAME}`: data sets, initial weights. What a layer
+            declares as null must be given.
         checkpoint_every: the last checkpoint is renewed after so many training steps, and at the end of every epoch.
     """
 
@@ -275,4 +280,6 @@ class RunConfig:
     run_name: str | None = None
     seed: int = _rule(0, minimum=0)
     init_from: str | None = None
+    stages: list[Any] = field(default_factory=list)
+    paths: dict[str, str | None] = field(default_factory=dict)
     checkpoint_every: int = _rule(500, minimum=1)
