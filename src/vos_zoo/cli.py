@@ -255,7 +255,9 @@ def _check_data(commands: Any) -> None:
     )
     parser.add_argument("folder", metavar="FOLDER", help="root of the data set")
     parser.add_argument(
-        "--data", metavar="NAME", help="how to read it (default: davis where ImageSets lies, else folder)"
+        "--data",
+        metavar="NAME",
+        help="how to read it (default: as ImageSets or meta.json in it tell, else folder)",
     )
     _finish(parser)
 
@@ -485,7 +487,9 @@ def _run_weights(options: argparse.Namespace) -> None:
 
 def _run_check_data(options: argparse.Namespace) -> int | None:
     folder = Path(_existing(options.folder, "folder"))
-    data = options.data or ("davis" if (folder / "ImageSets").is_dir() else "folder")
+    listed = any(next(folder.glob(depth), None) for depth in ("*/meta.json", "*/*/meta.json"))
+    found = "davis" if (folder / "ImageSets").is_dir() else "youtube_vos" if listed else "folder"
+    data = options.data or found
     config = _config(options, needs_method=False, data=data, flags={"data": {"root": options.folder}})
     from vos_zoo import tasks
 

@@ -182,6 +182,7 @@ class DataConfig:
         root: its folder; None where nothing is read from disk.
         year: edition of the data set, where it has several.
         resolution: name of the resolution's folder, where it has several.
+        layout: YouTube-VOS: folder of a split below the root, such as "{year}/{split}"; None finds it.
         train_split: split that `fit` trains on.
         val_split: split that `fit` and `validate` score.
         test_split: split that `test` runs.
@@ -203,14 +204,15 @@ class DataConfig:
         synthetic: the videos drawn on demand.
         static: static images and how they become clips.
         mixture: data sets to train on instead of `name` (which is validated on): label -> name (default: the label),
-            root, split, weight or repeats, year, resolution, sequences, frame_step. A later layer takes one away with
-            `null`.
+            root, split, weight or repeats, year, resolution, layout, sequences, frame_step. A later layer takes one
+            away with `null`.
     """
 
     name: str = "synthetic"
     root: str | None = None
     year: int = 2017
     resolution: str = "480p"
+    layout: str | None = None
     train_split: str = "train"
     val_split: str = "val"
     test_split: str = "val"

@@ -78,11 +78,13 @@ class VideoSequence(ABC):
         name: name of the sequence, unique in its data set.
         frame_names: file stems of the frames, sorted; kept for output.
         object_ids: ids in the order in which the objects are introduced.
+        wanted_frames: the frames somebody asks results for, ascending; None for all.
     """
 
     name: str
     frame_names: tuple[str, ...]
     object_ids: tuple[int, ...]
+    wanted_frames: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.frame_names)

@@ -134,10 +134,11 @@ class VOSDataModule(pl.LightningDataModule):
     `torch.distributed` every process trains on its own clips and evaluates its own videos.
 
     Args:
-        name: "synthetic", "davis", "folder", "coco" or "saliency".
+        name: "synthetic", "davis", "youtube_vos", "folder", "coco" or "saliency".
         root: folder of the data set.
-        year: DAVIS: 2016 or 2017.
+        year: DAVIS: 2016 or 2017; YouTube-VOS: 2018 or 2019.
         resolution: DAVIS: sub-folder of the resolution.
+        layout: YouTube-VOS: folder of a split below the root; None finds it.
         train_split: split to train on.
         val_split: split to validate on.
         test_split: split to test on.
@@ -170,6 +171,7 @@ class VOSDataModule(pl.LightningDataModule):
         root: str | None = None,
         year: int = 2017,
         resolution: str = "480p",
+        layout: str | None = None,
         train_split: str = "train",
         val_split: str = "val",
         test_split: str = "val",
@@ -214,7 +216,13 @@ class VOSDataModule(pl.LightningDataModule):
         self.augment = build_settings(AugmentSettings, augment, "data.augment")
         self.static = build_settings(StaticSettings, static, "data.static")
         self.mixture = build_mixture(mixture)
-        self._named: dict[str, Any] = {"root": root, "year": year, "resolution": resolution, "sequences": sequences}
+        self._named: dict[str, Any] = {
+            "root": root,
+            "year": year,
+            "resolution": resolution,
+            "layout": layout,
+            "sequences": sequences,
+        }
         self._shared: dict[str, Any] = {
             "skip_broken": skip_broken,
             "synthetic": synthetic,
