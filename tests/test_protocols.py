@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -331,24 +332,29 @@ def test_the_frames_of_a_strip_include_first_last_worst_and_the_fall() -> None:
 # -- the command -----------------------------------------------------------------------------------------------------
 
 
-def test_an_archive_of_a_split_without_truth_is_written_by_test_and_checked_by_its_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import shutil
-
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model with random weights."""
     from vos_zoo.core.hub import create_model
 
+    small = {"backbone": "timm:resnet10t", "feature_channels": 16, "label_channels": 4, "label_widths": [4, 4, 8]}
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    model = create_model("lwl", track={"size": (32, 64), "first_iterations": 1}, decoder_width=4, **small)
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_an_archive_of_a_split_without_truth_is_written_by_test_and_checked_by_its_command(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     settings = ["data.synthetic.size=[48,80]", "data.synthetic.frames=5", "data.synthetic.test_videos=2"]
     settings += ["data.synthetic.train_videos=1", "data.synthetic.val_videos=1", "data.synthetic.late_objects=0"]
     assert main(["make-data", "synthetic", "--output", str(tmp_path / "davis"), *settings]) == 0
     for folder in (tmp_path / "davis" / "Annotations" / "480p").iterdir():
         for mask in sorted(folder.iterdir())[1:] if "test" in folder.name else []:
             mask.unlink()
-    small = {"backbone": "timm:resnet10t", "feature_channels": 16, "label_channels": 4, "label_widths": [4, 4, 8]}
-    model = create_model("lwl", track={"size": (32, 64), "first_iterations": 1}, decoder_width=4, **small)
-    model.save_pretrained(tmp_path / "model")
     data = ["--data", "davis17", f"data.root={tmp_path / 'davis'}", "data.test_split=test"]
-    words = ["test", "--weights", str(tmp_path / "model"), "--output", str(tmp_path / "out"), *data]
+    words = ["test", "--weights", str(tiny), "--output", str(tmp_path / "out"), *data]
     assert main([*words, "trainer.accelerator=cpu"]) == 0
     text = capsys.readouterr().out
     assert "no ground truth" in text and "can be handed in" in text and "submission.zip" in text
@@ -357,3 +363,49 @@ def test_an_archive_of_a_split_without_truth_is_written_by_test_and_checked_by_i
     shutil.rmtree(next((tmp_path / "out" / "masks").iterdir()))
     assert main(["check-submission", str(tmp_path / "out" / "masks"), *data]) == 1
     assert "the sequence is missing" in capsys.readouterr().out
+
+
+def write_youtube(root: Path) -> None:
+    """A folder of YouTube-VOS: one held-out training video, one of valid with its frames at full rate."""
+    held = Late("031ccc99b1", sampled=True)
+    write_meta([held], root / "train")
+    write_frames(held, root / "train")
+    hidden = Late("2bf8bf0a3c", truth=False, count=18)
+    write_meta([Late("2bf8bf0a3c", count=18)], root / "valid")
+    for mask in (root / "valid" / "Annotations" / hidden.name).iterdir():
+        given = hidden.prompts().get(int(mask.stem))
+        mask.unlink()
+        if given is not None:
+            write_mask(mask, given)
+    write_frames(hidden, root / "valid", every=5)
+    write_frames(hidden, root / "valid_all_frames")
+
+
+def write_frames(video: Late, folder: Path, every: int = 1) -> None:
+    for index, name in list(enumerate(video.frame_names))[::every]:
+        path = folder / "JPEGImages" / video.name / f"{name}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(video.frame(index)).save(path)
+
+
+def test_youtube_vos_gives_an_archive_where_the_server_knows_and_g_where_the_truth_is_here(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_youtube(tmp_path)
+    data = ["--data", "youtube_vos19", f"data.root={tmp_path}"]
+    words = ["test", "--weights", str(tiny), *data, "trainer.accelerator=cpu", "--output"]
+    assert main([*words, str(tmp_path / "valid_run")]) == 0
+    text = capsys.readouterr().out
+    assert "can be handed in" in text and "only the sampled frames" not in text
+    with zipfile.ZipFile(tmp_path / "valid_run" / "submission.zip") as archive:
+        assert archive.namelist() == [f"Annotations/2bf8bf0a3c/{t:05d}.png" for t in (5, 10, 15)]
+    assert main(["check-submission", str(tmp_path / "valid_run" / "submission.zip"), *data]) == 0
+    capsys.readouterr()
+    assert main([*words, str(tmp_path / "sampled"), "data.test_split=valid"]) == 0
+    assert "only the sampled frames" in capsys.readouterr().out
+    assert main([*words, str(tmp_path / "held"), "data.test_split=jjvalid"]) == 0
+    assert "YouTube-VOS 2019: J_seen" in capsys.readouterr().out
+    scores = json.loads((tmp_path / "held" / "scores.json").read_text())["scores"]
+    expected = evaluate_youtube_vos(tmp_path / "held" / "masks", tmp_path / "train").scores
+    assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=1e-12)
+    assert (tmp_path / "held" / "report.html").is_file() and not (tmp_path / "held" / "submission.zip").exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,8 @@ class Late(VideoSequence):
         self.numbers = range(0, self.count, step)
         self.frame_names = tuple(f"{number:05d}" for number in self.numbers)
         self.object_ids = tuple(self.starts)
-
-    @property
-    def required(self) -> Sequence[int]:
-        """The annotated frames from the first mask on, as meta.json lists them."""
-        first = min(self.starts.values())
-        return [t for t, number in enumerate(self.numbers) if number % self.every == 0 and number >= first]
+        first = min(self.starts.values())  # meta.json lists the annotated frames from the first mask on
+        self.wanted_frames = tuple(t for t, n in enumerate(self.numbers) if n % self.every == 0 and n >= first)
 
     @property
     def categories(self) -> Mapping[int, str]:
@@ -81,7 +77,7 @@ def write_meta(videos: Iterable[Late], folder: Path) -> None:
     """meta.json and Annotations of the videos, as the training set has them."""
     meta: dict[str, Any] = {}
     for video in videos:
-        names = {t: video.frame_names[t] for t in video.required}
+        names = {t: video.frame_names[t] for t in video.wanted_frames or ()}
         meta[video.name] = {
             "objects": {
                 str(identity): {

@@ -102,11 +102,6 @@ class VideoSequence(ABC):
         """The masks a tracker is given: frame index -> label map that holds only the objects starting there."""
 
     @property
-    def required(self) -> Sequence[int]:
-        """Frames whose masks an evaluation asks for; the others only help the tracker along."""
-        return range(len(self))
-
-    @property
     def categories(self) -> Mapping[int, str]:
         """Category per object id, where the data set has them (YouTube-VOS), else empty."""
         return {}
@@ -114,7 +109,7 @@ class VideoSequence(ABC):
     @property
     def has_truth(self) -> bool:
         """Whether every frame that would be scored has a label map (scores can be computed)."""
-        return all(self.labels(index) is not None for index in self.required if 0 < index < len(self) - 1)
+        return all(self.labels(index) is not None for index in range(1, len(self) - 1))
 
     def frames(self) -> Iterator[Frame]:
         """All frames in order, read lazily."""

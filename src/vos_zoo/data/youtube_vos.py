@@ -80,6 +80,11 @@ class YouTubeVosSequence(PictureSequence):
         """The frames the server wants, ascending: those listed for any object."""
         return tuple(sorted({index for frames in self._listed_frames.values() for index in frames}))
 
+    @property
+    def categories(self) -> Mapping[int, str]:
+        """Category per object id."""
+        return {identity: entry.category for identity, entry in self.listed.items()}
+
     @cached_property
     def _starts(self) -> dict[int, int]:  # type: ignore[override]  # as in the base class, by another rule
         starts = {}

@@ -38,7 +38,7 @@ from vos_zoo.evaluation.report import (
 )
 from vos_zoo.evaluation.worst import FrameKeeper
 from vos_zoo.metrics.scoring import ObjectScores
-from vos_zoo.metrics.streaming import StreamScorer, with_given
+from vos_zoo.metrics.streaming import StreamScorer, wanted_frames, with_given
 from vos_zoo.types import Frame, FrameResult, LabelMap, UsageError, VideoSequence, VOSError
 from vos_zoo.video.masks import write_mask
 from vos_zoo.video.panels import overlay_panel, spread, write_picture
@@ -223,7 +223,7 @@ def _earlier_result(file: Path, fingerprint: str) -> SequenceResult | None:
 
 
 def _masks_complete(sequence: VideoSequence, job: _Job) -> bool:
-    files = (job.mask_file(sequence, index) for index in sequence.required)
+    files = (job.mask_file(sequence, index) for index in wanted_frames(sequence))
     return all(file is None or file.is_file() for file in files)
 
 
@@ -235,7 +235,7 @@ def _run(
     start = min(prompts)
     scorer = StreamScorer(sequence, prompts, job.protocol.rule)
     keeper = _keeper(len(sequence), start, 0 if job.output is None else job.overlays)
-    for index in sequence.required:
+    for index in wanted_frames(sequence):
         if index < start:
             _write(job.mask_file(sequence, index), np.zeros_like(prompts[start]))
     for index, labels in _tracked(sequence, prompts, job, clock):
@@ -286,7 +286,7 @@ def _tracked(
     from tqdm.auto import tqdm
 
     start = min(prompts)
-    wanted = [index for index in sequence.required if index >= start]
+    wanted = [index for index in wanted_frames(sequence) if index >= start]
     frames = clock.reading(sequence.frame(index) for index in range(start, len(sequence)))
     shifted = {index - start: labels for index, labels in prompts.items()}
     results = _results(job.track, frames, shifted, {index - start for index in wanted}, len(sequence) - start)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.evaluation.protocols import ResultForm
+from vos_zoo.metrics.streaming import wanted_frames
 from vos_zoo.types import LabelMap, UsageError, VideoSequence, VOSError
 from vos_zoo.video.masks import davis_palette
 
@@ -71,7 +72,7 @@ class CheckedSubmission:
 def asked_frames(sequence: VideoSequence, form: ResultForm) -> list[int]:
     """Frames of a sequence that belong into an archive."""
     start = min(sequence.prompts()) if form.from_first_mask else 0
-    return [index for index in sequence.required if index >= start]
+    return [index for index in wanted_frames(sequence) if index >= start]
 
 
 def write_archive(masks: str | Path, sequences: Sequence[VideoSequence], form: ResultForm, path: str | Path) -> Path:

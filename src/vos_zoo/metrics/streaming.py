@@ -6,7 +6,7 @@ its mask was given.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,8 +16,13 @@ from vos_zoo.metrics.scoring import VOID, SequenceScorer
 from vos_zoo.types import LabelMap, VideoSequence, VOSError
 
 Rule = Literal["davis", "youtube_vos"]
-"""Which of the frames an evaluation asks for count, after an object's given mask: "davis" all but the video's first and
+"""Which of the wanted frames count, after an object's given mask: "davis" all but the video's first and
 last, "youtube_vos" all that have a truth."""
+
+
+def wanted_frames(sequence: VideoSequence) -> Sequence[int]:
+    """Frames of a video whose results an evaluation wants: those it names, else all."""
+    return range(len(sequence)) if sequence.wanted_frames is None else sequence.wanted_frames
 
 
 def with_given(labels: LabelMap, given: LabelMap | None, *, first: bool = False) -> LabelMap:
@@ -53,7 +58,7 @@ class StreamScorer:
             for identity in sequence.object_ids
             if identity != VOID
         }
-        self._required = frozenset(sequence.required)
+        self._wanted = frozenset(wanted_frames(sequence))
         self._scorer = SequenceScorer(sequence.name)
         self._frames: dict[int, list[str]] = {identity: [] for identity in self.starts}
 
@@ -70,7 +75,7 @@ class StreamScorer:
         Raises:
             VOSError: prediction and truth differ in size.
         """
-        if index not in self._required or (self.rule == "davis" and not 0 < index < len(self.sequence) - 1):
+        if index not in self._wanted or (self.rule == "davis" and not 0 < index < len(self.sequence) - 1):
             return None
         scored = [identity for identity, start in self.starts.items() if start < index]
         truth = self.sequence.labels(index) if scored else None
