@@ -150,6 +150,15 @@ def test_an_object_nobody_gave_is_scored_too() -> None:
     assert [score.mean_j for score in report.objects] == [1.0, 0.0]
 
 
+def test_an_object_may_be_called_255_as_folders_of_black_and_white_masks_have_it() -> None:
+    class White(Squares):
+        def _all(self, index: int) -> LabelMap:
+            return np.where(super()._all(index) > 0, np.uint8(255), np.uint8(0))
+
+    report = quiet(copy_first_mask, [White(step=0, starts={255: 0})])
+    assert [(score.id, score.mean_j) for score in report.objects] == [(255, 1.0)]
+
+
 def test_sequences_without_truth_are_run_but_not_scored_and_the_report_says_so(tmp_path: Path) -> None:
     report = quiet(
         perfect, [Squares("hidden", truth=False), Squares("open"), Squares("short", count=2)], output=tmp_path

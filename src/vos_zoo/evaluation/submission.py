@@ -242,7 +242,8 @@ def _check_masks(
     for index, name in enumerate(sequence.frame_names):
         given = prompts.get(index)
         if given is not None:
-            ids |= {int(identity) for identity in np.unique(given) if identity not in (0, 255)}
+            given = np.where(np.isin(given, sequence.object_ids), given, 0)  # void is nothing to hand in
+            ids |= {int(identity) for identity in np.unique(given) if identity}
         if name not in files:
             continue
         checked.masks += 1
@@ -263,9 +264,8 @@ def _check_masks(
         if unknown:
             known = ", ".join(map(str, sorted(ids))) or "none"
             yield Fault(where, f"has the ids {', '.join(map(str, unknown))}; given up to this frame: {known}")
-        if given is not None and index == min(prompts) and not np.array_equal(labels, np.where(given == 255, 0, given)):
-            count = int((labels != np.where(given == 255, 0, given)).sum())
-            yield Fault(where, f"differs from the given mask in {count} pixels")
+        if given is not None and index == min(prompts) and not np.array_equal(labels, given):
+            yield Fault(where, f"differs from the given mask in {int((labels != given).sum())} pixels")
 
 
 def _read(store: _Store, name: str) -> tuple[LabelMap | None, list[tuple[str, bool]]]:

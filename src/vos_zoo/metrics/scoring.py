@@ -125,9 +125,7 @@ class SequenceScorer:
         """Take note of the objects in a frame of the truth, uint8 ``(H, W)``, that is not scored."""
         self.truth_ids.update(object_ids_in(truth))
 
-    def add(
-        self, frame: str, prediction: LabelMap, truth: LabelMap, ids: Iterable[int] | None = None
-    ) -> dict[int, tuple[float, float]]:
+    def add(self, frame: str, prediction: LabelMap, truth: LabelMap, ids: Iterable[int] | None = None) -> None:
         """Score one frame.
 
         Args:
@@ -135,9 +133,6 @@ class SequenceScorer:
             prediction: label map, uint8 ``(H, W)``.
             truth: label map, uint8 ``(H, W)``; 255 is background.
             ids: the objects to score in this frame; None scores whatever is visible.
-
-        Returns:
-            (J, F) by id of the objects scored; 1, 1 where neither label map shows one of `ids`.
 
         Raises:
             UsageError: the label maps differ in size.
@@ -150,9 +145,7 @@ class SequenceScorer:
         self.truth_ids.update(shown)
         visible = {*shown, *guessed}
         self.frames.append(frame)
-        wanted = visible if ids is None else {*ids}
-        self._scores.append(score_frame(prediction, truth, sorted(visible & wanted)))
-        return {label: self._scores[-1].get(label, _ABSENT) for label in sorted(wanted)}
+        self._scores.append(score_frame(prediction, truth, sorted(visible if ids is None else visible & {*ids})))
 
     def unknown_labels(self, ids: Collection[int]) -> dict[int, list[str]]:
         """Predicted labels that are none of `ids`, with the names of the frames that have them."""

@@ -1,7 +1,7 @@
 """J and F of one video while its results stream in: what training's validation and the evaluations share.
 
-Holds numbers only, no masks. Given masks win over predictions where they lie, and a frame scores an object only after
-its mask was given.
+Holds numbers only, no masks. Labels are compared by id; what is no object of the video (void) is background. Given masks
+win over predictions where they lie, and a frame scores an object only after its mask was given.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from vos_zoo.metrics.davis import SequenceScores
-from vos_zoo.metrics.scoring import VOID, SequenceScorer
+from vos_zoo.metrics.scoring import ObjectScores, score_frame
 from vos_zoo.types import LabelMap, VideoSequence, VOSError
 
 Rule = Literal["davis", "youtube_vos"]
@@ -56,11 +56,10 @@ class StreamScorer:
         self.starts = {
             identity: min((index for index, labels in prompts.items() if (labels == identity).any()), default=first)
             for identity in sequence.object_ids
-            if identity != VOID
         }
         self._wanted = frozenset(wanted_frames(sequence))
-        self._scorer = SequenceScorer(sequence.name)
-        self._frames: dict[int, list[str]] = {identity: [] for identity in self.starts}
+        self._values: dict[int, dict[str, tuple[float, float]]] = {identity: {} for identity in self.starts}
+        self._frames: list[str] = []
 
     def add(self, index: int, labels: LabelMap) -> float | None:
         """Score frame `index` of the video.
@@ -87,12 +86,17 @@ class StreamScorer:
                 f"frame {name}: its truth is {truth.shape}, the prediction {labels.shape} (height, width); "
                 "bring masks and frames to one size"
             )
-        values = self._scorer.add(name, labels, truth, scored)
-        for identity in scored:
-            self._frames[identity].append(name)
-        return float(np.mean([values[identity] for identity in scored]))
+        scores = score_frame(labels, truth, scored)
+        self._frames.append(name)
+        for identity, values in scores.items():
+            self._values[identity][name] = values
+        return float(np.mean(list(scores.values())))
 
     def scores(self) -> SequenceScores:
         """Scores of all objects that were scored in at least one frame, in the order of the sequence's ids."""
-        objects = tuple(self._scorer.scores_of(identity, names) for identity, names in self._frames.items() if names)
-        return SequenceScores(self.sequence.name, tuple(self._scorer.frames), objects, {})
+        objects = []
+        for identity, values in self._values.items():
+            if values:
+                pairs = np.array(list(values.values()), dtype=np.float64)
+                objects.append(ObjectScores(self.sequence.name, identity, tuple(values), pairs[:, 0], pairs[:, 1]))
+        return SequenceScores(self.sequence.name, tuple(self._frames), tuple(objects), {})
