@@ -1,7 +1,7 @@
 """J and F of one video while its results stream in: what training's validation and the evaluations share.
 
-Holds numbers only, no masks. Labels are compared by id; what is no object of the video (void) is background. Given masks
-win over predictions where they lie, and a frame scores an object only after its mask was given.
+Holds numbers only, no masks. Labels are compared by id; what is no object of the video (void) is background. Given
+masks win over predictions where they lie, and a frame scores an object only after its mask was given.
 """
 
 from __future__ import annotations
