@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from vos_zoo.core.module import VOSModel
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.evaluation import copy_first_mask, evaluate, format_table
 from vos_zoo.tasks.console import say
+from vos_zoo.tasks.processes import agree
 from vos_zoo.tasks.records import record_run
+from vos_zoo.tasks.together import evaluate_together
 from vos_zoo.types import UsageError, VideoDataset
 
 
@@ -22,7 +25,10 @@ def run_validate(*, config: RunConfig, weights: str, output: str | None = None) 
     """Score the validation split: J, F, J&F; no masks are written. Exit code 1 if a video failed."""
     model, options = load_model(config, weights)
     videos = _videos(config, "val")
-    report = evaluate(model, videos, output=output, write_masks=False, overlays=0, resume=False, track_options=options)
+    silent: dict[str, Any] = {"write_masks": False, "overlays": 0, "resume": False}
+    report = evaluate_together(model, videos, output=output, track_options=options, **silent)
+    if report is None:  # another process speaks
+        return 0
     say(format_table(report))
     return report.exit_code
 
@@ -34,9 +40,11 @@ def run_test(*, config: RunConfig, weights: str, output: str | None = None) -> i
     """
     model, options = load_model(config, weights)
     videos = _videos(config, "test")
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    stamp = agree(datetime.now().strftime("%Y%m%d-%H%M%S"))
     folder = Path(output) if output else Path(config.output) / f"test-{config.method}-{config.data.name}-{stamp}"
-    report = evaluate(model, videos, output=folder, track_options=options, identity=str(weights))
+    report = evaluate_together(model, videos, output=folder, track_options=options, identity=str(weights))
+    if report is None:  # another process speaks
+        return 0
     say(format_table(report))
     record_run(
         config=config, model=model, videos=videos, report=report, weights=weights, folder=folder, options=options
@@ -70,7 +78,7 @@ def pick_device(config: RunConfig) -> torch.device:
     """The device that `trainer.accelerator` means: a GPU for "auto" where there is one."""
     wanted = config.trainer.get("accelerator", "auto")
     if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     if wanted in ("gpu", "cuda"):
         raise UsageError(f"trainer.accelerator is {wanted!r}, but no GPU is usable here; use auto or cpu")
     keep_large_blocks()
