@@ -309,6 +309,10 @@ class TargetModel(nn.Module, ABC):
         """
         return logits.detach().sigmoid()
 
+    def adopt(self, earlier: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Entries of an earlier training stage's network as this one takes them; a stage may widen or rename some."""
+        return earlier
+
     def track_settings(self, preset: str | None = None, **overrides: Any) -> TrackSettings:
         """Inference settings: the preset's, then `overrides`.
 

@@ -14,6 +14,7 @@ from vos_zoo.core.module import VOSModel
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.evaluation import copy_first_mask, evaluate, format_table
 from vos_zoo.tasks.console import say
+from vos_zoo.tasks.records import record_run
 from vos_zoo.types import UsageError, VideoDataset
 
 
@@ -37,6 +38,9 @@ def run_test(*, config: RunConfig, weights: str, output: str | None = None) -> i
     folder = Path(output) if output else Path(config.output) / f"test-{config.method}-{config.data.name}-{stamp}"
     report = evaluate(model, videos, output=folder, track_options=options, identity=str(weights))
     say(format_table(report))
+    record_run(
+        config=config, model=model, videos=videos, report=report, weights=weights, folder=folder, options=options
+    )
     if report.jf is not None:
         baseline = evaluate(copy_first_mask, videos, write_masks=False, overlays=0, resume=False, progress=False)
         if baseline.jf is not None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
-import shutil
-import subprocess
+import tempfile
 import time
 import warnings
 from datetime import datetime
@@ -25,8 +23,10 @@ from vos_zoo.core.averaging import MovingAverage
 from vos_zoo.core.module import VOSModel
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.evaluation.report import write_text
+from vos_zoo.evaluation.wandb_runs import goes_online
 from vos_zoo.tasks.console import say
 from vos_zoo.tasks.pictures import ValidationPictures
+from vos_zoo.tasks.revision import git_revision
 from vos_zoo.types import UsageError
 
 PACKAGES = (
@@ -66,11 +66,20 @@ def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") ->
     started = time.monotonic()
     trainer.fit(model, data, ckpt_path=resumed)
     if trainer.is_global_zero:
-        model.save_pretrained(folder / "model")
+        save_model(model, folder / "model")
         say(f"trained {trainer.global_step} steps in {time.monotonic() - started:.0f} s")
         _say_scores(trainer)
         say(f"model: {folder / 'model'}; checkpoints: {folder / 'checkpoints'}")
     return 0
+
+
+def save_model(model: VOSModel, folder: Path) -> None:
+    """Save a model so that its folder is there either whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".model.") as part:
+        model.save_pretrained(Path(part) / "new")
+        if folder.is_dir():
+            folder.rename(Path(part) / "old")
+        (Path(part) / "new").rename(folder)
 
 
 def build_model(config: RunConfig) -> VOSModel:
@@ -89,7 +98,7 @@ def start_from(model: VOSModel, source: str, groups: list[str]) -> None:
     Raises:
         UsageError: entries that do not fit, by name.
     """
-    earlier = VOSModel.from_pretrained(source).network.state_dict()
+    earlier = model.network.adopt(VOSModel.from_pretrained(source).network.state_dict())
     ours = model.network.state_dict()
     for name, tensor in earlier.items():
         if name not in ours or ours[name].shape != tensor.shape:
@@ -134,23 +143,14 @@ def make_logger(config: RunConfig, folder: Path) -> Logger | bool:
         return CSVLogger(folder, name="logs")
     if config.logger.name == "none":
         return False
-    offline = os.environ.get("WANDB_MODE") != "online" and not _has_wandb_key()
     run: Logger = WandbLogger(
-        project=config.logger.project, name=folder.name, save_dir=folder, offline=offline, config=to_plain(config)
+        project=config.logger.project,
+        name=config.run_name or folder.name,
+        save_dir=folder,
+        offline=not goes_online(),
+        config=to_plain(config),
     )
     return run
-
-
-def _has_wandb_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    import netrc
-
-    try:
-        hosts = netrc.netrc().hosts
-    except (OSError, netrc.NetrcParseError):
-        return False
-    return any("wandb" in host for host in hosts)
 
 
 def _folders(config: RunConfig, ckpt: str | None) -> tuple[Path, str | None]:
@@ -187,22 +187,13 @@ def _record(folder: Path, command: str, resumed: str | None) -> None:
             "command": command,
             "resumed": resumed,
             "vos_zoo": __version__,
-            "git": _revision(),
+            "git": git_revision(),
             "python": platform.python_version(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             "packages": {name: version(name) for name in PACKAGES},
         }
     )
     write_text(path, json.dumps(starts, indent=2) + "\n")
-
-
-def _revision() -> str | None:
-    """The revision of the source, or None: not a checkout, or no git on this machine."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    done = subprocess.run([git, "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
-    return done.stdout.strip() or None
 
 
 def _quieten() -> None:
