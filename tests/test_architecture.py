@@ -22,6 +22,7 @@ ENGLISH = {"joint"}
 BELOW_METHODS = {"target_model", "memory", "views", "search_region", "merge", "unroll"}
 BELOW_METHODS |= {"few_shot_target", "parallel_targets", "regional", "checkpoint"}
 SETTINGS = {"types", "resources", "registry", "schema", "checking", "config"}
+FILES_OF_MODELS = {"download", "weights"}
 VERBS = {"types", "losses", "blocks", "core-below"}
 SCORES = {"types", "metrics", "video"}
 ALLOWED = {
@@ -30,18 +31,20 @@ ALLOWED = {
     "registry": {"types"},
     "schema": {"types"},
     "checking": {"types"},
+    "download": {"types"},
+    "weights": {"types", "registry", "download"},
     "config": SETTINGS,
     "losses": {"types"},
     "blocks": {"types", "losses", "blocks"},
     "core-below": VERBS,
     "methods": VERBS | {"registry", "methods"},
-    "core": VERBS | SETTINGS | {"core", "methods", "metrics"},
+    "core": VERBS | SETTINGS | FILES_OF_MODELS | {"core", "methods", "metrics"},
     "data": {"types", "data", "video.masks"},
     "metrics": {"types", "metrics", "video.masks"},
     "video": SCORES,
     "evaluation": SCORES | {"evaluation"},
     "tasks": VERBS | SETTINGS | SCORES | {"core", "methods", "data", "evaluation", "tasks"},
-    "cli": SETTINGS | {"tasks"},
+    "cli": SETTINGS | FILES_OF_MODELS | {"tasks"},
 }
 
 

@@ -374,12 +374,16 @@ def test_a_spoiled_folder_is_refused_in_one_line(small: VOSModel, tmp_path: Path
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("lwl", "no weights named 'lwl'"),
+        ("lwl", r"'lwl-youtubevos' are not at hand: get lwl_stage2\.pth from https://\S+ and put it to \S+"),
+        ("lwl-box", r"no weights at 'lwl-box'; did you mean 'lwl-boxes'"),
         ("no/such/folder", "no weights at"),
         ("nowhere.ckpt", "no weights at"),
     ],
 )
-def test_weights_that_are_nowhere_are_reported_by_name(source: str, message: str) -> None:
+def test_weights_that_are_nowhere_are_reported_by_name(
+    source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOS_ZOO_HOME", str(tmp_path))
     with pytest.raises(UsageError, match=message):
         VOSModel.from_pretrained(source)
 

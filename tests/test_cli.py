@@ -18,7 +18,18 @@ from vos_zoo.registry import available_methods
 from vos_zoo.types import Box, UsageError, VOSError
 
 METHOD = available_methods()[0]
-COMMANDS = ("fit", "validate", "test", "track", "convert", "models", "check-data", "make-data")
+COMMANDS = (
+    "fit",
+    "validate",
+    "test",
+    "track",
+    "convert",
+    "models",
+    "weights",
+    "check-data",
+    "check-submission",
+    "make-data",
+)
 TASKS = ("run_fit", "run_validate", "run_test", "run_track", "run_convert", "run_check_data", "run_make_data")
 
 
@@ -189,7 +200,18 @@ def test_track_hands_over_mask_boxes_and_settings(calls, files):
         "boxes": {2: Box(1, 2, 30, 40), 7: Box(0.5, 2, 3, 4)},
         "output": "out.mp4",
         "overlay": True,
+        "every": 1,
+        "skip": False,
     }
+
+
+def test_a_step_of_written_frames_below_one_is_refused(calls, files, capsys):
+    words = ["track", "video.mp4", "--model", METHOD, "--mask", "first.png", "--output", "o"]
+    assert main([*words, "--every", "0"]) == 2
+    assert "--every" in capsys.readouterr().err
+    assert main([*words, "--every", "5", "--skip"]) == 0
+    keywords = _only(calls, "run_track")
+    assert (keywords["every"], keywords["skip"]) == (5, True)
 
 
 def test_the_camera_is_not_looked_for_on_the_disk(calls, files):

@@ -56,7 +56,7 @@ def test_every_printed_command_is_understood_with_its_recipe_and_its_keys(page: 
     options, rest = build_parser().parse_known_args(shlex.split(line, comments=True)[1:])
     assert all(re.fullmatch(r"[a-z_.]+=\S+", word) for word in rest), f"{page}: {line}: {rest}"
     assert options.overridable or not rest
-    if options.command in ("models", "check-data"):
+    if options.command in ("models", "weights", "check-data"):
         return
     data = getattr(options, "kind", None) or getattr(options, "data", None)
     method = getattr(options, "model", None) or available_methods()[0]

@@ -105,6 +105,18 @@ def test_track_writes_palette_masks_and_an_overlay_video(model: Path, davis: Pat
     assert (output / "overlay.mp4").stat().st_size > 0
 
 
+def test_track_writes_every_nth_frame_alone_as_it_would_among_all(model: Path, davis: Path, tmp_path: Path) -> None:
+    frames, masks = first_sequence(davis)
+    words = ["track", str(frames), "--weights", str(model), "--mask", str(masks / "00000.png")]
+    for name, more in (("all", []), ("some", ["--every", "2"]), ("skipped", ["--every", "2", "--skip"])):
+        assert main([*words, "--output", str(tmp_path / name), *more, "trainer.accelerator=cpu"]) == 0
+    chosen = sorted(path.name for path in (tmp_path / "all").glob("*.png"))[::2]
+    for name in ("some", "skipped"):
+        assert sorted(path.name for path in (tmp_path / name).glob("*.png")) == chosen
+    for file in chosen:
+        assert (read_mask(tmp_path / "some" / file) == read_mask(tmp_path / "all" / file)).all()
+
+
 def test_boxes_need_weights_with_a_box_encoder(
     model: Path, davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

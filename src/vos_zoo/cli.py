@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from vos_zoo import __version__
+from vos_zoo.download import is_url
 from vos_zoo.registry import available_methods, load_method, suggestion
 from vos_zoo.types import Box, UsageError, VOSError
+from vos_zoo.weights import find_weights, known_weights, nowhere, weights_details, weights_table
 
 if TYPE_CHECKING:
     from vos_zoo.config import RunConfig
@@ -75,7 +77,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"vos-zoo {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for build in (_fit, _validate, _test, _track, _convert, _models, _check_data, _make_data):
+    for build in (
+        _fit,
+        _validate,
+        _test,
+        _track,
+        _convert,
+        _models,
+        _weights,
+        _check_data,
+        _check_submission,
+        _make_data,
+    ):
         build(commands)
     return parser
 
@@ -113,6 +126,7 @@ def _fit(commands: Any) -> None:
         "--model METHOD --data synthetic",
         "--model METHOD --data davis data.root=DAVIS data.batch_size=8 trainer.max_epochs=10",
         "--config runs/NAME/config.yaml --ckpt last",
+        "--model METHOD --recipe paper run_name=NAME paths.davis=DAVIS paths.youtube_vos=YOUTUBE_VOS",
     )
     _add_model(parser)
     _add_config(parser)
@@ -140,8 +154,8 @@ def _test(commands: Any) -> None:
         commands,
         "test",
         _run_test,
-        "run a model over a split: palette PNGs, scores per object, speed, pictures",
-        "--model METHOD --weights runs/NAME/model --data davis data.root=DAVIS --output results",
+        "run a model over a split by its protocol: palette PNGs, scores, speed, a report, the server's archive",
+        "--model METHOD --weights runs/NAME/model --data davis17 data.root=DAVIS --output results",
         "--weights runs/NAME/model --data synthetic --output results",
     )
     _add_model(parser)
@@ -183,6 +197,15 @@ def _track(commands: Any) -> None:
     parser.add_argument(
         "--overlay", action="store_true", help="in a folder, also write overlay.mp4: the frames with masks drawn in"
     )
+    parser.add_argument(
+        "--every",
+        metavar="N",
+        type=int,
+        default=1,
+        help="results of every N-th frame only; the objects are followed through all frames (a method that reads clips "
+        "need not decode the others)",
+    )
+    parser.add_argument("--skip", action="store_true", help="with --every: the other frames are not looked at, either")
     _finish(parser)
 
 
@@ -193,8 +216,10 @@ def _convert(commands: Any) -> None:
         _run_convert,
         "turn the weights that a method's authors released into a model folder of the zoo",
         "authors.pth --model METHOD --output weights/METHOD",
+        "https://HOST/authors.pth#sha256=DIGEST --model METHOD --output weights/METHOD",
     )
-    parser.add_argument("source", metavar="AUTHORS_FILE", help="the authors' checkpoint")
+    text = "the authors' checkpoint: a file, or an address with #sha256=DIGEST"
+    parser.add_argument("source", metavar="AUTHORS_FILE", help=text)
     _add_model(parser)
     _add_config(parser, data=False)
     parser.add_argument("--output", metavar="FOLDER", required=True, help="the model folder to write")
@@ -203,6 +228,20 @@ def _convert(commands: Any) -> None:
 
 def _models(commands: Any) -> None:
     _finish(_command(commands, "models", _run_models, "list the methods", "", overridable=False))
+
+
+def _weights(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "weights",
+        _run_weights,
+        "list published weights: what is here, what is missing and how to get it",
+        "",
+        "METHOD",
+        overridable=False,
+    )
+    parser.add_argument("name", metavar="NAME", nargs="?", help="tell all about these weights (or a method's)")
+    _finish(parser)
 
 
 def _check_data(commands: Any) -> None:
@@ -216,8 +255,24 @@ def _check_data(commands: Any) -> None:
     )
     parser.add_argument("folder", metavar="FOLDER", help="root of the data set")
     parser.add_argument(
-        "--data", metavar="NAME", help="how to read it (default: davis where ImageSets lies, else folder)"
+        "--data",
+        metavar="NAME",
+        help="how to read it (default: as ImageSets or meta.json in it tell, else folder)",
     )
+    _finish(parser)
+
+
+def _check_submission(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "check-submission",
+        _run_check_submission,
+        "look through an archive for an evaluation server, or the folder it is made from",
+        "results/submission.zip --data davis17 data.root=DAVIS data.test_split=test-dev",
+        "results/masks --data davis16 data.root=DAVIS",
+    )
+    parser.add_argument("source", metavar="ARCHIVE|FOLDER", help="a zip, or a folder of masks")
+    parser.add_argument("--data", metavar="NAME", required=True, help="what was evaluated: davis17, youtube_vos19, ...")
     _finish(parser)
 
 
@@ -239,17 +294,22 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_weights(parser: argparse.ArgumentParser, required: bool) -> None:
-    text = "a checkpoint, a model folder or a hub name; a folder knows its method, so --model may be left out"
+    text = (
+        "a model folder, a checkpoint, a name that `vos-zoo weights` lists, a hub name, or an address with "
+        "#sha256=DIGEST; all but the last two know their method, so --model may be left out"
+    )
     parser.add_argument("--weights", metavar="PATH|NAME", required=required, help=text)
 
 
 def _add_config(parser: argparse.ArgumentParser, data: bool = True) -> None:
     if data:
         parser.add_argument(
-            "--data", metavar="NAME", help="the data set: synthetic, davis, folder (default: synthetic)"
+            "--data",
+            metavar="NAME",
+            help="the data set: davis17, davis16, youtube_vos18, youtube_vos19, folder, synthetic (default: synthetic)",
         )
     parser.add_argument(
-        "--recipe", metavar="NAME", help="a file of configs/recipe/METHOD, for example a training stage"
+        "--recipe", metavar="NAME", help="a file of configs/recipe/METHOD: one training stage, or all of them"
     )
     text = "a YAML file over the defaults; may be repeated, later wins"
     parser.add_argument("--config", metavar="FILE", action="append", default=[], help=text)
@@ -292,23 +352,23 @@ def _config(options: argparse.Namespace, needs_method: bool = True, **more: Any)
         files=getattr(options, "config", []),
         overrides=options.overrides,
         flags=more.pop("flags", None),
+        stage=more.pop("stage", None),
     )
     if needs_method and config.method is None:
-        if weights is not None and not Path(weights).exists() and weights.count("/") != 1:
-            if weights in available_methods():
-                raise UsageError(
-                    f"no weights named {weights!r} are at hand; convert the authors' file, or give a folder"
-                )
-            raise UsageError(f"no weights at {weights!r}: neither a folder, a .ckpt nor a hub id 'owner/name'")
+        if weights is not None and not Path(weights).exists() and weights.count("/") != 1 and not is_url(weights):
+            raise nowhere(weights)
         raise UsageError(f"which method? give --model, one of: {', '.join(available_methods())}")
     return config
 
 
 def _method_of(weights: str | None) -> str | None:
-    """The method that the folder of the weights names in its config.json, or None."""
-    if weights is None:
+    """The method that the weights' folder names in its config.json, or that their name belongs to; or None."""
+    if weights is None or is_url(weights):
         return None
     path = Path(weights)
+    published = None if path.exists() else find_weights(weights)
+    if published is not None:
+        return published.method
     if path.suffix in (".ckpt", ".safetensors", ".pth", ".pt") or path.is_absolute():
         _existing(weights, "--weights")
     for folder in (path, path.parent):
@@ -344,6 +404,9 @@ def _run_fit(options: argparse.Namespace) -> int | None:
         _existing(options.ckpt, "--ckpt")
     from vos_zoo import tasks
 
+    if config.stages:
+        stages = {name: _config(options, stage=name) for name in config.stages}
+        return tasks.run_stages(stages=stages, recipe=options.recipe, ckpt=options.ckpt, command=options.line)
     return tasks.run_fit(config=config, ckpt=options.ckpt, command=options.line)
 
 
@@ -364,6 +427,8 @@ def _run_test(options: argparse.Namespace) -> int | None:
 def _run_track(options: argparse.Namespace) -> int | None:
     if options.mask is None and not options.boxes:
         raise UsageError("what shall be followed? give --mask FILE or --box ID:X,Y,W,H")
+    if options.every < 1:
+        raise UsageError(f"--every: {options.every} must be at least 1")
     boxes = dict(options.boxes)
     if len(boxes) < len(options.boxes):
         raise UsageError("--box: every object needs an id of its own")
@@ -382,11 +447,14 @@ def _run_track(options: argparse.Namespace) -> int | None:
         boxes=boxes,
         output=options.output,
         overlay=options.overlay,
+        every=options.every,
+        skip=options.skip,
     )
 
 
 def _run_convert(options: argparse.Namespace) -> int | None:
-    _existing(options.source, "authors' file")
+    if not is_url(options.source):
+        _existing(options.source, "authors' file")
     config = _config(options)
     from vos_zoo import tasks
 
@@ -406,13 +474,34 @@ def _run_models(options: argparse.Namespace) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def _run_weights(options: argparse.Namespace) -> None:
+    everything = known_weights()
+    if options.name is None:
+        print(weights_table(everything))
+        return
+    chosen = [each for each in everything if options.name in (each.known.name, each.method)]
+    if not chosen:
+        raise nowhere(options.name)
+    print("\n\n".join(weights_details(each) for each in chosen))
+
+
 def _run_check_data(options: argparse.Namespace) -> int | None:
     folder = Path(_existing(options.folder, "folder"))
-    data = options.data or ("davis" if (folder / "ImageSets").is_dir() else "folder")
+    listed = any(next(folder.glob(depth), None) for depth in ("*/meta.json", "*/*/meta.json"))
+    found = "davis" if (folder / "ImageSets").is_dir() else "youtube_vos" if listed else "folder"
+    data = options.data or found
     config = _config(options, needs_method=False, data=data, flags={"data": {"root": options.folder}})
     from vos_zoo import tasks
 
     return tasks.run_check_data(config=config)
+
+
+def _run_check_submission(options: argparse.Namespace) -> int | None:
+    _existing(options.source, "archive")
+    config = _config(options, needs_method=False)
+    from vos_zoo import tasks
+
+    return tasks.run_check_submission(config=config, source=options.source)
 
 
 def _run_make_data(options: argparse.Namespace) -> int | None:

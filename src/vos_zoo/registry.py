@@ -7,7 +7,8 @@ torch. Packages outside add methods through the entry-point group `vos_zoo.metho
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -18,6 +19,35 @@ from vos_zoo.types import UsageError, VOSError
 
 ENTRY_POINT_GROUP = "vos_zoo.methods"
 _FOLDER = Path(__file__).resolve().parent / "methods"
+
+
+@dataclass(frozen=True)
+class KnownWeights:
+    """Trained weights somebody has published, and how to come by them; stands in `methods/<name>/weights.py`.
+
+    Attributes:
+        name: what the command line and `from_pretrained` call them; unique in the zoo.
+        file: name of the published file.
+        page: where its publishers link to it.
+        licence: what the file may be used for, as its publishers say.
+        about: one sentence: what it was trained on, what it starts from.
+        converted: whether the file is of its authors' making and needs conversion (else it is one of ours).
+        url: where it can be downloaded directly, or None.
+        sha256: digest of the file, or None where it is not known; nothing is downloaded without.
+        track: inference settings that belong to these weights.
+        published: data set -> score -> value in percent, as published for this file, never measured by us.
+    """
+
+    name: str
+    file: str
+    page: str
+    licence: str
+    about: str
+    converted: bool = True
+    url: str | None = None
+    sha256: str | None = None
+    track: Mapping[str, Any] = field(default_factory=dict)
+    published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,6 +64,7 @@ class MethodInfo:
         summary: one sentence on how the method works.
         target_model: dotted path "package.module:Class" of its target model.
         converter: dotted path "package.module:function" from the authors' weights to ours, or None.
+        weights: published weights, the ones to take by default first.
     """
 
     name: str
@@ -45,6 +76,7 @@ class MethodInfo:
     summary: str
     target_model: str
     converter: str | None = None
+    weights: tuple[KnownWeights, ...] = ()
 
     def load_target_model(self) -> Any:
         """Import the class of the target model (imports torch)."""

@@ -78,11 +78,13 @@ class VideoSequence(ABC):
         name: name of the sequence, unique in its data set.
         frame_names: file stems of the frames, sorted; kept for output.
         object_ids: ids in the order in which the objects are introduced.
+        wanted_frames: the frames somebody asks results for, ascending; None for all.
     """
 
     name: str
     frame_names: tuple[str, ...]
     object_ids: tuple[int, ...]
+    wanted_frames: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.frame_names)
@@ -100,6 +102,11 @@ class VideoSequence(ABC):
         """The masks a tracker is given: frame index -> label map that holds only the objects starting there."""
 
     @property
+    def categories(self) -> Mapping[int, str]:
+        """Category per object id, where the data set has them (YouTube-VOS), else empty."""
+        return {}
+
+    @property
     def has_truth(self) -> bool:
         """Whether every frame that would be scored has a label map (scores can be computed)."""
         return all(self.labels(index) is not None for index in range(1, len(self) - 1))
@@ -110,9 +117,15 @@ class VideoSequence(ABC):
 
 
 class VideoDataset(Sequence[VideoSequence]):
-    """A data set of videos: a `Sequence` of `VideoSequence` with a name."""
+    """A data set of videos: a `Sequence` of `VideoSequence`.
+
+    Attributes:
+        name: its name, for messages.
+        frame_step: frames of the filmed video per frame of a sequence (YouTube-VOS holds every fifth).
+    """
 
     name: str
+    frame_step: int = 1
 
 
 @dataclass

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vos_zoo.core.checkpoint import load_converted, read_state_dict
 from vos_zoo.core.module import VOSModel
+from vos_zoo.download import fetch, file_digest, is_url
 from vos_zoo.registry import load_method
 
 
@@ -34,22 +35,46 @@ def create_model(
     return VOSModel(method, hyperparameters, dict(track or {}), dict(optim or {}))
 
 
-def convert_checkpoint(source: str | Path | Mapping[str, Tensor], method: str, **hyperparameters: Any) -> VOSModel:
+def convert_checkpoint(
+    source: str | Path | Mapping[str, Tensor],
+    method: str,
+    *,
+    track: Mapping[str, Any] | None = None,
+    origin: Mapping[str, str] | None = None,
+    **hyperparameters: Any,
+) -> VOSModel:
     """The authors' released weights in our model.
 
     Nothing in the file is executed: unknown classes become inert stubs and only tensors are kept. The conversion is
     strict.
 
     Args:
-        source: the authors' file, or its state dict.
+        source: the authors' file (on disk, or an http address with ``#sha256=DIGEST``), or its state dict.
         method: which method the file belongs to.
+        track: inference settings to keep with the model, over those the file implies.
+        origin: what else is known of where the weights come from (licence, page); kept with the model.
         hyperparameters: keyword arguments of the target model that the file does not imply.
 
     Raises:
         UsageError: unreadable file, or a missing, extra or mis-shaped entry (it is named).
+        VOSError: a download failed.
     """
+    if not isinstance(source, Mapping) and is_url(str(source)):
+        source = fetch(str(source))
     state = source if isinstance(source, Mapping) else read_state_dict(source)
     conversion = load_method(method).load_converter()(state)
-    model = VOSModel(method, {**conversion.model, **hyperparameters}, conversion.track)
+    settings = {**conversion.track, **(track or {})}
+    model = VOSModel(method, {**conversion.model, **hyperparameters}, settings)
     load_converted(model.network, state, conversion)
+    if not isinstance(source, Mapping):
+        model.origin = {**_origin(method, Path(source)), **(origin or {})}
+    elif origin:
+        model.origin = dict(origin)
     return model
+
+
+def _origin(method: str, path: Path) -> dict[str, str]:
+    """Name and digest of an authors' file; licence and page where a published file bears that name."""
+    known = next((weights for weights in load_method(method).weights if weights.file == path.name), None)
+    more = {} if known is None else {"name": known.name, "page": known.page, "licence": known.licence}
+    return {"file": path.name, "sha256": file_digest(path), **more}

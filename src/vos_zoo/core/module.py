@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,14 +14,20 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from vos_zoo.checking import check_keywords
-from vos_zoo.core.optimisation import check_groups, freeze_unnamed, parameter_groups
+from vos_zoo.core.optimisation import (
+    check_groups,
+    freeze_unnamed,
+    make_optimiser,
+    make_schedule,
+    parameter_groups,
+)
 from vos_zoo.core.pretrained import Pretrained
 from vos_zoo.core.propagator import Propagator
 from vos_zoo.core.target_model import TargetModel, TrackSettings
 from vos_zoo.core.validation import track_and_score
 from vos_zoo.metrics import DavisScores
 from vos_zoo.registry import load_method
-from vos_zoo.types import Batch, Frame, FrameResult, Prompt, UsageError, VideoSequence
+from vos_zoo.types import Batch, Frame, FrameResult, Prompt, UsageError, VideoSequence, VOSError
 
 
 class VOSModel(Pretrained):
@@ -30,8 +37,8 @@ class VOSModel(Pretrained):
         method: one of `vos_zoo.available_models()`.
         model: keyword arguments of the method's target model.
         track: inference settings (and "preset") that go with the weights.
-        optim: "groups" (parameter-name prefix -> learning rate; the rest is frozen), "betas", "weight_decay",
-            "milestones" (epochs), "gamma".
+        optim: "groups" (parameter-name prefix -> learning rate; the rest is frozen), and what `make_optimiser` and
+            `make_schedule` take.
 
     Attributes:
         network: the target model.
@@ -62,6 +69,7 @@ class VOSModel(Pretrained):
         self.pictures = 0
         self._scores: DavisScores | None = None
         self._optimised = False
+        self._names: list[str] = []
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -167,16 +175,16 @@ class VOSModel(Pretrained):
         return self
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Adam with one rate per group, multiplied by `gamma` after each milestone (epochs)."""
-        groups = parameter_groups(self.network, self._groups)
-        betas = tuple(self.optim.get("betas", (0.9, 0.999)))
-        decay = float(self.optim.get("weight_decay", 0.0))
-        adam = torch.optim.AdamW if decay else torch.optim.Adam
-        optimiser = adam(groups, betas=betas, weight_decay=decay)
-        schedule = torch.optim.lr_scheduler.MultiStepLR(
-            optimiser, list(self.optim.get("milestones", [])), float(self.optim.get("gamma", 0.2))
-        )
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+        """Adam with one rate per group, and the schedule of the rates."""
+        optimiser = make_optimiser(parameter_groups(self.network, self._groups), self.optim)
+        schedule, interval = make_schedule(optimiser, self.optim, self._run_lengths)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": interval}}
+
+    def _run_lengths(self) -> dict[str, float]:
+        """Epochs and optimiser steps of the whole run; infinite where it has no end."""
+        steps = float(self.trainer.estimated_stepping_batches)
+        epochs = self.trainer.max_epochs
+        return {"step": steps, "epoch": math.inf if epochs is None or epochs < 0 else float(epochs)}
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Unroll a batch of mini-sequences and sum the method's losses."""
@@ -184,16 +192,37 @@ class VOSModel(Pretrained):
         unrolled = self.network.training_forward(batch)
         terms = self.network.losses(unrolled, batch)
         loss = torch.stack(list(terms.values())).sum()
-        size = len(batch.frames)
-        self.log("train/loss", loss.detach(), prog_bar=True, on_step=True, on_epoch=True, batch_size=size)
-        for name, value in terms.items():
-            self.log(f"train/{name}", value.detach(), batch_size=size)
-        self.log("train/iou", mean_jaccard(unrolled.logits, unrolled.truth), prog_bar=True, batch_size=size)
+        self._names = batch.names
         if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss.item()} for {', '.join(batch.names[:4])}; last losses: {terms}"
-            )
+            found = ", ".join(f"{name} {float(value):g}" for name, value in terms.items())
+            raise VOSError(self._stopped(f"the loss is {float(loss):g} ({found})"))
+        size, shared = len(batch.frames), self._trainer is not None and self.trainer.world_size > 1
+        self.log(
+            "train/loss", loss.detach(), prog_bar=True, on_step=True, on_epoch=True, batch_size=size, sync_dist=shared
+        )
+        for name, value in terms.items():
+            self.log(f"train/{name}", value.detach(), batch_size=size, sync_dist=shared)
+        self.log("train/iou", mean_jaccard(unrolled.logits, unrolled.truth), prog_bar=True, batch_size=size)
         return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the norm of the gradient, before it is clipped, and stop where it is not finite.
+
+        With fp16 a gradient that overflows is no error: the step is skipped and the scale of the loss is lowered.
+        """
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        self.log("train/grad_norm", norm, on_step=True, batch_size=1)
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None and not torch.isfinite(norm):
+            raise VOSError(self._stopped(f"the norm of the gradient is {float(norm):g}"))
+
+    def _stopped(self, reason: str) -> str:
+        """Why training stops, with the clips at fault and what can be done."""
+        shown = ", ".join(self._names[:8]) + (", ..." if len(self._names) > 8 else "")
+        return (
+            f"training stopped at step {self.global_step}: {reason}, for the clips {shown}; the checkpoint before it "
+            "is kept: look at these clips, lower optim.groups, or set optim.clip_norm, and go on with --ckpt last"
+        )
 
     def on_validation_epoch_start(self) -> None:
         """Fresh counters."""
@@ -223,14 +252,16 @@ class VOSModel(Pretrained):
         self._scores = None
 
 
-def mean_jaccard(logits: Tensor, truth: Tensor) -> Tensor:
-    """Mean over images of the IoU of (probability > 0.5); 1 where both are empty (sheet 5.3).
+def mean_jaccard(logits: Tensor, truth: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Mean over images of the IoU of (probability > 0.5); 1 where both are empty (LWL sheet 5.3).
 
     Args:
         logits: ``(B, T, K, h, w)``.
         truth: the same shape, 0 or 1.
+        valid: bool ``(B, K)``, slots that count; None: all.
     """
     predicted, present = logits.detach() > 0, truth > 0.5
     intersection = (predicted & present).sum(dim=(-2, -1)).float()
     union = (predicted | present).sum(dim=(-2, -1)).float()
-    return torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(union)).mean()
+    values = torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(union))
+    return values.mean() if valid is None else values.transpose(1, 2)[valid].mean()

@@ -184,6 +184,14 @@ class PictureSequence(VideoSequence):
             prompts[index] = np.where(np.isin(labels, new), labels, 0).astype(np.uint8)
         return prompts
 
+    def problems_at_sight(self) -> list[Problem]:
+        """What is broken without opening a file: no frames, no masks."""
+        if not self.frame_names:
+            return [Problem(self.name, "the frames are missing")]
+        if not self.annotated:
+            return [Problem(self.name, "no frame has a mask, so no object is known")]
+        return []
+
     @property
     def has_truth(self) -> bool:
         """Whether every frame but the first and the last has a full annotation (there must be such frames)."""
@@ -205,7 +213,7 @@ class PictureDataset(VideoDataset):
     ) -> None:
         self.name = name
         self.root = root
-        problems = [problem for sequence in sequences for problem in _problems_at_sight(sequence)]
+        problems = [problem for sequence in sequences for problem in sequence.problems_at_sight()]
         self.problems: tuple[Problem, ...] = tuple(problems)
         if problems and not skip_broken:
             raise VOSError(f"{name}: {describe(problems)}; mend it or pass skip_broken=true")
@@ -234,15 +242,6 @@ def describe(problems: Sequence[Problem], limit: int = 3) -> str:
     named = "; ".join(f"{problem.where}: {problem.what}" for problem in problems[:limit])
     rest = len(problems) - limit
     return named + (f"; and {rest} more (vos-zoo check-data lists all)" if rest > 0 else "")
-
-
-def _problems_at_sight(sequence: PictureSequence) -> list[Problem]:
-    """What is broken without opening a file: no frames, no masks."""
-    if not sequence.frame_names:
-        return [Problem(sequence.name, "the frames are missing")]
-    if not sequence.annotated:
-        return [Problem(sequence.name, "no frame has a mask, so no object is known")]
-    return []
 
 
 def by_name(known: Sequence[str], wanted: Sequence[str] | None, what: str) -> list[str]:

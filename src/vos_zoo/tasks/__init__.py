@@ -7,8 +7,10 @@ from typing import Any
 
 _HOMES = {
     "run_fit": "fit",
+    "run_stages": "stages",
     "run_validate": "evaluate",
     "run_test": "evaluate",
+    "run_check_submission": "evaluate",
     "run_track": "track",
     "run_convert": "convert",
     "run_check_data": "data",

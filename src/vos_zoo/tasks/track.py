@@ -31,6 +31,8 @@ def run_track(
     boxes: Mapping[int, Box],
     output: str,
     overlay: bool = False,
+    every: int = 1,
+    skip: bool = False,
 ) -> int:
     """Stream a video through a model.
 
@@ -42,10 +44,14 @@ def run_track(
         boxes: id -> box in the first frame.
         output: "x.mp4" for an overlay video, else a folder of palette PNGs.
         overlay: also write an overlay video (overlay.mp4) into the folder.
+        every: write every n-th frame only, from the first.
+        skip: the frames that are not written are not looked at, either.
     """
     video = open_video(source)
     prompts = parse_prompts([mask] if mask else [], boxes, size=video.size, names=video.names, length=video.length)
     model, options = _model(config, weights)
+    if every > 1:
+        options |= {"wanted": range(0, sys.maxsize, every), "unwanted": "skip" if skip else "follow"}
     started, count = time.monotonic(), 0
     pairs = with_frames(partial(model.track, **options), video, prompts)
     pairs = chain([next(pairs)], pairs)  # what is wrong with the request shows here, before anything is written

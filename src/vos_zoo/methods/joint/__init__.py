@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vos_zoo.methods.joint.weights import WEIGHTS
 from vos_zoo.registry import MethodInfo
 
 METHOD = MethodInfo(
@@ -14,4 +15,5 @@ METHOD = MethodInfo(
     summary="A few-shot filter and a transformer over the memory each predict the mask encoding; their sum is decoded.",
     target_model="vos_zoo.methods.joint.target_model:Joint",
     converter="vos_zoo.methods.joint.checkpoint:convert_state_dict",
+    weights=WEIGHTS,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vos_zoo.methods.llb.weights import WEIGHTS
 from vos_zoo.registry import MethodInfo
 
 METHOD = MethodInfo(
@@ -14,4 +15,5 @@ METHOD = MethodInfo(
     summary="A vision transformer makes the labels from background-filtered frames; gates weigh both branches.",
     target_model="vos_zoo.methods.llb.target_model:LLB",
     converter="vos_zoo.methods.llb.checkpoint:convert_state_dict",
+    weights=WEIGHTS,
 )

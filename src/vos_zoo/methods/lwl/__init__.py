@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vos_zoo.methods.lwl.weights import WEIGHTS
 from vos_zoo.registry import MethodInfo
 
 METHOD = MethodInfo(
@@ -14,4 +15,5 @@ METHOD = MethodInfo(
     summary="A few-shot learner fits one 3x3 filter per object to a learned encoding of its mask.",
     target_model="vos_zoo.methods.lwl.target_model:LWL",
     converter="vos_zoo.methods.lwl.checkpoint:convert_state_dict",
+    weights=WEIGHTS,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vos_zoo.methods.pcvos.weights import WEIGHTS
 from vos_zoo.registry import MethodInfo
 
 METHOD = MethodInfo(
@@ -14,4 +15,5 @@ METHOD = MethodInfo(
     summary="All frames of a clip are matched with the memory, refined together by shifted windows, and decoded at once.",
     target_model="vos_zoo.methods.pcvos.target_model:PCVOS",
     converter="vos_zoo.methods.pcvos.checkpoint:convert_state_dict",
+    weights=WEIGHTS,
 )

@@ -1,0 +1,208 @@
+"""Downloads that resume, are checked by their SHA-256, and fail with one line; nothing is taken without a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import re
+import shutil
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from vos_zoo import __version__
+from vos_zoo.types import UsageError, VOSError
+
+ATTEMPTS = 4
+"""So often a download is taken up again after a failure that may pass."""
+PAUSE = 1.0
+"""Seconds before the second attempt; doubled for each further one."""
+TIMEOUT = 30.0
+"""Seconds without a byte after which a connection counts as dead."""
+_CHUNK = 1 << 18
+_PASSING = (408, 425, 429, 500, 502, 503, 504)
+
+
+def is_url(source: str) -> bool:
+    """Whether `source` names something to download."""
+    return re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", source) is not None
+
+
+def split_url(source: str) -> tuple[str, str | None]:
+    """A URL and the digest in its fragment, as in ``https://host/model.safetensors#sha256=1f2e...``."""
+    url, _, fragment = source.partition("#")
+    name, _, digest = fragment.partition("=")
+    return url, digest if name == "sha256" and digest else None
+
+
+def offline() -> bool:
+    """Whether downloads are switched off, by VOS_ZOO_OFFLINE or HF_HUB_OFFLINE."""
+    return any(
+        os.environ.get(name, "").strip().lower() in {"1", "true", "yes", "on"}
+        for name in ("VOS_ZOO_OFFLINE", "HF_HUB_OFFLINE")
+    )
+
+
+def home() -> Path:
+    """The folder of downloaded and converted weights: VOS_ZOO_HOME, else vos-zoo in the user's cache folder."""
+    given = os.environ.get("VOS_ZOO_HOME")
+    if given:
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vos-zoo"
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checked_digest(sha256: str | None, source: str) -> str:
+    """The digest in lower case.
+
+    Raises:
+        UsageError: there is none, or it is no SHA-256.
+    """
+    if not sha256:
+        raise UsageError(
+            f"{source}: nothing is downloaded without its digest; append #sha256=DIGEST to the address, or pass sha256="
+        )
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise UsageError(
+            f"{source}: {sha256!r} is no SHA-256; it has 64 hexadecimal digits, as `sha256sum FILE` prints"
+        )
+    return sha256.lower()
+
+
+def cached_file(url: str, sha256: str) -> Path:
+    """Where the file of a URL lies once it has been downloaded; the digest is part of the place."""
+    name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name or "file"
+    return home() / "downloads" / sha256[:16] / name
+
+
+def fetch(source: str, sha256: str | None = None, *, progress: bool | None = None) -> Path:
+    """Download a file, or find it downloaded earlier.
+
+    A download that broke off goes on where it stopped, if the server can. The file takes its place only when it is
+    complete and has the digest.
+
+    Args:
+        source: http or https address; the digest may stand in its fragment.
+        sha256: the digest, if it does not stand in the address.
+        progress: show a bar; None: where a person is watching.
+
+    Returns:
+        The file in the cache.
+
+    Raises:
+        UsageError: another kind of address, no digest, or downloads are switched off and the file is not there.
+        VOSError: the download failed for good, or the file is not the one the digest stands for.
+    """
+    url, written = split_url(source)
+    digest = checked_digest(sha256 or written, url)
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"{url}: only http and https addresses can be downloaded")
+    path = cached_file(url, digest)
+    if path.is_file():
+        return path
+    if offline():
+        raise UsageError(
+            f"{url}: is not downloaded yet, and downloads are switched off (VOS_ZOO_OFFLINE or HF_HUB_OFFLINE); "
+            f"unset these, or put the file to {path}"
+        )
+    from filelock import FileLock
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):  # a second process waits, and then finds the file
+            if not path.is_file():
+                _download(url, digest, path, sys.stderr.isatty() if progress is None else progress)
+    except OSError as error:
+        raise VOSError(f"{url}: cannot be kept in {path.parent} ({error.strerror or error})") from error
+    return path
+
+
+def _download(url: str, digest: str, path: Path, progress: bool) -> None:
+    partial = path.with_name(f"{path.name}.part")
+    for _ in range(2):
+        resumed = partial.is_file() and partial.stat().st_size > 0
+        kind = _collect(url, partial, progress)
+        found = file_digest(partial)
+        if found == digest:
+            os.replace(partial, path)
+            return
+        partial.unlink()
+        if not resumed:  # else what was there before may have been the fault: one more try, from the start
+            hint = "; the server sent a web page instead of the file" if kind.startswith("text/html") else ""
+            raise VOSError(f"{url}: the file has SHA-256 {found}, expected {digest}{hint}; it was thrown away")
+
+
+def _collect(url: str, partial: Path, progress: bool) -> str:
+    """Bring `partial` to its full length, in several attempts if need be; returns the content type."""
+    reason = ""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(PAUSE * 2 ** (attempt - 1))
+        try:
+            return _continue(url, partial, progress)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 416 and partial.is_file():  # nothing is left to send
+                return ""
+            reason = f"the server says {error.code} {error.reason}"
+            if error.code not in _PASSING:
+                raise VOSError(f"{url}: {reason}; check the address") from error
+        except urllib.error.URLError as error:
+            reason = str(error.reason)
+        except (ConnectionError, TimeoutError, http.client.HTTPException) as error:
+            reason = str(error) or type(error).__name__
+    kept = partial.stat().st_size if partial.is_file() else 0
+    rest = f"; {kept} bytes are kept, and the next call goes on from there" if kept else ""
+    raise VOSError(f"{url}: the download failed {ATTEMPTS} times, the last time because: {reason}{rest}")
+
+
+def _continue(url: str, partial: Path, progress: bool) -> str:
+    """One request for what `partial` lacks.
+
+    Raises:
+        http.client.IncompleteRead: the connection ended before the announced length.
+    """
+    start = partial.stat().st_size if partial.is_file() else 0
+    headers = {"User-Agent": f"vos-zoo/{__version__}", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as answer:
+        range_kept = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+        start = start if range_kept else 0
+        length = answer.headers.get("Content-Length")
+        total = None if length is None else start + int(length)
+        _check_space(partial.parent, total, start)
+        with partial.open("ab" if range_kept else "wb") as file:
+            _copy(answer, file, partial.name.removesuffix(".part"), start, total, progress)
+            got = file.tell()
+        if total is not None and got < total:
+            raise http.client.IncompleteRead(b"", total - got)
+        return str(answer.headers.get("Content-Type", ""))
+
+
+def _check_space(folder: Path, total: int | None, start: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if total is not None and total - start > free:
+        raise OSError(28, f"{total - start} bytes are needed, {free} are free")
+
+
+def _copy(answer: Any, file: Any, name: str, start: int, total: int | None, progress: bool) -> None:
+    from tqdm import tqdm
+
+    with tqdm(
+        desc=name, initial=start, total=total, unit="B", unit_scale=True, disable=not progress, file=sys.stderr
+    ) as bar:
+        while chunk := answer.read1(_CHUNK):
+            file.write(chunk)
+            bar.update(len(chunk))

@@ -1,0 +1,191 @@
+"""Run records at Weights & Biases: logged from an evaluation, read back from a project or from offline run files.
+
+A run without an account is a folder ``wandb/offline-run-.../`` with one ``.wandb`` file; ``wandb sync`` uploads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vos_zoo.evaluation.record import RunRecord
+from vos_zoo.types import UsageError, VOSError
+
+CONFIG_KEY = "record"
+"""Entry of a run's configuration that holds the whole record."""
+EVALUATION, LEADERBOARD = "test", "leaderboard"
+"""Job types of our runs."""
+_BLOCK, _HEADER = 32768, 7
+
+
+def goes_online() -> bool:
+    """Whether runs are sent: as `WANDB_MODE` says, or where it says nothing, if there is a key to log in with."""
+    mode = os.environ.get("WANDB_MODE")
+    return mode == "online" if mode else _has_key()
+
+
+def _has_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    import netrc
+
+    try:
+        hosts = netrc.netrc().hosts
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return any("wandb" in host for host in hosts)
+
+
+@contextmanager
+def wandb_run(folder: Path, project: str, name: str, job: str, config: Mapping[str, Any]) -> Iterator[Any]:
+    """A run of Weights & Biases in `folder`, silent, closed at the end; offline without a key."""
+    import wandb
+
+    folder.mkdir(parents=True, exist_ok=True)
+    run = wandb.init(
+        project=project,
+        name=name,
+        dir=str(folder),
+        job_type=job,
+        config=dict(config),
+        mode=os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline"),
+        settings=wandb.Settings(silent=True, console="off"),
+    )
+    try:
+        yield run
+    except BaseException:
+        run.finish(exit_code=1)
+        raise
+    run.finish()
+
+
+def log_record(record: RunRecord, folder: Path, project: str, pictures: int) -> None:
+    """Log a record: itself as configuration, the means as summary, tables per sequence and object, overlay pictures.
+
+    Args:
+        record: the record.
+        folder: the run's folder; its ``overlays`` are logged.
+        project: name of the project.
+        pictures: so many contact sheets.
+    """
+    import wandb
+
+    result = record.result
+    with wandb_run(folder, project, folder.name, EVALUATION, {CONFIG_KEY: record.to_json()}) as run:
+        run.log(
+            {
+                "sequences": wandb.Table(columns=["sequence", "objects", "J", "F", "J&F"], data=sequence_rows(record)),
+                "objects": wandb.Table(columns=["sequence", "object", "J", "F", "J&F"], data=object_rows(record)),
+            }
+        )
+        sheets = sorted((folder / "overlays").glob("*.png"))[:pictures]
+        if sheets:
+            run.log({"overlays": [wandb.Image(str(sheet), caption=sheet.stem) for sheet in sheets]})
+        for name, value in summary(record).items():
+            run.summary[name] = value
+        run.summary["method"] = result.method
+
+
+def summary(record: RunRecord) -> dict[str, float | int | None]:
+    """The numbers a run is compared by: means, speed, memory, size."""
+    numbers: dict[str, float | int | None] = dict(record.result.scores)
+    numbers["fps"], numbers["tracking_fps"] = record.run.fps, record.run.tracking_fps
+    numbers["peak_memory"], numbers["parameters"] = record.run.peak_memory, record.result.parameters
+    return numbers
+
+
+def sequence_rows(record: RunRecord) -> list[list[Any]]:
+    """Sequence, number of objects, and means of J, F and J&F over them (None where nothing was scored)."""
+    rows = []
+    for name, objects in record.result.sequences.items():
+        means = [_mean(scores[key] for scores in objects.values()) for key in ("J", "F", "J&F")]
+        rows.append([name, len(objects), *means])
+    return rows
+
+
+def object_rows(record: RunRecord) -> list[list[Any]]:
+    """Sequence, object, J, F and J&F."""
+    return [
+        [name, identity, scores["J"], scores["F"], scores["J&F"]]
+        for name, objects in record.result.sequences.items()
+        for identity, scores in objects.items()
+    ]
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    numbers = list(values)
+    return sum(numbers) / len(numbers) if numbers else None
+
+
+def fetch_records(project: str) -> list[RunRecord]:
+    """The records of all evaluation runs of a project ("project" or "entity/project") on the server.
+
+    Raises:
+        UsageError: nobody is logged in.
+        VOSError: the server does not answer, or has no such project.
+    """
+    if not _has_key():
+        raise UsageError("wandb: not logged in (wandb login, or WANDB_API_KEY); for offline runs name their folders")
+    import wandb
+
+    try:
+        runs = wandb.Api(timeout=30).runs(project, filters={"jobType": EVALUATION})
+        found = [(run.name, run.config.get(CONFIG_KEY)) for run in runs]
+    except (wandb.errors.Error, OSError, ValueError) as error:
+        raise VOSError(f"wandb: cannot read project {project!r}: {' '.join(str(error).split())}") from error
+    return [RunRecord.from_json(content, f"wandb run {name}") for name, content in found if content is not None]
+
+
+def read_offline_records(folder: Path) -> list[tuple[Path, RunRecord]]:
+    """File and record of every evaluation run in the run files in `folder` and below."""
+    found = []
+    for path in sorted(folder.rglob("*.wandb")):
+        content = offline_config(path).get(CONFIG_KEY)
+        if content is not None:
+            found.append((path, RunRecord.from_json(content, str(path))))
+    return found
+
+
+def offline_config(path: Path) -> dict[str, Any]:
+    """The configuration that a run file holds.
+
+    Raises:
+        VOSError: the file is damaged.
+    """
+    from google.protobuf.message import DecodeError
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    config: dict[str, Any] = {}
+    try:
+        for data in _entries(path.read_bytes()):
+            record = Record.FromString(data)
+            for update in (*record.run.config.update, *record.config.update):
+                config[update.key] = json.loads(update.value_json)
+    except (DecodeError, ValueError, OSError) as error:
+        raise VOSError(f"{path}: cannot be read as a wandb run file ({error})") from error
+    return config
+
+
+def _entries(content: bytes) -> Iterator[bytes]:
+    """The entries of a run file, in LevelDB's log format: blocks of 32 KiB, each part behind checksum, length and kind."""
+    if not content.startswith(b":W&B"):
+        raise ValueError("it does not begin with :W&B")
+    position, parts = _HEADER, b""
+    while position + _HEADER <= len(content):
+        if position % _BLOCK > _BLOCK - _HEADER:  # the rest of a block is too short for a header: zeros
+            position += _BLOCK - position % _BLOCK
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, position)
+        position += _HEADER
+        if kind not in (1, 2, 3, 4) or position + length > len(content):  # a run that is still being written
+            return
+        parts += content[position : position + length]
+        position += length
+        if kind in (1, 4):  # whole, or last part
+            yield parts
+            parts = b""

@@ -1,0 +1,29 @@
+"""Published weights of JOINT: facts of the files, none of which the zoo ships."""
+
+from __future__ import annotations
+
+from vos_zoo.registry import KnownWeights
+
+_PAGE = "https://github.com/maoyunyao/JOINT"
+_LICENCE = "none stated: all rights are the authors'"
+
+WEIGHTS = (
+    KnownWeights(
+        name="joint-youtubevos",
+        file="joint_ytvos.pth.tar",
+        page=_PAGE,
+        licence=_LICENCE,
+        about="the authors', trained on YouTube-VOS and DAVIS, for YouTube-VOS (stores every 5th frame)",
+        track={"preset": "youtube_vos"},
+        published={"youtube_vos18": {"G": 83.1}, "youtube_vos19": {"G": 82.8}},
+    ),
+    KnownWeights(
+        name="joint-davis",
+        file="joint_davis.pth.tar",
+        page=_PAGE,
+        licence=_LICENCE,
+        about="the authors', trained on YouTube-VOS and DAVIS, for DAVIS (stores every 3rd frame)",
+        track={"preset": "davis"},
+        published={"davis17": {"J&F": 83.5}},
+    ),
+)

@@ -1,0 +1,155 @@
+"""The record of a `vos-zoo test` run: into its folder, and to Weights & Biases where the configuration asks for it."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from vos_zoo.config import RunConfig
+from vos_zoo.core.module import VOSModel
+from vos_zoo.core.search_region import SearchRegion
+from vos_zoo.core.views import FullFrame, View
+from vos_zoo.evaluation.fingerprint import describe_device, sequence_digest
+from vos_zoo.evaluation.record import (
+    DataFacts,
+    Environment,
+    Result,
+    RunRecord,
+    run_facts,
+    scores_of,
+    sequence_scores,
+    write_record,
+)
+from vos_zoo.evaluation.report import EvaluationReport
+from vos_zoo.tasks.revision import git_revision
+from vos_zoo.types import LabelMap, VideoDataset, VideoSequence, VOSError
+
+
+def record_run(
+    *,
+    config: RunConfig,
+    model: VOSModel,
+    videos: VideoDataset,
+    report: EvaluationReport,
+    weights: str,
+    folder: Path,
+    options: Mapping[str, Any] | None = None,
+) -> RunRecord:
+    """Write the run's record into its folder, and log it where `logger.name` says so.
+
+    Args:
+        config: the configuration of the run.
+        model: the model that was evaluated.
+        videos: the data set it was evaluated on.
+        report: what came out.
+        weights: the weights as they were named.
+        folder: the run's folder.
+        options: keyword arguments of every call of `track`.
+    """
+    record = make_record(config, model, videos, report, weights, dict(options or {}))
+    write_record(record, folder)
+    if config.logger.name == "wandb":
+        from vos_zoo.evaluation.wandb_runs import log_record
+
+        log_record(record, folder, config.logger.project, config.logger.images)
+    return record
+
+
+def make_record(
+    config: RunConfig,
+    model: VOSModel,
+    videos: VideoDataset,
+    report: EvaluationReport,
+    weights: str,
+    options: Mapping[str, Any],
+) -> RunRecord:
+    """The record of a report; see `record_run`."""
+    tracked = {sequence.name: bool(sequence.objects) for sequence in report.sequences}
+    prompts = list(_given(videos, tracked))
+    settings = model.track_settings(**options)
+    content = report.to_json()
+    result = Result(
+        method=model.method,
+        model=dict(model.hparams["model"]),
+        weights=report.settings["tracker"]["weights"],
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        data=DataFacts(
+            name=config.data.name,
+            title=_title(videos, config.data.name, config.data.test_split),
+            split=config.data.test_split,
+            digest=_data_digest(prompts, tracked),
+            videos=len(report.sequences),
+            frames=content["frames"],
+            objects=len(report.objects),
+        ),
+        preset=str(options.get("preset") or model.hparams["track"].get("preset") or ""),
+        track=asdict(settings),
+        size=working_size(model.network.make_view(settings), (next(iter(p.values())).shape for _, p in prompts)),
+        precision=settings.precision,
+        scores=scores_of(report),
+        sequences=sequence_scores(report),
+        unscored=content["unscored"],
+        failures=content["failures"],
+    )
+    environment = Environment(_device(model), git_revision(), dict(report.settings["versions"]))
+    stamp = datetime.now().astimezone().isoformat(timespec="seconds")
+    return RunRecord(result, environment, run_facts(report, stamp, str(weights)))
+
+
+def working_size(view: View, frames: Iterable[tuple[int, ...]]) -> int | None:
+    """The shorter side in pixels of what the network sees; None where it sees frames as they are and these differ.
+
+    Args:
+        view: the geometry the method runs with.
+        frames: (H, W) of the videos.
+    """
+    if isinstance(view, SearchRegion):
+        return min(view.size)
+    if isinstance(view, FullFrame) and view.short_edge is not None:
+        return view.short_edge
+    sizes = {min(size) for size in frames}
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def _given(
+    videos: VideoDataset, finished: Mapping[str, bool]
+) -> Iterator[tuple[VideoSequence, Mapping[int, LabelMap]]]:
+    """The videos that were finished, with their given masks; one that cannot be opened is among the failures."""
+    for number in range(len(videos)):
+        try:
+            video = videos[number]
+        except VOSError:
+            continue
+        if video.name in finished:
+            yield video, video.prompts()
+
+
+def _title(videos: VideoDataset, name: str, split: str) -> str:
+    """The data set's own name, with the split where that is not part of it."""
+    own = str(getattr(videos, "name", "") or name)
+    return own if split in own.split("-") else f"{own}-{split}"
+
+
+def _data_digest(prompts: Iterable[tuple[VideoSequence, Mapping[int, LabelMap]]], scored: Mapping[str, bool]) -> str:
+    """SHA-256 of the task: every video with its given masks, uint8 ``(H, W)``, and whether it was scored."""
+    parts = sorted(sequence_digest({}, video, given, scored=scored[video.name]) for video, given in prompts)
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def _device(model: VOSModel) -> str:
+    """The device with its name: "cuda:0 (NVIDIA ...)", "cpu (AMD ...)"."""
+    device = describe_device(model)
+    return f"cpu ({_processor()})" if device == "cpu" else device
+
+
+def _processor() -> str:
+    """The processor's name as the system gives it."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(encoding="utf-8").splitlines() if facts.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(named), platform.processor() or platform.machine())
