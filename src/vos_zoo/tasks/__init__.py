@@ -9,6 +9,7 @@ _HOMES = {
     "run_fit": "fit",
     "run_validate": "evaluate",
     "run_test": "evaluate",
+    "run_leaderboard": "leaderboard",
     "run_track": "track",
     "run_convert": "convert",
     "run_check_data": "data",
