@@ -18,6 +18,7 @@ from vos_zoo.registry import MethodInfo, available_methods, load_method
 from vos_zoo.types import UsageError
 
 TOY = MethodInfo("toy", "Toy", "A toy", 2026, "https://example.org", "none", "Nothing.", "fractions:Fraction")
+PATHS = ("youtube_vos", "davis", "coco", "saliency", "mask_rcnn", "vitae")
 LAYERS = ("default", "method", "data", "recipe", "file", "second file", "flags", "override")
 
 
@@ -217,8 +218,11 @@ def test_every_method_loads_with_every_data_set_and_every_recipe_and_fits_its_co
     for data in available_data():
         config = load_config(method, data=data, overrides=["data.root=somewhere"])
         assert config.method == method and config.data.name == data
+    given = ["data.root=somewhere", *(f"paths.{name}=there" for name in PATHS)]
     for recipe in (None, *available_recipes(method)):
-        check_signatures(load_config(method, recipe=recipe, overrides=["data.root=somewhere"]))
+        whole = load_config(method, recipe=recipe, overrides=given)
+        for stage in (None, *whole.stages):
+            check_signatures(load_config(method, recipe=recipe, overrides=given, stage=stage))
     with pytest.raises(UsageError, match=r"unknown key 'model\.no_such_argument'"):
         check_signatures(load_config(method, overrides=["model.no_such_argument=1"]))
 

@@ -115,6 +115,7 @@ def _fit(commands: Any) -> None:
         "--model METHOD --data synthetic",
         "--model METHOD --data davis data.root=DAVIS data.batch_size=8 trainer.max_epochs=10",
         "--config runs/NAME/config.yaml --ckpt last",
+        "--model METHOD --recipe paper run_name=NAME paths.davis=DAVIS paths.youtube_vos=YOUTUBE_VOS",
     )
     _add_model(parser)
     _add_config(parser)
@@ -317,7 +318,7 @@ def _add_config(parser: argparse.ArgumentParser, data: bool = True) -> None:
             "--data", metavar="NAME", help="the data set: synthetic, davis, folder (default: synthetic)"
         )
     parser.add_argument(
-        "--recipe", metavar="NAME", help="a file of configs/recipe/METHOD, for example a training stage"
+        "--recipe", metavar="NAME", help="a file of configs/recipe/METHOD: one training stage, or all of them"
     )
     text = "a YAML file over the defaults; may be repeated, later wins"
     parser.add_argument("--config", metavar="FILE", action="append", default=[], help=text)
@@ -360,6 +361,7 @@ def _config(options: argparse.Namespace, needs_method: bool = True, **more: Any)
         files=getattr(options, "config", []),
         overrides=options.overrides,
         flags=more.pop("flags", None),
+        stage=more.pop("stage", None),
     )
     if needs_method and config.method is None:
         if weights is not None and not Path(weights).exists() and weights.count("/") != 1 and not is_url(weights):
@@ -411,6 +413,9 @@ def _run_fit(options: argparse.Namespace) -> int | None:
         _existing(options.ckpt, "--ckpt")
     from vos_zoo import tasks
 
+    if config.stages:
+        stages = {name: _config(options, stage=name) for name in config.stages}
+        return tasks.run_stages(stages=stages, recipe=options.recipe, ckpt=options.ckpt, command=options.line)
     return tasks.run_fit(config=config, ckpt=options.ckpt, command=options.line)
 
 

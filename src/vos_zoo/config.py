@@ -2,8 +2,9 @@
 
 Layers, later wins: the schema (`vos_zoo.schema`), `configs/default.yaml`, `configs/<method>.yaml`,
 `configs/data/<data>.yaml`, `configs/recipe/<method>/<recipe>.yaml`, each file given, the flags of the command line,
-`key=value`. All raw layers are merged first and interpolations (`${seed}`) are resolved once at the end. The result is
-a plain `RunConfig`: no OmegaConf object leaves this module, and only `check_signatures` imports torch and Lightning.
+`key=value`. A recipe or file may list stages: the layers of a stage stand right behind the one that lists it. All raw
+layers are merged first and interpolations (`${seed}`) are resolved once at the end. The result is a plain `RunConfig`:
+no OmegaConf object leaves this module, and only `check_signatures` imports torch and Lightning.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ def load_config(
     files: Sequence[str | os.PathLike[str]] = (),
     overrides: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
+    stage: str | None = None,
 ) -> RunConfig:
     """Merge all layers, resolve interpolations once, check every key and value.
 
@@ -89,6 +91,8 @@ def load_config(
             layer below it is read.
         overrides: `key=value` strings with dotted keys and YAML values, the last word.
         flags: a nested mapping between the files and the overrides, for options that stand for keys.
+        stage: the configuration of this stage of those that the layers list; None: the configuration without its
+            stages' own keys, with the names of the stages as `stages`.
 
     Returns:
         The checked configuration with plain Python values.
@@ -103,6 +107,11 @@ def load_config(
     base = [_read(config_folder() / "default.yaml", "configs/default.yaml")]
     base += _method_layers(method)
     recipes = _recipe_layers(method, recipe)
+    listing = next((layer for layer in reversed([*recipes, *given]) if "stages" in layer.tree), None)
+    stages = {} if listing is None else _stages(listing.tree.pop("stages"))
+    if stage is not None:  # its layers stand right behind the layer that lists it
+        own = _stage_layers(method, stage, stages)
+        recipes, given = ([x for y in some for x in ([y, *own] if y is listing else [y])] for some in (recipes, given))
     data = _last([*base, *recipes, *given], "data", "name")
     layers = [*base, *_data_layers(data), *recipes, *given]
     if complete:  # a saved configuration says everything: what the package's files say meanwhile must not come back
@@ -113,6 +122,10 @@ def load_config(
         _check_keys(layer, RunConfig, layer.tree, "")
         merged = _merge(merged, layer)
     config = _resolve(merged, layers)
+    config.stages = list(stages) if stage is None else []
+    for name, path in config.paths.items():
+        if path is None:
+            raise UsageError(f"'paths.{name}' is not set and the recipe needs it; give paths.{name}=PATH")
     config.optim.groups = {prefix: rate for prefix, rate in config.optim.groups.items() if rate is not None}
     _check_required(config, layers)
     check_values(config, "")
@@ -226,6 +239,26 @@ def _recipe_layers(method: Any, recipe: str | None) -> list[_Layer]:
         raise UsageError(f"unknown recipe {recipe!r} of method {method!r}{suggestion(recipe, known)}; {there}")
     source = f"configs/recipe/{method}/{recipe}.yaml"
     return [_read(config_folder() / "recipe" / str(method) / f"{recipe}.yaml", source)]
+
+
+def _stages(entries: Any) -> dict[str, dict[str, Any]]:
+    """The stages by name, in order, each with its "recipe" (None: without one) and further keys."""
+    stages: dict[str, dict[str, Any]] = {}
+    for entry in entries or []:
+        tree = {"recipe": entry} if isinstance(entry, str) else dict(entry) if isinstance(entry, Mapping) else {}
+        name = tree.pop("name", None) or tree.get("recipe")
+        if not isinstance(name, str) or not name or "/" in name or name in stages:
+            raise UsageError(f"'stages': {entry!r} needs a name of its own, or a recipe that gives it one")
+        stages[name] = {"recipe": None, **tree}
+    return stages
+
+
+def _stage_layers(method: Any, stage: str, stages: Mapping[str, Mapping[str, Any]]) -> list[_Layer]:
+    """The recipe of a stage, and the stage's own keys."""
+    if stage not in stages:
+        raise UsageError(f"unknown stage {stage!r}{suggestion(stage, list(stages))}; there are: {', '.join(stages)}")
+    own = dict(stages[stage])
+    return [*_recipe_layers(method, own.pop("recipe")), _Layer(f"stage {stage}", own)]
 
 
 def _read(path: Path, source: str) -> _Layer:

@@ -63,6 +63,46 @@ class SamplingConfig:
 
 
 @dataclass
+class GapConfig:
+    """How far apart the frames of a clip are with `data.canvas=frame`; see `data.gaps.GapSettings`.
+
+    `limits` are pairs (share of the training, largest gap in frames of the video).
+    """
+
+    rule: str = _rule("chain", choices=("chain", "jump"))
+    limits: list[list[float]] = field(default_factory=lambda: [[0.0, 5.0]])
+    change: str = _rule("steps", choices=("steps", "ramp"))
+    part: int = _rule(1, minimum=1)
+    within: int = _rule(5, minimum=1)
+    rounding: str = _rule("down", choices=("down", "up"))
+    reverse: float = _rule(0.0, minimum=0, maximum=1)
+    shortest: int = _rule(3, minimum=1)
+    repeat: bool = True
+
+
+@dataclass
+class FrameConfig:
+    """How canvases are cut with `data.canvas=frame`, several objects on each; see `data.frame_clips.FrameSettings`."""
+
+    window: str = _rule("area", choices=("area", "short_side"))
+    area: list[float] = _rule([0.36, 1.0], length=2, minimum=0, maximum=1)
+    ratio: list[float] = _rule([3 / 4, 4 / 3], length=2, minimum=0)
+    short_side: int = _rule(480, minimum=1)
+    zoom: list[float] = _rule([0.9, 1.3], length=2, minimum=0)
+    place_jitter: float = _rule(0.0, minimum=0)
+    turn: str = _rule("canvas", choices=("canvas", "frame"))
+    rotation: float = _rule(15.0, minimum=0)
+    scale: list[float] = _rule([1.0, 1.0], length=2, minimum=0)
+    shear: float = _rule(10.0, minimum=0, maximum=89)
+    interpolation: str = _rule("cubic", choices=("cubic", "linear"))
+    common_colour: list[float] = _rule([0.1, 0.03, 0.03], length=3, minimum=0)
+    colour: list[float] = _rule([0.01, 0.01, 0.01], length=3, minimum=0)
+    min_pixels: int = _rule(1, minimum=1)
+    tries: int = _rule(5, minimum=1)
+    empty: bool = True
+
+
+@dataclass
 class CropConfig:
     """How training canvases are cut: `size` is (h, w) in pixels, `factor` the side of the region over the object's."""
 
@@ -152,14 +192,19 @@ class DataConfig:
         workers: loader processes.
         batches_per_epoch: training steps per epoch.
         seed: seed of everything drawn at random.
+        canvas: what a training canvas shows: the surroundings of an `object`, or a part of the `frame`.
+        frame_step: video frames per frame of the data set, where it holds every n-th only; None asks it.
         sampling: how clips are chosen.
+        gaps: how far apart their frames are (canvas `frame`).
+        frame: how canvases of whole frames are made (canvas `frame`).
         crop: how canvases are cut.
         jitter: how the crops vary.
         augment: how pixels and geometry vary.
         synthetic: the videos drawn on demand.
         static: static images and how they become clips.
         mixture: data sets to train on instead of `name` (which is validated on): label -> name (default: the label),
-            root, split, weight, year, resolution, sequences. A later layer takes one away with `null`.
+            root, split, weight or repeats, year, resolution, sequences, frame_step. A later layer takes one away with
+            `null`.
     """
 
     name: str = "synthetic"
@@ -176,7 +221,11 @@ class DataConfig:
     workers: int = _rule(2, minimum=0)
     batches_per_epoch: int = _rule(1000, minimum=1)
     seed: int = _rule(0, minimum=0)
+    canvas: str = _rule("object", choices=("object", "frame"))
+    frame_step: int | None = _rule(None, minimum=1)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    gaps: GapConfig = field(default_factory=GapConfig)
+    frame: FrameConfig = field(default_factory=FrameConfig)
     crop: CropConfig = field(default_factory=CropConfig)
     jitter: JitterConfig = field(default_factory=JitterConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -210,6 +259,11 @@ class RunConfig:
         run_name: name of the run's folder; None for one made from the method and the time.
         seed: seed of the run.
         init_from: weights the run starts from (a checkpoint or a saved folder).
+        stages: stages that `fit` trains one after the other, each in a folder of its own and from the model of the one
+            before. A stage is the name of a recipe, or `name`, `recipe` (one of both may be left out) and further keys,
+            which win over the recipe's.
+        paths: folders and files that a recipe refers to as `${paths.NAME}`: data sets, initial weights. What a layer
+            declares as null must be given.
         checkpoint_every: the last checkpoint is renewed after so many training steps, and at the end of every epoch.
     """
 
@@ -224,4 +278,6 @@ class RunConfig:
     run_name: str | None = None
     seed: int = _rule(0, minimum=0)
     init_from: str | None = None
+    stages: list[Any] = field(default_factory=list)
+    paths: dict[str, str | None] = field(default_factory=dict)
     checkpoint_every: int = _rule(500, minimum=1)

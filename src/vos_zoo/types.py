@@ -110,9 +110,15 @@ class VideoSequence(ABC):
 
 
 class VideoDataset(Sequence[VideoSequence]):
-    """A data set of videos: a `Sequence` of `VideoSequence` with a name."""
+    """A data set of videos: a `Sequence` of `VideoSequence`.
+
+    Attributes:
+        name: its name, for messages.
+        frame_step: frames of the filmed video per frame of a sequence (YouTube-VOS holds every fifth).
+    """
 
     name: str
+    frame_step: int = 1
 
 
 @dataclass

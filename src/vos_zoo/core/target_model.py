@@ -229,6 +229,10 @@ class TargetModel(nn.Module, ABC):
         """
         return {}
 
+    def readout_extras(self, readout: Any) -> dict[str, Tensor]:
+        """What `losses` needs of each query clip's readout, ``(B, T, ...)`` by name; the unroll joins the clips."""
+        return {}
+
     def frames_per_call(self, settings: TrackSettings | None) -> int:
         """Frames of a clip at run time; `settings` None: in training."""
         return self.clip_length
@@ -304,6 +308,10 @@ class TargetModel(nn.Module, ABC):
             valid: bool ``(B, K)``, slots that hold an object; None: all.
         """
         return logits.detach().sigmoid()
+
+    def adopt(self, earlier: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Entries of an earlier training stage's network as this one takes them; a stage may widen or rename some."""
+        return earlier
 
     def track_settings(self, preset: str | None = None, **overrides: Any) -> TrackSettings:
         """Inference settings: the preset's, then `overrides`.

@@ -218,6 +218,7 @@ class Selection(VideoDataset):
 
     def __init__(self, dataset: VideoDataset, numbers: Sequence[int]) -> None:
         self.name, self.dataset, self.numbers = dataset.name, dataset, tuple(numbers)
+        self.frame_step = dataset.frame_step
 
     def __len__(self) -> int:
         return len(self.numbers)

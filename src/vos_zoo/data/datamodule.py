@@ -10,98 +10,23 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from pytorch_lightning.trainer.states import TrainerFn
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler
 
 from vos_zoo.data.checking import STATIC_DATASETS, Selection, keep_sound, open_dataset
-from vos_zoo.data.crops import CropSettings, JitterSettings, Masks
-from vos_zoo.data.mixture import MixturePart, build_mixture, build_settings
-from vos_zoo.data.sampling import ClipPlan, MiniSequenceSampler, SamplingSettings
-from vos_zoo.data.static_images import StaticImage
-from vos_zoo.data.transforms import AugmentSettings, Clip, ClipTransform
+from vos_zoo.data.clips import ClipDataset, FrameClips, NumberedClips, collate
+from vos_zoo.data.crops import CropSettings, JitterSettings
+from vos_zoo.data.frame_clips import FrameClipTransform, FrameSettings
+from vos_zoo.data.gaps import GapSettings, OrderedSampler
+from vos_zoo.data.mixture import MixturePart, build_mixture, build_settings, mixture_weights
+from vos_zoo.data.sampling import MiniSequenceSampler, SamplingSettings
+from vos_zoo.data.transforms import AugmentSettings, ClipTransform
 from vos_zoo.data.warps import StaticSettings, WarpTransform
-from vos_zoo.types import Batch, UsageError, VideoDataset, VideoSequence
+from vos_zoo.types import Batch, UsageError, VideoDataset
 
-
-class ClipDataset(Dataset[Clip]):
-    """Training clips by number; clip n is the same in every process and in every run with the same seed.
-
-    Args:
-        sampler: chooses object and frames.
-        transform: augments and cuts them.
-        length: clips per epoch, for loaders that ask; any number from 0 on is a clip.
-        warps: makes the clips of static images; None treats them as videos that stand still.
-    """
-
-    def __init__(
-        self, sampler: MiniSequenceSampler, transform: ClipTransform, length: int, warps: WarpTransform | None = None
-    ) -> None:
-        self.sampler, self.transform, self.length, self.warps = sampler, transform, length, warps
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, item: int) -> Clip:
-        """Clip number `item`; only its frames are decoded."""
-        chance = self.sampler.random(item)
-        plan = self.sampler.draw(chance)
-        sequence = self.sampler.datasets[plan.dataset][plan.sequence]
-        order = plan.reference + plan.query
-        if isinstance(sequence, StaticImage):
-            return self._static_clip(sequence, plan, chance)
-        pictures = {index: (sequence.frame(index), self._masks(sequence, index, plan)) for index in sorted(set(order))}
-        frames, masks, boxes = self.transform(
-            [pictures[index][0] for index in order],
-            [pictures[index][1] for index in order],
-            len(plan.reference),
-            chance,
-        )
-        return self._clip(sequence, plan, frames, masks, boxes)
-
-    def _static_clip(self, image: StaticImage, plan: ClipPlan, chance: np.random.Generator) -> Clip:
-        """A clip that shows one picture, with its object in slot 0."""
-        count, slots, frame = len(plan.reference + plan.query), self.sampler.settings.objects, image.frame(0)
-        if self.warps is None:
-            mask, box = self._masks(image, 0, plan), image.box()
-            given = None if box is None else [box, *[None] * (slots - 1)]
-            canvases = self.transform([frame] * count, [mask] * count, len(plan.reference), chance, given)
-            return self._clip(image, plan, *canvases)
-        frames, masks, boxes = self.warps(frame, image.soft_mask(), count, chance)
-        empty = ((0, 0), (0, slots - 1))
-        return self._clip(image, plan, frames, np.pad(masks, (*empty, (0, 0), (0, 0))), np.pad(boxes, (*empty, (0, 0))))
-
-    def _clip(
-        self,
-        sequence: VideoSequence,
-        plan: ClipPlan,
-        frames: NDArray[np.float32],
-        masks: NDArray[np.float32],
-        boxes: NDArray[np.float32],
-    ) -> Clip:
-        valid = np.arange(self.sampler.settings.objects) < len(plan.ids)
-        name = f"{sequence.name}/{'+'.join(str(identity) for identity in plan.ids)}"
-        return Clip(frames, masks, valid, boxes, len(plan.reference), name)
-
-    def _masks(self, sequence: VideoSequence, index: int, plan: ClipPlan) -> Masks:
-        labels = sequence.labels(index)
-        assert labels is not None, "a frame in which the object is visible has a mask"
-        slots = np.zeros((self.sampler.settings.objects, *labels.shape), dtype=np.uint8)
-        for slot, identity in enumerate(plan.ids):
-            slots[slot] = labels == identity
-        return slots
-
-
-def collate(clips: Sequence[Clip]) -> Batch:
-    """Stack clips of one shape to a batch: frames float32 ``(B, T, 3, h, w)``, masks ``(B, T, K, h, w)``."""
-    return Batch(
-        frames=torch.from_numpy(np.stack([clip.frames for clip in clips])),
-        masks=torch.from_numpy(np.stack([clip.masks for clip in clips])),
-        valid=torch.from_numpy(np.stack([clip.valid for clip in clips])),
-        boxes=torch.from_numpy(np.stack([clip.boxes for clip in clips])),
-        reference_frames=clips[0].reference_frames,
-        names=[clip.name for clip in clips],
-    )
+CANVASES = ("object", "frame")
+"""What a training canvas shows: the surroundings of an object, or a part of the frame."""
+_SHARES = ("weight", "repeats", "frame_step")
 
 
 def _ranks() -> tuple[int, int]:
@@ -128,7 +53,7 @@ class ClipNumbers(DistributedSampler[int]):
         given: number of batches the loader has given out.
     """
 
-    def __init__(self, clips: ClipDataset, batch_size: int, batches: int, trained: Callable[[], int | None]) -> None:
+    def __init__(self, clips: NumberedClips, batch_size: int, batches: int, trained: Callable[[], int | None]) -> None:
         world, rank = _ranks()
         super().__init__(clips, num_replicas=world, rank=rank, shuffle=False)
         self.batch_size, self.batches, self.trained = batch_size, batches, trained
@@ -223,8 +148,12 @@ class VOSDataModule(pl.LightningDataModule):
         workers: loader processes for training.
         batches_per_epoch: length of an epoch.
         seed: seed of clips and synthetic videos.
-        sampling: see `SamplingSettings`.
-        crop: see `CropSettings`.
+        canvas: "object" cuts canvases around an object (`ClipDataset`), "frame" out of whole frames (`FrameClips`).
+        frame_step: video frames per frame of the data set, which limits of gaps are divided by; None asks it.
+        sampling: see `SamplingSettings`; with canvas "frame" only the numbers of frames and objects count.
+        gaps: see `GapSettings`; for canvas "frame".
+        frame: see `FrameSettings`; for canvas "frame".
+        crop: see `CropSettings`; with canvas "frame" only the size counts.
         jitter: see `JitterSettings`.
         augment: see `AugmentSettings`.
         synthetic: see `vos_zoo.data.synthetic.SyntheticSettings`; and train_videos, val_videos, test_videos, device.
@@ -251,7 +180,11 @@ class VOSDataModule(pl.LightningDataModule):
         workers: int = 2,
         batches_per_epoch: int = 1000,
         seed: int = 0,
+        canvas: str = "object",
+        frame_step: int | None = None,
         sampling: Mapping[str, Any] | None = None,
+        gaps: Mapping[str, Any] | None = None,
+        frame: Mapping[str, Any] | None = None,
         crop: Mapping[str, Any] | None = None,
         jitter: Mapping[str, Any] | None = None,
         augment: Mapping[str, Any] | None = None,
@@ -267,10 +200,15 @@ class VOSDataModule(pl.LightningDataModule):
         ):
             if value < least:
                 raise UsageError(f"data.{key}: {value} must be at least {least}")
+        if canvas not in CANVASES:
+            raise UsageError(f"data.canvas: {canvas!r} is not known; use one of {', '.join(CANVASES)}")
         self.name, self.skip_broken, self.val_sequences = name, skip_broken, val_sequences
         self.splits = {"train": train_split, "val": val_split, "test": test_split}
         self.batch_size, self.workers, self.batches_per_epoch, self.seed = batch_size, workers, batches_per_epoch, seed
+        self.canvas, self.frame_step = canvas, frame_step
         self.sampling = build_settings(SamplingSettings, sampling, "data.sampling")
+        self.gaps = build_settings(GapSettings, gaps, "data.gaps")
+        self.frame = build_settings(FrameSettings, frame, "data.frame")
         self.crop = build_settings(CropSettings, crop, "data.crop")
         self.jitter = build_settings(JitterSettings, jitter, "data.jitter")
         self.augment = build_settings(AugmentSettings, augment, "data.augment")
@@ -285,7 +223,7 @@ class VOSDataModule(pl.LightningDataModule):
             "repeat": self.static.repeat,
         }
         self._opened: dict[str, VideoDataset] = {}
-        self._clips: ClipDataset | None = None
+        self._clips: NumberedClips | None = None
         # With few videos a process may have none to evaluate; that is no error.
         self.allow_zero_length_dataloader_with_multiple_devices = True
 
@@ -309,27 +247,31 @@ class VOSDataModule(pl.LightningDataModule):
             self._opened[part] = keep_sound(dataset, skip_broken=self.skip_broken)
         return self._opened[part]
 
-    def clips(self) -> ClipDataset:
+    def clips(self) -> NumberedClips:
         """The training clips; the first call opens the data set and checks that it yields a clip."""
         if self._clips is None:
             datasets = [self._part(label, part) for label, part in self.mixture.items()] or [self.videos("train")]
-            weights = [part.weight for part in self.mixture.values()] or None
+            weights = mixture_weights([*self.mixture.values()], [len(dataset) for dataset in datasets])
+            flip, gray = self.augment.flip, self.augment.grayscale
+            warps = WarpTransform(self.crop.size, self.static, flip, gray) if self.static.motion == "warps" else None
+            length = self.batch_size * self.batches_per_epoch
+            if self.canvas == "frame":
+                steps = [part.frame_step for part in self.mixture.values()] or [self.frame_step]
+                known = [step or dataset.frame_step for step, dataset in zip(steps, datasets, strict=True)]
+                ordered = OrderedSampler(datasets, self.sampling, self.gaps, self.seed, weights, known)
+                cutter = FrameClipTransform(self.crop.size, self.frame, flip, gray)
+                self._clips = FrameClips(ordered, cutter, length, warps)
+                return self._clips
             sampler = MiniSequenceSampler(datasets, self.sampling, self.seed, weights)
             transform = ClipTransform(self.crop, self.jitter, self.augment)
-            warps = WarpTransform(self.crop.size, self.static, self.augment.flip, self.augment.grayscale)
-            self._clips = ClipDataset(
-                sampler,
-                transform,
-                self.batch_size * self.batches_per_epoch,
-                warps if self.static.motion == "warps" else None,
-            )
+            self._clips = ClipDataset(sampler, transform, length, warps)
             for dataset in datasets:
                 MiniSequenceSampler([dataset], self.sampling, self.seed).plan(0)
         return self._clips
 
     def _part(self, label: str, part: MixturePart) -> VideoDataset:
         """A data set of the mixture, opened and looked through."""
-        source = {field.name: getattr(part, field.name) for field in fields(part) if field.name != "weight"}
+        source = {field.name: getattr(part, field.name) for field in fields(part) if field.name not in _SHARES}
         if part.root is None and part.name != "synthetic":
             raise UsageError(f"data set {part.name!r}: no folder given; set data.mixture.{label}.root=FOLDER")
         return keep_sound(open_dataset(**source, **self._shared), skip_broken=self.skip_broken)
@@ -345,6 +287,8 @@ class VOSDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> ClipLoader:
         """Batches of mini-sequences, see `Batch`; an epoch goes on behind the batches trained so far."""
         clips = self.clips()
+        if isinstance(clips, FrameClips):
+            clips.sampler.total = self._course()
         return ClipLoader(
             clips,
             batch_size=self.batch_size,
@@ -362,6 +306,25 @@ class VOSDataModule(pl.LightningDataModule):
             return None
         total: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
         return int(total.processed)  # not `ready`: a batch that was interrupted is trained again
+
+    def _course(self) -> int | None:
+        """Clips of the whole run over all processes; None outside a run.
+
+        Raises:
+            UsageError: gaps that change in the course of a run without end.
+        """
+        if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            return None
+        limit, epochs, steps = self.trainer.limit_train_batches or 0, self.trainer.max_epochs, self.trainer.max_steps
+        epoch = min(limit, self.batches_per_epoch) if isinstance(limit, int) else int(limit * self.batches_per_epoch)
+        ends = [epochs * epoch] if epochs is not None and epochs >= 0 else []
+        ends += [steps * self.trainer.accumulate_grad_batches] if steps >= 0 else []
+        if not ends and not self.gaps.constant:
+            raise UsageError(
+                "data.gaps.limits change in the course of the training, which has no end; "
+                "set trainer.max_epochs or trainer.max_steps"
+            )
+        return min(ends) * self.batch_size * self.trainer.world_size if ends else None
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The validation videos of this process, one `VideoSequence` at a time."""

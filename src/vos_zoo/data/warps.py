@@ -197,7 +197,7 @@ def shrink(layers: Layers, target: tuple[int, int]) -> Layers:
     return cast(Layers, cv2.resize(layers, (width, height), interpolation=cv2.INTER_AREA))
 
 
-def about_centre(size: tuple[int, int], linear: NDArray[np.float64]) -> Matrix:
+def about_centre(size: tuple[float, float], linear: NDArray[np.float64]) -> Matrix:
     """The map ``(2, 2)`` applied about the centre of a picture of `size` (h, w)."""
     centre = np.array([size[1] / 2, size[0] / 2])
     matrix = np.eye(3)
@@ -210,33 +210,63 @@ def inverse(matrix: Matrix) -> Matrix:
     return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
 
 
-def resample(layers: Layers, back: Matrix, size: tuple[int, int], interpolation: int) -> Layers:
-    """The picture seen through a map from canvas to picture points, `FILL` beyond it; `size` (h, w) is the canvas's."""
+def resample(
+    layers: NDArray[np.uint8],
+    back: Matrix,
+    size: tuple[int, int],
+    interpolation: int,
+    fill: Sequence[float] | None = None,
+) -> NDArray[np.uint8]:
+    """The picture seen through a map from canvas to picture points, `fill` (None: `FILL`) beyond it.
+
+    Args:
+        layers: uint8 ``(H, W)`` or ``(H, W, C)``.
+        back: the map.
+        size: height and width of the canvas.
+        interpolation: OpenCV's constant.
+        fill: a value per channel.
+    """
     import cv2
 
     half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # OpenCV counts from the centres of pixels
     index = (inverse(half) @ back @ half)[:2]
     flags = interpolation | cv2.WARP_INVERSE_MAP
     warped = cv2.warpAffine(
-        layers, index, (size[1], size[0]), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=FILL
+        layers,
+        index,
+        (size[1], size[0]),
+        flags=flags,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=FILL if fill is None else fill,
     )
-    return cast(Layers, warped)
+    return cast("NDArray[np.uint8]", warped)
 
 
 def recolour(layers: Layers, factors: NDArray[np.float64]) -> Layers:
-    """Brightness, contrast and saturation changed by three factors, in one matrix; the mask stays.
+    """Brightness, contrast and saturation changed by three factors, in one matrix (`colour_matrix`); the mask stays."""
+    import cv2
+
+    matrix = np.zeros((4, 5), dtype=np.float32)
+    matrix[:3, [0, 1, 2, 4]], matrix[3, 3] = colour_matrix(factors, cv2.mean(layers)), 1.0
+    return cast(Layers, cv2.transform(layers, matrix))
+
+
+def colour_matrix(factors: NDArray[np.float64], mean: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float32]:
+    """Brightness, contrast and saturation changed by three factors, as a matrix ``(3, 4)`` of red, green, blue and 1.
 
     Contrast is about the mean grey of the picture, saturation about each pixel's grey. The three are linear and keep
     greys on greys, so their order does not matter (it does where values are clamped between them, which is not done).
-    """
-    import cv2
 
+    Args:
+        factors: of brightness, contrast and saturation; 1 changes nothing.
+        mean: mean red, green and blue of the picture.
+    """
     brightness, contrast, saturation = (float(factor) for factor in factors)
-    mean = brightness * float(np.dot(cv2.mean(layers)[:3], _LUMA))
+    grey = brightness * float(np.dot(mean[:3], _LUMA))
     colour = saturation * np.eye(3) + (1 - saturation) * _LUMA
-    matrix = np.zeros((4, 5), dtype=np.float32)
-    matrix[:3, :3], matrix[:3, 4], matrix[3, 3] = brightness * contrast * colour, (1 - contrast) * mean, 1.0
-    return cast(Layers, cv2.transform(layers, matrix))
+    matrix = np.empty((3, 4), dtype=np.float32)
+    matrix[:, :3], matrix[:, 3] = brightness * contrast * colour, (1 - contrast) * grey
+    return matrix
 
 
 def shift_hue(layers: Layers, turns: float) -> Layers:

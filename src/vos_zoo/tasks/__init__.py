@@ -7,6 +7,7 @@ from typing import Any
 
 _HOMES = {
     "run_fit": "fit",
+    "run_stages": "stages",
     "run_validate": "evaluate",
     "run_test": "evaluate",
     "run_leaderboard": "leaderboard",

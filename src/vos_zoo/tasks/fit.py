@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
+import tempfile
 import time
 import warnings
 from datetime import datetime
@@ -65,11 +66,20 @@ def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") ->
     started = time.monotonic()
     trainer.fit(model, data, ckpt_path=resumed)
     if trainer.is_global_zero:
-        model.save_pretrained(folder / "model")
+        save_model(model, folder / "model")
         say(f"trained {trainer.global_step} steps in {time.monotonic() - started:.0f} s")
         _say_scores(trainer)
         say(f"model: {folder / 'model'}; checkpoints: {folder / 'checkpoints'}")
     return 0
+
+
+def save_model(model: VOSModel, folder: Path) -> None:
+    """Save a model so that its folder is there either whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".model.") as part:
+        model.save_pretrained(Path(part) / "new")
+        if folder.is_dir():
+            folder.rename(Path(part) / "old")
+        (Path(part) / "new").rename(folder)
 
 
 def build_model(config: RunConfig) -> VOSModel:
@@ -88,7 +98,7 @@ def start_from(model: VOSModel, source: str, groups: list[str]) -> None:
     Raises:
         UsageError: entries that do not fit, by name.
     """
-    earlier = VOSModel.from_pretrained(source).network.state_dict()
+    earlier = model.network.adopt(VOSModel.from_pretrained(source).network.state_dict())
     ours = model.network.state_dict()
     for name, tensor in earlier.items():
         if name not in ours or ours[name].shape != tensor.shape:
@@ -135,7 +145,7 @@ def make_logger(config: RunConfig, folder: Path) -> Logger | bool:
         return False
     run: Logger = WandbLogger(
         project=config.logger.project,
-        name=folder.name,
+        name=config.run_name or folder.name,
         save_dir=folder,
         offline=not goes_online(),
         config=to_plain(config),

@@ -1,0 +1,206 @@
+"""Training clips by number: from the draws of a sampler to canvases, and from clips to a batch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from vos_zoo.data.crops import Masks
+from vos_zoo.data.frame_clips import FrameClipTransform
+from vos_zoo.data.gaps import OrderedSampler
+from vos_zoo.data.sampling import ClipPlan, MiniSequenceSampler
+from vos_zoo.data.static_images import StaticImage
+from vos_zoo.data.transforms import Clip, ClipTransform
+from vos_zoo.data.warps import WarpTransform
+from vos_zoo.types import Batch, LabelMap, VideoSequence, VOSError
+
+_VIDEOS = 1000  # videos looked at before the data set is said to show no object
+
+
+class NumberedClips(Dataset[Clip]):
+    """Training clips by number; clip n is the same in every process and in every run with the same seed.
+
+    Args:
+        sampler: chooses videos and frames.
+        length: clips per epoch, for loaders that ask; any number from 0 on is a clip.
+        warps: makes the clips of static images; None treats them as videos that stand still.
+    """
+
+    def __init__(
+        self, sampler: MiniSequenceSampler | OrderedSampler, length: int, warps: WarpTransform | None = None
+    ) -> None:
+        self.sampler, self.length, self.warps = sampler, length, warps
+
+    def __len__(self) -> int:
+        return self.length
+
+    @abstractmethod
+    def __getitem__(self, item: int) -> Clip:
+        """Clip number `item`."""
+
+    @property
+    def slots(self) -> int:
+        """Object slots of a clip, K."""
+        return self.sampler.settings.objects
+
+    def _warped(self, image: StaticImage, plan: ClipPlan, chance: np.random.Generator, warps: WarpTransform) -> Clip:
+        """A clip that warps one picture, with its object in slot 0."""
+        count, empty = len(plan.reference + plan.query), ((0, 0), (0, self.slots - 1))
+        frames, masks, boxes = warps(image.frame(0), image.soft_mask(), count, chance)
+        padded = np.pad(masks, (*empty, (0, 0), (0, 0)))
+        return self._clip(image, plan, plan.ids, frames, padded, np.pad(boxes, (*empty, (0, 0))))
+
+    def _clip(
+        self,
+        sequence: VideoSequence,
+        plan: ClipPlan,
+        ids: Sequence[int],
+        frames: NDArray[np.float32],
+        masks: NDArray[np.float32],
+        boxes: NDArray[np.float32],
+    ) -> Clip:
+        name = f"{sequence.name}/{'+'.join(str(identity) for identity in ids) or 'none'}"
+        return Clip(frames, masks, np.arange(self.slots) < len(ids), boxes, len(plan.reference), name)
+
+
+class ClipDataset(NumberedClips):
+    """Clips cut around their object; only their frames are decoded.
+
+    Args:
+        sampler: chooses object and frames.
+        transform: augments and cuts them.
+        length: see `NumberedClips`.
+        warps: see `NumberedClips`.
+    """
+
+    sampler: MiniSequenceSampler
+
+    def __init__(
+        self, sampler: MiniSequenceSampler, transform: ClipTransform, length: int, warps: WarpTransform | None = None
+    ) -> None:
+        super().__init__(sampler, length, warps)
+        self.transform = transform
+
+    def __getitem__(self, item: int) -> Clip:
+        """Clip number `item`."""
+        chance = self.sampler.random(item)
+        plan = self.sampler.draw(chance)
+        sequence = self.sampler.datasets[plan.dataset][plan.sequence]
+        order = plan.reference + plan.query
+        if isinstance(sequence, StaticImage):
+            return self._static_clip(sequence, plan, chance)
+        pictures = {index: (sequence.frame(index), self._masks(sequence, index, plan)) for index in sorted(set(order))}
+        frames, masks, boxes = self.transform(
+            [pictures[index][0] for index in order],
+            [pictures[index][1] for index in order],
+            len(plan.reference),
+            chance,
+        )
+        return self._clip(sequence, plan, plan.ids, frames, masks, boxes)
+
+    def _static_clip(self, image: StaticImage, plan: ClipPlan, chance: np.random.Generator) -> Clip:
+        """A clip that shows one picture, with its object in slot 0."""
+        if self.warps is not None:
+            return self._warped(image, plan, chance, self.warps)
+        count, frame, mask, box = (
+            len(plan.reference + plan.query),
+            image.frame(0),
+            self._masks(image, 0, plan),
+            image.box(),
+        )
+        given = None if box is None else [box, *[None] * (self.slots - 1)]
+        canvases = self.transform([frame] * count, [mask] * count, len(plan.reference), chance, given)
+        return self._clip(image, plan, plan.ids, *canvases)
+
+    def _masks(self, sequence: VideoSequence, index: int, plan: ClipPlan) -> Masks:
+        labels = labels_of(sequence, index)
+        slots = np.zeros((self.slots, *labels.shape), dtype=np.uint8)
+        for slot, identity in enumerate(plan.ids):
+            slots[slot] = labels == identity
+        return slots
+
+
+class FrameClips(NumberedClips):
+    """Clips of whole frames; their objects are chosen among those that the first canvas shows.
+
+    Where it shows none, other frames of the video are drawn, up to `tries` times, before their pictures are decoded.
+
+    Args:
+        sampler: chooses videos and frames.
+        transform: augments and cuts them.
+        length: see `NumberedClips`.
+        warps: see `NumberedClips`.
+    """
+
+    sampler: OrderedSampler
+
+    def __init__(
+        self, sampler: OrderedSampler, transform: FrameClipTransform, length: int, warps: WarpTransform | None = None
+    ) -> None:
+        super().__init__(sampler, length, warps)
+        self.transform = transform
+
+    def __getitem__(self, item: int) -> Clip:
+        """Clip number `item`.
+
+        Raises:
+            VOSError: no video shows an object on its first canvas, and empty clips are not wanted.
+        """
+        chance = self.sampler.random(item)
+        for _ in range(_VIDEOS):
+            dataset, number = self.sampler.video(chance)
+            clip = self._of_video(dataset, number, item, chance)
+            if clip is not None:
+                return clip
+        raise VOSError(
+            f"no object shows {self.transform.settings.min_pixels} pixels on the first canvas of any clip; "
+            "lower data.frame.min_pixels or set data.frame.empty=true"
+        )
+
+    def _of_video(self, dataset: int, number: int, item: int, chance: np.random.Generator) -> Clip | None:
+        sequence = self.sampler.datasets[dataset][number]
+        for _ in range(self.transform.settings.tries):
+            plan = self.sampler.plan(dataset, number, item, chance)
+            if isinstance(sequence, StaticImage) and self.warps is not None:
+                return self._warped(sequence, plan, chance, self.warps)
+            first = labels_of(sequence, plan.reference[0])
+            draw = self.transform.draw((first.shape[0], first.shape[1]), len(plan.reference + plan.query), chance)
+            ids = self.transform.choose(self.transform.labels(first, draw, 0), self.slots, chance)
+            if ids:
+                break
+        if not ids and not self.transform.settings.empty:
+            return None
+        order = plan.reference + plan.query
+        pictures = {index: (sequence.frame(index), labels_of(sequence, index)) for index in sorted(set(order))}
+        frames = np.empty((len(order), 3, *self.transform.size), dtype=np.float32)
+        canvases = []
+        for position, index in enumerate(order):
+            picture, labels = pictures[index]
+            self.transform.picture(picture, draw, position, frames[position])
+            canvases.append(self.transform.labels(labels, draw, position))
+        masks, boxes = self.transform.masks(canvases, ids, self.slots)
+        return self._clip(sequence, plan, ids, frames, masks, boxes)
+
+
+def labels_of(sequence: VideoSequence, index: int) -> LabelMap:
+    """The label map of a frame that is known to have one, uint8 ``(H, W)``."""
+    labels = sequence.labels(index)
+    assert labels is not None, "samplers choose among the frames that have masks"
+    return labels
+
+
+def collate(clips: Sequence[Clip]) -> Batch:
+    """Stack clips of one shape to a batch: frames float32 ``(B, T, 3, h, w)``, masks ``(B, T, K, h, w)``."""
+    return Batch(
+        frames=torch.from_numpy(np.stack([clip.frames for clip in clips])),
+        masks=torch.from_numpy(np.stack([clip.masks for clip in clips])),
+        valid=torch.from_numpy(np.stack([clip.valid for clip in clips])),
+        boxes=torch.from_numpy(np.stack([clip.boxes for clip in clips])),
+        reference_frames=clips[0].reference_frames,
+        names=[clip.name for clip in clips],
+    )
