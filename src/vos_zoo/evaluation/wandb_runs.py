@@ -69,6 +69,8 @@ def wandb_run(folder: Path, project: str, name: str, job: str, config: Mapping[s
         run.finish(exit_code=1)
         raise
     run.finish()
+    if wandb.run is None:  # nobody else's run: end the background process, which only then has written the file out
+        wandb.teardown()
 
 
 def log_record(record: RunRecord, folder: Path, project: str, pictures: int) -> None:
