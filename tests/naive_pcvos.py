@@ -1,4 +1,4 @@
-"""PCVOS without any saving, one object at a time: what the fast path is compared with, in tests and in the benchmark."""
+"""PCVOS without any saving, one object at a time: what the fast path is compared with, in tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -122,9 +122,7 @@ def refine(refinement: Refinement, values: Tensor, local: Tensor) -> Tensor:
 def refine_block(block: Block, values: Tensor, local: Tensor) -> Tensor:
     volume = local.shape[:3]
     window = [min(size, side) for size, side in zip(volume, block.window, strict=True)]
-    shift = [
-        side // 2 if block.shifted and size > side else 0 for size, side in zip(volume, block.window, strict=True)
-    ]
+    shift = [side // 2 if block.shifted and size > side else 0 for size, side in zip(volume, block.window, strict=True)]
     padding = [(-size) % side for size, side in zip(volume, window, strict=True)]
 
     def cut(x: Tensor) -> Tensor:
@@ -179,5 +177,3 @@ def slices(size: int, side: int, step: int) -> list[slice]:
     if step == 0:
         return [slice(None)]
     return [slice(0, size - side), slice(size - side, size - step), slice(size - step, size)]
-
-

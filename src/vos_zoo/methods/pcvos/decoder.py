@@ -1,7 +1,7 @@
 """The decoder: refined values and a picture's features -> one logit map per object (sheet 2.4).
 
 What depends on the picture alone (the thinned features' share of the first block, both skip convolutions) is computed
-once per frame for all objects; and a linear layer behind an upsampling is applied before it (sheet, sec. 7, items 5, 6).
+once per frame for all objects (sheet, sec. 7, items 5 and 6).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Upsample(nn.Module):
         self.out_conv = ResBlock(inputs, outputs)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """``(B, inputs, h, w)`` from below and the skip convolution's result at twice the size -> ``(B, outputs, 2h, 2w)``."""
+        """Features from below ``(B, inputs, h, w)``, the skip convolution's result at twice the size -> that size."""
         return self.out_conv(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False).add_(skip))
 
 
