@@ -13,7 +13,7 @@ from vos_zoo.methods.giel.target_model import Giel
 from vos_zoo.types import Batch
 
 SMALL: dict[str, Any] = {
-    "backbone": "resnet18",
+    "backbone": "timm:test_resnet",
     "key_dim": 16,
     "value_dim": 24,
     "decoder_dim": 12,
@@ -35,6 +35,8 @@ def network(seed: int = 0, **switches: Any) -> Giel:
                 assert module.running_mean is not None and module.running_var is not None
                 module.running_mean.normal_(0, 0.1)
                 module.running_var.copy_(torch.exp(0.2 * torch.randn_like(module.running_var)))
+                module.weight.normal_(1, 0.1)
+                module.bias.normal_(0, 0.1)
             elif isinstance(module, nn.Conv2d):
                 scale = 0.5 if ".layer" in name else 1.0
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu").mul_(scale)
@@ -42,9 +44,15 @@ def network(seed: int = 0, **switches: Any) -> Giel:
                     module.bias.normal_(0, 0.1)
         if net.temporal_attention is not None:
             net.temporal_attention.fc3.weight.mul_(3)
+        for heads in (net.support_head, net.query_head):
+            if heads is not None:
+                heads.key.weight.mul_(3)
+        if net.label_encoder is not None:
+            net.label_encoder.norm1.weight.mul_(3)
+            net.label_encoder.norm2.weight.mul_(3)
         for head in (net.global_decoder, net.instance_decoder):
-            if head is not None and head.pred is not None:
-                head.pred.weight.mul_(0.3)
+            if head is not None:
+                head.conv_in.weight.chunk(2, dim=1)[1].mul_(3)
     return net
 
 

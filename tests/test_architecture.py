@@ -19,7 +19,7 @@ METHODS = PLANNED | set(available_methods())
 ENGLISH = {"joint"}
 
 # The parts of `core` that methods are written against.
-BELOW_METHODS = {"target_model", "memory", "views", "search_region", "merge", "unroll"}
+BELOW_METHODS = {"target_model", "frame_bank", "memory", "views", "search_region", "merge", "unroll"}
 BELOW_METHODS |= {"few_shot_target", "parallel_targets", "regional", "checkpoint"}
 SETTINGS = {"types", "resources", "registry", "schema", "checking", "config"}
 FILES_OF_MODELS = {"download", "weights"}

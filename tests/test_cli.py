@@ -24,13 +24,15 @@ COMMANDS = (
     "test",
     "track",
     "convert",
+    "leaderboard",
     "models",
     "weights",
     "check-data",
     "check-submission",
     "make-data",
 )
-TASKS = ("run_fit", "run_validate", "run_test", "run_track", "run_convert", "run_check_data", "run_make_data")
+TASKS = ("run_fit", "run_validate", "run_test", "run_track", "run_convert", "run_leaderboard", "run_check_data")
+TASKS += ("run_make_data",)
 
 
 @pytest.fixture

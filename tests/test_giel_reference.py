@@ -26,7 +26,7 @@ def close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
 @pytest.mark.parametrize("version", BOTH, ids=["full", "fast"])
 @torch.no_grad()
 def test_every_stage_equals_the_einsums(version: dict[str, bool]) -> None:
-    net = network(**version)
+    net = network(backbone="resnet18", **version)
     frames, given = pictures(4, SIZE), boxes(1, 3, SIZE)[0]
     predicted, saliency = soft_masks(2, 3, SIZE), soft_masks(2, 1, SIZE, seed=7)[:, 0]
     masks = torch.cat([given.sum(dim=0)[None], saliency])
@@ -63,7 +63,7 @@ def test_every_stage_equals_the_einsums(version: dict[str, bool]) -> None:
 
 @torch.no_grad()
 def test_the_recurrent_loss_equals_the_einsums_step_by_step() -> None:
-    net, clip = network(), batch(objects=2)
+    net, clip = network(backbone="resnet18"), batch(objects=2)
     frames, masks = clip.frames[0], clip.masks[0]
     state = dict(net.state_dict())
     seen, labels = [masks[0].sum(dim=0)], [torch.cat([1 - masks[0].sum(dim=0, keepdim=True), masks[0]])]
@@ -83,7 +83,7 @@ def test_the_recurrent_loss_equals_the_einsums_step_by_step() -> None:
 
 @torch.no_grad()
 def test_a_late_object_equals_the_einsums_with_zero_codes_before_it() -> None:
-    net, frames = network(), pictures(4, SIZE)
+    net, frames = network(backbone="resnet18"), pictures(4, SIZE)
     masks = boxes(4, 2, SIZE)
     predicted, saliency = soft_masks(1, 1, SIZE)[0], soft_masks(2, 1, SIZE, seed=7)[:, 0]
     memory = support(net, frames[:2], masks[0, :1], predicted[None], saliency[:1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -98,7 +100,7 @@ def test_a_bounded_memory_stays_evenly_spaced_and_keeps_first_previous_and_given
         frames = numbers(memory)
         assert {0, 12, length - 1} <= set(frames)
         assert len(frames) == 11
-        gaps = [b - a for a, b in zip(frames, frames[1:], strict=False)]
+        gaps = [b - a for a, b in itertools.pairwise(frames)]
         assert max(gaps) <= 3.1 * length / len(frames)
         chosen = [f.number for f in memory.support()[0]]
         ideal = support_set(range(length), [0, 12])

@@ -83,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         _test,
         _track,
         _convert,
+        _leaderboard,
         _models,
         _weights,
         _check_data,
@@ -223,6 +224,44 @@ def _convert(commands: Any) -> None:
     _add_model(parser)
     _add_config(parser, data=False)
     parser.add_argument("--output", metavar="FOLDER", required=True, help="the model folder to write")
+    _finish(parser)
+
+
+def _leaderboard(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "leaderboard",
+        _run_leaderboard,
+        "put the runs of vos-zoo test on one board, papers' rows beside them",
+        "runs",
+        "runs results --output board",
+        "--source wandb --project vos-zoo --publish",
+        overridable=False,
+    )
+    parser.add_argument("folders", metavar="FOLDER", nargs="*", help="where the runs lie (default: runs)")
+    parser.add_argument(
+        "--source",
+        choices=("runs", "wandb"),
+        default="runs",
+        help="records of run folders, or Weights & Biases: its run files in FOLDERs, without one the project's runs",
+    )
+    parser.add_argument("--project", metavar="NAME", default="vos-zoo", help="the project there (default: vos-zoo)")
+    parser.add_argument(
+        "--across",
+        metavar="WHAT",
+        action="append",
+        default=[],
+        choices=("size", "precision", "device"),
+        help="runs that differ in size, precision or device may share a table, which then says so; may be repeated",
+    )
+    parser.add_argument(
+        "--published",
+        choices=("matching", "all", "none"),
+        default="matching",
+        help="papers' rows: of the data sets that were measured (default), all, or none",
+    )
+    parser.add_argument("--output", metavar="FOLDER", help="also write leaderboard.md, .csv and .html there")
+    parser.add_argument("--publish", action="store_true", help="also write the board to a run at Weights & Biases")
     _finish(parser)
 
 
@@ -459,6 +498,20 @@ def _run_convert(options: argparse.Namespace) -> int | None:
     from vos_zoo import tasks
 
     return tasks.run_convert(config=config, source=options.source, output=options.output)
+
+
+def _run_leaderboard(options: argparse.Namespace) -> int | None:
+    from vos_zoo import tasks
+
+    return tasks.run_leaderboard(
+        source=options.source,
+        folders=options.folders,
+        project=options.project,
+        across=options.across,
+        published=options.published,
+        output=options.output,
+        publish=options.publish,
+    )
 
 
 def _run_models(options: argparse.Namespace) -> None:

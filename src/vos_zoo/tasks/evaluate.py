@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from vos_zoo.evaluation import (
 )
 from vos_zoo.evaluation.report import NO_TRUTH
 from vos_zoo.tasks.console import say
+from vos_zoo.tasks.processes import agree
 from vos_zoo.tasks.records import record_run
+from vos_zoo.tasks.together import evaluate_together
 from vos_zoo.types import UsageError, VideoDataset
 
 
@@ -33,16 +36,10 @@ def run_validate(*, config: RunConfig, weights: str, output: str | None = None) 
     model, options = load_model(config, weights)
     videos = _videos(config, "val")
     protocol = protocol_of(config.data.name, config.data.year)
-    report = evaluate(
-        model,
-        videos,
-        output=output,
-        write_masks=False,
-        overlays=0,
-        resume=False,
-        track_options=options,
-        protocol=protocol,
-    )
+    silent: dict[str, Any] = {"write_masks": False, "overlays": 0, "resume": False}
+    report = evaluate_together(model, videos, output=output, track_options=options, protocol=protocol, **silent)
+    if report is None:  # another process speaks
+        return 0
     say(format_table(report))
     return report.exit_code
 
@@ -56,9 +53,13 @@ def run_test(*, config: RunConfig, weights: str, output: str | None = None) -> i
     model, options = load_model(config, weights)
     videos = _videos(config, "test")
     protocol = protocol_of(config.data.name, config.data.year)
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    stamp = agree(datetime.now().strftime("%Y%m%d-%H%M%S"))
     folder = Path(output) if output else Path(config.output) / f"test-{config.method}-{config.data.name}-{stamp}"
-    report = evaluate(model, videos, output=folder, track_options=options, identity=str(weights), protocol=protocol)
+    report = evaluate_together(
+        model, videos, output=folder, track_options=options, identity=str(weights), protocol=protocol
+    )
+    if report is None:  # another process speaks
+        return 0
     say(format_table(report))
     record_run(
         config=config, model=model, videos=videos, report=report, weights=weights, folder=folder, options=options
@@ -120,7 +121,7 @@ def pick_device(config: RunConfig) -> torch.device:
     """The device that `trainer.accelerator` means: a GPU for "auto" where there is one."""
     wanted = config.trainer.get("accelerator", "auto")
     if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     if wanted in ("gpu", "cuda"):
         raise UsageError(f"trainer.accelerator is {wanted!r}, but no GPU is usable here; use auto or cpu")
     keep_large_blocks()
