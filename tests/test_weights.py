@@ -368,3 +368,16 @@ def test_a_model_pushed_to_the_hub_comes_back_from_it(
     with pytest.raises(UsageError, match="me/other"):
         VOSModel.from_pretrained("me/other")
     assert len(site.asked) == count
+
+
+def test_weights_of_others_without_a_licence_are_not_published(
+    small: VOSModel, tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = Hub(site, monkeypatch, tmp_path / "cache")
+    state = {name.upper(): tensor for name, tensor in small.network.state_dict().items()}
+    theirs = convert_checkpoint(state, "toy", origin={"file": "x.pth", "licence": "none stated"})
+    with pytest.raises(UsageError, match=r"'x\.pth', whose licence is 'none stated'; keep them to yourself"):
+        theirs.push_to_hub("me/toy", token="hf_test")
+    assert hub.committed == {}
+    theirs.push_to_hub("me/toy", token="hf_test", private=True)
+    assert "model.safetensors" in hub.committed
