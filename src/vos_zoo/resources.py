@@ -28,6 +28,18 @@ def config_folder() -> Path:
     return resource_folder("configs")
 
 
+def variants() -> dict[str, str]:
+    """Configurations of a method under a name of their own: name -> method.
+
+    Such a file of `configs` says `method: NAME`; it is read behind that method's own file, `configs/NAME.yaml`.
+    """
+    import yaml
+
+    trees = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in config_folder().glob("*.yaml")}
+    named = {name: tree.get("method") for name, tree in sorted(trees.items()) if isinstance(tree, dict)}
+    return {name: str(method) for name, method in named.items() if method}
+
+
 def model_card(method: str) -> Path | None:
     """The card of `method` (Markdown), or None where the package has none (methods of other packages)."""
     path = resource_folder("model_cards") / f"{method}.md"
