@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from vos_zoo.types import VOSError
@@ -33,11 +34,16 @@ def variants() -> dict[str, str]:
 
     Such a file of `configs` says `method: NAME`; it is read behind that method's own file, `configs/NAME.yaml`.
     """
+    return dict(_variants(config_folder()))
+
+
+@cache
+def _variants(folder: Path) -> tuple[tuple[str, str], ...]:
     import yaml
 
-    trees = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in config_folder().glob("*.yaml")}
-    named = {name: tree.get("method") for name, tree in sorted(trees.items()) if isinstance(tree, dict)}
-    return {name: str(method) for name, method in named.items() if method}
+    trees = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yaml"))}
+    named = {name: tree.get("method") for name, tree in trees.items() if isinstance(tree, dict)}
+    return tuple((name, str(method)) for name, method in named.items() if method)
 
 
 def model_card(method: str) -> Path | None:
