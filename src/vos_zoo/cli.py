@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from vos_zoo import __version__
 from vos_zoo.download import is_url
 from vos_zoo.registry import available_methods, load_method, suggestion
+from vos_zoo.resources import config_folder, model_card, variants
 from vos_zoo.types import Box, UsageError, VOSError
 from vos_zoo.weights import find_weights, known_weights, nowhere, weights_details, weights_table
 
@@ -329,7 +330,12 @@ def _make_data(commands: Any) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", metavar="METHOD", help=f"the method: {', '.join(available_methods())}")
+    parser.add_argument("--model", metavar="METHOD", help=f"the method: {', '.join(_names())}")
+
+
+def _names() -> list[str]:
+    """The names of all methods and of their variants."""
+    return sorted([*available_methods(), *variants()])
 
 
 def _add_weights(parser: argparse.ArgumentParser, required: bool) -> None:
@@ -396,7 +402,7 @@ def _config(options: argparse.Namespace, needs_method: bool = True, **more: Any)
     if needs_method and config.method is None:
         if weights is not None and not Path(weights).exists() and weights.count("/") != 1 and not is_url(weights):
             raise nowhere(weights)
-        raise UsageError(f"which method? give --model, one of: {', '.join(available_methods())}")
+        raise UsageError(f"which method? give --model, one of: {', '.join(_names())}")
     return config
 
 
@@ -515,13 +521,12 @@ def _run_leaderboard(options: argparse.Namespace) -> int | None:
 
 
 def _run_models(options: argparse.Namespace) -> None:
-    from vos_zoo.resources import config_folder, model_card
-
     rows = [("name", "year", "title", "paper", "config", "card")]
-    for name in available_methods():
-        info = load_method(name)
+    further = variants()
+    for name in _names():
+        info = load_method(further.get(name, name))
         config = "yes" if (config_folder() / f"{name}.yaml").is_file() else "no"
-        rows.append((name, str(info.year), info.title, info.paper, config, "yes" if model_card(name) else "no"))
+        rows.append((name, str(info.year), info.title, info.paper, config, "yes" if model_card(info.name) else "no"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
