@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 from vos_zoo.types import VOSError
@@ -27,6 +28,23 @@ def resource_folder(name: str) -> Path:
 def config_folder() -> Path:
     """The folder of the YAML configurations."""
     return resource_folder("configs")
+
+
+def variants() -> dict[str, str]:
+    """Configurations of a method under a name of their own: name -> method.
+
+    Such a file of `configs` says `method: NAME`; it is read behind that method's own file, `configs/NAME.yaml`.
+    """
+    return dict(_variants(config_folder()))
+
+
+@cache
+def _variants(folder: Path) -> tuple[tuple[str, str], ...]:
+    import yaml
+
+    trees = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yaml"))}
+    named = {name: tree.get("method") for name, tree in trees.items() if isinstance(tree, dict)}
+    return tuple((name, str(method)) for name, method in named.items() if method)
 
 
 def model_card(method: str) -> Path | None:
