@@ -178,9 +178,8 @@ def _notes(items: Sequence[VideoSequence], finished: Sequence[SequenceResult], p
             "only the sampled frames (every fifth) are here; published scores are made with all frames, which gives "
             "higher ones: get the archives with all frames, and report which were used"
         )
-    if protocol.numbers == "youtube_vos" and any(result.objects for result in finished):
-        notes.append("G is a local estimate on videos with known truth; the server's code is not public")
-    return tuple(notes)
+    found = EvaluationReport(tuple(finished)).youtube_vos if protocol.numbers == "youtube_vos" else None
+    return tuple(notes + (found.notes() if found is not None else []))
 
 
 def _one_line(error: Exception) -> str:
