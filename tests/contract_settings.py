@@ -191,6 +191,35 @@ BY_METHOD = {
         selftest={"backbone": "resnet18"},
         slots=2,
     ),
+    "giel": ContractSettings(
+        model={
+            "backbone": "timm:test_resnet",
+            "key_dim": 16,
+            "value_dim": 24,
+            "decoder_dim": 12,
+            "attention_dim": 8,
+            "attention_hidden": [8, 6],
+            "label_mid": 8,
+            "coarse_hidden": 10,
+        },
+        track={"short_edge": None, "capacity": 6},
+        variants={"full": {}, "fast": {"refine_decoder": False}},
+        ablations={
+            "no instance embedding": {"instance_embedding": False},
+            "no instance embedding, labels propagated": {
+                "instance_embedding": False,
+                "no_instance_mode": "label_propagation",
+            },
+            "no global embedding": {"global_embedding": False},
+            "no temporal attention": {"temporal_attention": False},
+            "no refine decoder": {"refine_decoder": False},
+        },
+        frozen=("query_encoder", "support_encoder"),
+        output="instance_decoder.pred",
+        selftest={"backbone": "resnet18"},
+        selftest_gains={".conv2.weight": 0.3, "fc3.weight": 20.0, "norm2.weight": 3.0},
+        slots=2,
+    ),
 }
 
 
