@@ -117,6 +117,27 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
         card.text = f"{head}{title}{line}\n\n{note}\n{body}" if title else f"{note}\n\n{card.text}"
         return str(card)
 
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, **options: Any) -> str:  # type: ignore[override]
+        """Upload the model as `save_pretrained` writes it.
+
+        Args:
+            repo_id: "owner/name" on the hub.
+            private: whether a repository that is created is private.
+            options: further keywords of `huggingface_hub.ModelHubMixin.push_to_hub` (token, branch, create_pr, ...).
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            UsageError: the weights are converted from a file whose licence does not let everybody pass it on.
+        """
+        if self.origin and self.origin.get("licence") not in _HUB_LICENCES and not private:
+            raise UsageError(
+                f"these weights are converted from {self.origin.get('file', 'a file of others')!r}, whose licence is "
+                f"{self.origin.get('licence', 'not known')!r}; keep them to yourself (private=True)"
+            )
+        return str(super().push_to_hub(repo_id, private=private, **options))
+
     # -- loading -----------------------------------------------------------------------------------------------------
 
     @classmethod
