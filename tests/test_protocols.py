@@ -23,6 +23,7 @@ from tests.youtube_videos import SIZE, Late, lagging, write_meta
 from vos_zoo.cli import main
 from vos_zoo.config import load_config
 from vos_zoo.core.hub import create_model
+from vos_zoo.core.validation import track_and_score
 from vos_zoo.evaluation import check_submission, copy_first_mask, evaluate, format_table, protocol_of, write_archive
 from vos_zoo.evaluation.gallery import chosen_frames, write_gallery
 from vos_zoo.evaluation.protocols import only_sampled
@@ -94,6 +95,17 @@ def test_g_of_a_run_is_that_of_the_folder_evaluation(tmp_path: Path) -> None:
     seen = quiet(lagging, videos[1:], protocol=YOUTUBE)
     assert seen.scores["G"] == pytest.approx((seen.scores["J_seen"] + seen.scores["F_seen"]) / 2)  # type: ignore[operator]
     assert any("no object has an unseen category" in note for note in seen.notes)
+
+
+def test_validation_in_training_and_the_evaluation_give_the_same_values() -> None:
+    video = Squares(starts={1: 0, 5: 3})
+    scores, kept = track_and_score(copy_first_mask, video, keep=[0, 3])
+    report = quiet(copy_first_mask, [video])
+    assert scores is not None
+    assert [(one.object_id, one.frames, one.J.tolist(), one.F.tolist()) for one in scores.objects] == [
+        (one.id, one.frames, list(one.j), list(one.f)) for one in report.objects
+    ]
+    assert np.array_equal(kept[0], video.prompts()[0]) and set(np.unique(kept[3])) == {0, 1, 5}
 
 
 def test_only_frames_that_are_asked_for_are_written_and_a_tracker_that_can_skip_the_rest_is_told(
