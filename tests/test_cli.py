@@ -15,6 +15,7 @@ import pytest
 import vos_zoo
 from vos_zoo.cli import main
 from vos_zoo.registry import available_methods
+from vos_zoo.resources import variants
 from vos_zoo.types import Box, UsageError, VOSError
 
 METHOD = available_methods()[0]
@@ -250,7 +251,7 @@ def test_models_lists_every_method_without_torch(files):
     assert done.returncode == 0, done.stderr
     header, *rows = done.stdout.splitlines()
     assert header.split() == ["name", "year", "title", "paper", "config", "card"]
-    assert [row.split()[0] for row in rows] == available_methods()
+    assert [row.split()[0] for row in rows] == sorted([*available_methods(), *variants()])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 
 from vos_zoo import __version__
 from vos_zoo.registry import available_methods
+from vos_zoo.resources import variants
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -67,7 +68,7 @@ def test_the_installed_command_lists_the_methods_from_an_empty_folder(installed,
     assert Path(home.strip()).is_relative_to(installed), "the test would read the repository's code"
     table = _run(sys.executable, installed / "bin" / "vos-zoo", "models", cwd=tmp_path, env=environment)
     rows = {row.split()[0]: row.split() for row in table.splitlines()[1:]}
-    assert sorted(rows) == available_methods()
+    assert sorted(rows) == sorted([*available_methods(), *variants()])
     assert all(row[-2:] == ["yes", "yes"] for row in rows.values()), "a configuration or a card is not found"
 
 

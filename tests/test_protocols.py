@@ -88,6 +88,9 @@ def test_g_of_a_run_is_that_of_the_folder_evaluation(tmp_path: Path) -> None:
     with (tmp_path / "out" / "sequences.csv").open() as file:
         assert [(row["sequence"], row["objects"]) for row in csv.DictReader(file)] == [("abc", "2"), ("xyz", "1")]
     assert any("local estimate" in note for note in report.notes)
+    seen = quiet(lagging, videos[1:], protocol=YOUTUBE)
+    assert seen.scores["G"] == pytest.approx((seen.scores["J_seen"] + seen.scores["F_seen"]) / 2)  # type: ignore[operator]
+    assert any("no object has an unseen category" in note for note in seen.notes)
 
 
 def test_only_frames_that_are_asked_for_are_written_and_a_tracker_that_can_skip_the_rest_is_told(

@@ -124,7 +124,10 @@ class JitterConfig:
 
 @dataclass
 class AugmentConfig:
-    """Changes of training frames: probabilities of grey and flip, an affine move (degrees, log scale), brightness."""
+    """Changes of training frames: probabilities of grey and flip, an affine move (degrees, log scale), brightness.
+
+    `fused` resamples a canvas once for crop and affine move, not twice; see `data.transforms.AugmentSettings`.
+    """
 
     grayscale: float = _rule(0.05, minimum=0, maximum=1)
     flip: float = _rule(0.5, minimum=0, maximum=1)
@@ -132,6 +135,7 @@ class AugmentConfig:
     rotation: float = _rule(15.0, minimum=0)
     log_scale: float = _rule(0.2, minimum=0)
     brightness: float = _rule(0.2, minimum=0)
+    fused: bool = False
 
 
 @dataclass
@@ -192,6 +196,10 @@ class DataConfig:
         batch_size: clips per training step.
         workers: loader processes.
         batches_per_epoch: training steps per epoch.
+        pack: folder in which decoded training videos are kept (see `data.packing`); None decodes files again and again.
+        pack_short_side: the shorter side that larger packed frames are shrunk to; None keeps every pixel.
+        compact: frames and masks stay 8-bit until they are on their device.
+        reduced_decoding: pictures of which a canvas keeps half the pixels or fewer per axis are decoded at that size.
         seed: seed of everything drawn at random.
         canvas: what a training canvas shows: the surroundings of an `object`, or a part of the `frame`.
         frame_step: video frames per frame of the data set, where it holds every n-th only; None asks it.
@@ -222,6 +230,10 @@ class DataConfig:
     batch_size: int = _rule(20, minimum=1)
     workers: int = _rule(2, minimum=0)
     batches_per_epoch: int = _rule(1000, minimum=1)
+    pack: str | None = None
+    pack_short_side: int | None = _rule(None, minimum=1)
+    compact: bool = False
+    reduced_decoding: bool = False
     seed: int = _rule(0, minimum=0)
     canvas: str = _rule("object", choices=("object", "frame"))
     frame_step: int | None = _rule(None, minimum=1)

@@ -133,7 +133,8 @@ class Batch:
     """A training batch of mini-sequences (clips cut to one canvas size).
 
     Attributes:
-        frames: float32 ``(B, T, 3, h, w)``, RGB, 0..255 (each network normalises for itself).
+        frames: float32 ``(B, T, 3, h, w)``, RGB, 0..255 (each network normalises for itself). Frames and masks of a
+            compact batch (`data.compact`) are uint8 until `to` brings them to their device.
         masks: float32 ``(B, T, K, h, w)``, 0 or 1, one channel per object slot (soft masks of static images, if
             `data.static.soft_masks` asks for them, lie between; above a half is the object).
         valid: bool ``(B, K)``, slots that hold an object.
@@ -152,8 +153,9 @@ class Batch:
     step: int = 0
 
     def to(self, device: torch.device | str, **options: Any) -> Batch:
-        """The same batch with its tensors on `device`."""
+        """The same batch with its tensors on `device`, frames and masks as float32."""
         moved = {name: getattr(self, name).to(device, **options) for name in ("frames", "masks", "valid", "boxes")}
+        moved.update({name: moved[name].float() for name in ("frames", "masks")})
         return replace(self, **moved)
 
     def pin_memory(self) -> Batch:

@@ -194,8 +194,8 @@ class VOSModel(Pretrained):
         loss = torch.stack(list(terms.values())).sum()
         self._names = batch.names
         if not torch.isfinite(loss):
-            found = ", ".join(f"{name} {float(value):g}" for name, value in terms.items())
-            raise VOSError(self._stopped(f"the loss is {float(loss):g} ({found})"))
+            found = ", ".join(f"{name} {float(value.detach()):g}" for name, value in terms.items())
+            raise VOSError(self._stopped(f"the loss is {float(loss.detach()):g} ({found})"))
         size, shared = len(batch.frames), self._trainer is not None and self.trainer.world_size > 1
         self.log(
             "train/loss", loss.detach(), prog_bar=True, on_step=True, on_epoch=True, batch_size=size, sync_dist=shared

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from vos_zoo.data.crops import Masks
 from vos_zoo.data.frame_clips import FrameClipTransform
@@ -17,7 +18,7 @@ from vos_zoo.data.sampling import ClipPlan, MiniSequenceSampler
 from vos_zoo.data.static_images import StaticImage
 from vos_zoo.data.transforms import Clip, ClipTransform
 from vos_zoo.data.warps import WarpTransform
-from vos_zoo.types import Batch, LabelMap, VideoSequence, VOSError
+from vos_zoo.types import Batch, Frame, LabelMap, VideoSequence, VOSError
 
 _VIDEOS = 1000  # videos looked at before the data set is said to show no object
 
@@ -29,12 +30,16 @@ class NumberedClips(Dataset[Clip]):
         sampler: chooses videos and frames.
         length: clips per epoch, for loaders that ask; any number from 0 on is a clip.
         warps: makes the clips of static images; None treats them as videos that stand still.
+
+    Attributes:
+        reduced: whether pictures of which a canvas keeps half the pixels or fewer per axis are decoded at that size.
     """
 
     def __init__(
         self, sampler: MiniSequenceSampler | OrderedSampler, length: int, warps: WarpTransform | None = None
     ) -> None:
         self.sampler, self.length, self.warps = sampler, length, warps
+        self.reduced = False
 
     def __len__(self) -> int:
         return self.length
@@ -51,17 +56,23 @@ class NumberedClips(Dataset[Clip]):
     def _warped(self, image: StaticImage, plan: ClipPlan, chance: np.random.Generator, warps: WarpTransform) -> Clip:
         """A clip that warps one picture, with its object in slot 0."""
         count, empty = len(plan.reference + plan.query), ((0, 0), (0, self.slots - 1))
-        frames, masks, boxes = warps(image.frame(0), image.soft_mask(), count, chance)
+        picture, mask = self._picture(image, 0, warps.reduction(image.size())), image.soft_mask()
+        frames, masks, boxes = warps(picture, mask, count, chance)
         padded = np.pad(masks, (*empty, (0, 0), (0, 0)))
         return self._clip(image, plan, plan.ids, frames, padded, np.pad(boxes, (*empty, (0, 0))))
+
+    def _picture(self, sequence: VideoSequence, index: int, reduction: int) -> Frame:
+        """Frame `index`, uint8 RGB ``(H, W, 3)``, divided by `reduction` if that is wanted and the video can do it."""
+        reduce = getattr(sequence, "reduced_frame", None) if self.reduced and reduction > 1 else None
+        return sequence.frame(index) if reduce is None else reduce(index, reduction)
 
     def _clip(
         self,
         sequence: VideoSequence,
         plan: ClipPlan,
         ids: Sequence[int],
-        frames: NDArray[np.float32],
-        masks: NDArray[np.float32],
+        frames: NDArray[Any],
+        masks: NDArray[Any],
         boxes: NDArray[np.float32],
     ) -> Clip:
         name = f"{sequence.name}/{'+'.join(str(identity) for identity in ids) or 'none'}"
@@ -175,9 +186,12 @@ class FrameClips(NumberedClips):
                 break
         if not ids and not self.transform.settings.empty:
             return None
-        order = plan.reference + plan.query
-        pictures = {index: (sequence.frame(index), labels_of(sequence, index)) for index in sorted(set(order))}
-        frames = np.empty((len(order), 3, *self.transform.size), dtype=np.float32)
+        order, reduction = plan.reference + plan.query, self.transform.reduction(draw)
+        pictures = {
+            index: (self._picture(sequence, index, reduction), labels_of(sequence, index))
+            for index in sorted(set(order))
+        }
+        frames = np.empty((len(order), 3, *self.transform.size), dtype=self.transform.dtype)
         canvases = []
         for position, index in enumerate(order):
             picture, labels = pictures[index]
@@ -195,12 +209,16 @@ def labels_of(sequence: VideoSequence, index: int) -> LabelMap:
 
 
 def collate(clips: Sequence[Clip]) -> Batch:
-    """Stack clips of one shape to a batch: frames float32 ``(B, T, 3, h, w)``, masks ``(B, T, K, h, w)``."""
+    """Stack clips of one shape to a batch: frames ``(B, T, 3, h, w)``, masks ``(B, T, K, h, w)``.
+
+    In a loader process torch stacks into memory that is shared with the trainer, which spares a copy.
+    """
+    stacked: dict[str, Any] = {
+        name: default_collate([torch.from_numpy(getattr(clip, name)) for clip in clips])
+        for name in ("frames", "masks", "valid", "boxes")
+    }
     return Batch(
-        frames=torch.from_numpy(np.stack([clip.frames for clip in clips])),
-        masks=torch.from_numpy(np.stack([clip.masks for clip in clips])),
-        valid=torch.from_numpy(np.stack([clip.valid for clip in clips])),
-        boxes=torch.from_numpy(np.stack([clip.boxes for clip in clips])),
+        **stacked,
         reference_frames=clips[0].reference_frames,
         names=[clip.name for clip in clips],
     )

@@ -19,6 +19,7 @@ from vos_zoo.data.crops import CropSettings, JitterSettings
 from vos_zoo.data.frame_clips import FrameClipTransform, FrameSettings
 from vos_zoo.data.gaps import GapSettings, OrderedSampler
 from vos_zoo.data.mixture import MixturePart, build_mixture, build_settings, mixture_weights
+from vos_zoo.data.packing import pack_dataset
 from vos_zoo.data.sampling import MiniSequenceSampler, SamplingSettings
 from vos_zoo.data.transforms import AugmentSettings, ClipTransform
 from vos_zoo.data.warps import StaticSettings, WarpTransform
@@ -148,6 +149,12 @@ class VOSDataModule(pl.LightningDataModule):
         batch_size: clips per batch.
         workers: loader processes for training.
         batches_per_epoch: length of an epoch.
+        pack: folder in which decoded training videos are kept (`pack_dataset`); None decodes files again and again.
+        pack_short_side: the shorter side that larger packed frames are shrunk to; None keeps every pixel.
+        compact: frames and masks of batches are uint8 until `Batch.to` brings them to their device: a quarter of the
+            bytes to copy. Only pixels brightened by `data.augment` are rounded by it.
+        reduced_decoding: pictures of which a canvas keeps half the pixels or fewer per axis are decoded at that size
+            (`read_reduced`; canvas "frame" and warps of static images).
         seed: seed of clips and synthetic videos.
         canvas: "object" cuts canvases around an object (`ClipDataset`), "frame" out of whole frames (`FrameClips`).
         frame_step: video frames per frame of the data set, which limits of gaps are divided by; None asks it.
@@ -181,6 +188,10 @@ class VOSDataModule(pl.LightningDataModule):
         batch_size: int = 20,
         workers: int = 2,
         batches_per_epoch: int = 1000,
+        pack: str | None = None,
+        pack_short_side: int | None = None,
+        compact: bool = False,
+        reduced_decoding: bool = False,
         seed: int = 0,
         canvas: str = "object",
         frame_step: int | None = None,
@@ -207,6 +218,7 @@ class VOSDataModule(pl.LightningDataModule):
         self.name, self.skip_broken, self.val_sequences = name, skip_broken, val_sequences
         self.splits = {"train": train_split, "val": val_split, "test": test_split}
         self.batch_size, self.workers, self.batches_per_epoch, self.seed = batch_size, workers, batches_per_epoch, seed
+        self.pack, self.pack_short_side, self.compact, self.reduced = pack, pack_short_side, compact, reduced_decoding
         self.canvas, self.frame_step = canvas, frame_step
         self.sampling = build_settings(SamplingSettings, sampling, "data.sampling")
         self.gaps = build_settings(GapSettings, gaps, "data.gaps")
@@ -259,23 +271,42 @@ class VOSDataModule(pl.LightningDataModule):
         """The training clips; the first call opens the data set and checks that it yields a clip."""
         if self._clips is None:
             datasets = [self._part(label, part) for label, part in self.mixture.items()] or [self.videos("train")]
+            if self.pack is not None:
+                datasets = [
+                    pack_dataset(dataset, self.pack, self.pack_short_side, skip_broken=self.skip_broken)
+                    for dataset in datasets
+                ]
             weights = mixture_weights([*self.mixture.values()], [len(dataset) for dataset in datasets])
-            flip, gray = self.augment.flip, self.augment.grayscale
-            warps = WarpTransform(self.crop.size, self.static, flip, gray) if self.static.motion == "warps" else None
-            length = self.batch_size * self.batches_per_epoch
-            if self.canvas == "frame":
-                steps = [part.frame_step for part in self.mixture.values()] or [self.frame_step]
-                known = [step or dataset.frame_step for step, dataset in zip(steps, datasets, strict=True)]
-                ordered = OrderedSampler(datasets, self.sampling, self.gaps, self.seed, weights, known)
-                cutter = FrameClipTransform(self.crop.size, self.frame, flip, gray)
-                self._clips = FrameClips(ordered, cutter, length, warps)
-                return self._clips
-            sampler = MiniSequenceSampler(datasets, self.sampling, self.seed, weights)
-            transform = ClipTransform(self.crop, self.jitter, self.augment)
-            self._clips = ClipDataset(sampler, transform, length, warps)
-            for dataset in datasets:
-                MiniSequenceSampler([dataset], self.sampling, self.seed).plan(0)
+            make = self._frame_clips if self.canvas == "frame" else self._crops
+            self._clips = make(datasets, weights)
+            self._clips.reduced = self.reduced
         return self._clips
+
+    def _crops(self, datasets: Sequence[VideoDataset], weights: Sequence[float] | None) -> ClipDataset:
+        """Clips cut around an object; every data set is tried."""
+        sampler = MiniSequenceSampler(datasets, self.sampling, self.seed, weights)
+        transform = ClipTransform(self.crop, self.jitter, self.augment, self._dtype)
+        for dataset in datasets:
+            MiniSequenceSampler([dataset], self.sampling, self.seed).plan(0)
+        return ClipDataset(sampler, transform, self.batch_size * self.batches_per_epoch, self._warps())
+
+    def _frame_clips(self, datasets: Sequence[VideoDataset], weights: Sequence[float] | None) -> FrameClips:
+        """Clips of whole frames."""
+        steps = [part.frame_step for part in self.mixture.values()] or [self.frame_step]
+        known = [step or dataset.frame_step for step, dataset in zip(steps, datasets, strict=True)]
+        sampler = OrderedSampler(datasets, self.sampling, self.gaps, self.seed, weights, known)
+        flip, gray = self.augment.flip, self.augment.grayscale
+        transform = FrameClipTransform(self.crop.size, self.frame, flip, gray, self._dtype)
+        return FrameClips(sampler, transform, self.batch_size * self.batches_per_epoch, self._warps())
+
+    def _warps(self) -> WarpTransform | None:
+        if self.static.motion != "warps":
+            return None
+        return WarpTransform(self.crop.size, self.static, self.augment.flip, self.augment.grayscale, self._dtype)
+
+    @property
+    def _dtype(self) -> type[np.float32] | type[np.uint8]:
+        return np.uint8 if self.compact else np.float32
 
     def _part(self, label: str, part: MixturePart) -> VideoDataset:
         """A data set of the mixture, opened and looked through."""

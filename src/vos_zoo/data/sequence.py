@@ -65,6 +65,22 @@ def read_frame(path: Path) -> Frame:
     return read_frame_strictly(path)
 
 
+def read_reduced(path: Path, reduction: int) -> Frame:
+    """As `read_frame`, of a JPEG with its size divided by 2, 4 or 8 (rounded up) in the decoder, in a part of the time.
+
+    The decoder leaves out high frequencies of every block; the picture is that of shrinking by area to a few of 255.
+    Other pictures are read at full size.
+    """
+    import cv2
+
+    flags = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+    if reduction in flags and path.suffix.lower() in {".jpg", ".jpeg"}:
+        picture = cv2.imread(str(path), flags[reduction])
+        if picture is not None:
+            return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return read_frame(path)
+
+
 def read_frame_strictly(path: Path) -> Frame:
     """As `read_frame`, with Pillow: slower, but a file that ends too early is an error instead of a grey bar."""
     from PIL import Image, ImageOps, UnidentifiedImageError
@@ -125,6 +141,10 @@ class PictureSequence(VideoSequence):
     def frame(self, index: int) -> Frame:
         """Frame `index`, uint8 RGB ``(H, W, 3)``; raises VOSError for an unreadable file."""
         return read_frame(self.frame_paths[index])
+
+    def reduced_frame(self, index: int, reduction: int) -> Frame:
+        """Frame `index` with its size divided by 2, 4 or 8; see `read_reduced`."""
+        return read_reduced(self.frame_paths[index], reduction)
 
     def labels(self, index: int) -> LabelMap | None:
         """What the mask file of frame `index` says, uint8 ``(H, W)``; None without a file; VOSError for a bad one.

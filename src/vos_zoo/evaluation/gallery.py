@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
+from vos_zoo.evaluation.protocols import readable
 from vos_zoo.evaluation.report import EvaluationReport, ObjectResult, SequenceResult, write_text
 from vos_zoo.types import Frame, LabelMap, VideoSequence
 from vos_zoo.video.masks import read_mask
@@ -32,7 +33,7 @@ _WIDTH, _HEIGHT = 640, 70
 
 def write_gallery(
     report: EvaluationReport,
-    sequences: Iterable[VideoSequence],
+    sequences: Sequence[VideoSequence],
     masks: str | Path,
     path: str | Path,
     *,
@@ -63,7 +64,7 @@ def write_gallery(
         key=lambda entry: entry[:3],
     )[:worst]
     wanted = {name for _, name, *_ in ranked}
-    videos = {sequence.name: sequence for sequence in sequences if sequence.name in wanted}
+    videos = {sequence.name: sequence for sequence in readable(sequences) if sequence.name in wanted}
     articles = [_article(videos[name], score, Path(masks) / name, pictures) for _, name, _, _, score in ranked]
     body = [
         f"<h1>{escape(title)}</h1>",
@@ -104,11 +105,11 @@ def _article(sequence: VideoSequence, score: ObjectResult, masks: Path, pictures
     numbers = [sequence.frame_names.index(name) for name in names]
     frames, predictions, truths = [], [], []
     for number, name in zip(numbers, names, strict=True):
-        truth = sequence.labels(number)
+        truth, shown_there = sequence.labels(number), read_mask(masks / f"{name}.png")
         assert truth is not None, "a scored frame has a truth"
-        crop = _window(truth == score.id, read_mask(masks / f"{name}.png") == score.id)
+        crop = _window(truth == score.id, shown_there == score.id)
         frames.append(sequence.frame(number)[crop])
-        predictions.append(_only(read_mask(masks / f"{name}.png"), score.id)[crop])
+        predictions.append(_only(shown_there, score.id)[crop])
         truths.append(_only(truth, score.id)[crop])
     captions = [
         f"{name}   J {100 * score.j[t]:.0f}  F {100 * score.f[t]:.0f}" for t, name in zip(shown, names, strict=True)

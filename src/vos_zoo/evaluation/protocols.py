@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 from vos_zoo.metrics.streaming import Rule
+from vos_zoo.types import VideoSequence, VOSError
 
 Numbers = Literal["means", "davis", "youtube_vos"]
 """Besides J, F and J&F: nothing; recall and decay of both; or G with its four groups."""
@@ -77,6 +80,13 @@ def protocol_of(data: str, year: int) -> Protocol:
     if data == "youtube_vos":
         return Protocol(f"YouTube-VOS {year}", "youtube_vos", "youtube_vos", _YOUTUBE_SERVER, sampled_frames_cost=True)
     return PLAIN
+
+
+def readable(sequences: Sequence[VideoSequence]) -> Iterator[VideoSequence]:
+    """The videos that can be opened; the others are among a run's failures already."""
+    for number in range(len(sequences)):
+        with suppress(VOSError):
+            yield sequences[number]
 
 
 def only_sampled(frame_names: tuple[str, ...]) -> bool:

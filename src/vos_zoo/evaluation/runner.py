@@ -11,7 +11,6 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,7 @@ from vos_zoo.evaluation.fingerprint import (
     package_versions,
     sequence_digest,
 )
-from vos_zoo.evaluation.protocols import PLAIN, Protocol, only_sampled
+from vos_zoo.evaluation.protocols import PLAIN, Protocol, only_sampled, readable
 from vos_zoo.evaluation.report import (
     NO_TRUTH,
     EvaluationReport,
@@ -174,20 +173,13 @@ def _run_all(items: Sequence[VideoSequence], job: _Job) -> tuple[list[SequenceRe
 def _notes(items: Sequence[VideoSequence], finished: Sequence[SequenceResult], protocol: Protocol) -> tuple[str, ...]:
     """What the numbers hide: frames the trackers of the papers have seen and this one has not, estimates."""
     notes = []
-    if protocol.sampled_frames_cost and finished and all(only_sampled(item.frame_names) for item in _sound(items)):
+    if protocol.sampled_frames_cost and finished and all(only_sampled(item.frame_names) for item in readable(items)):
         notes.append(
             "only the sampled frames (every fifth) are here; published scores are made with all frames, which gives "
             "higher ones: get the archives with all frames, and report which were used"
         )
-    if protocol.numbers == "youtube_vos" and any(result.objects for result in finished):
-        notes.append("G is a local estimate on videos with known truth; the server's code is not public")
-    return tuple(notes)
-
-
-def _sound(items: Sequence[VideoSequence]) -> Iterator[VideoSequence]:
-    for number in range(len(items)):
-        with suppress(VOSError):  # it is among the failures
-            yield items[number]
+    found = EvaluationReport(tuple(finished)).youtube_vos if protocol.numbers == "youtube_vos" else None
+    return tuple(notes + (found.notes() if found is not None else []))
 
 
 def _one_line(error: Exception) -> str:

@@ -250,10 +250,11 @@ class Giel(GielNetwork):
         """The mask that the support trunk sees, ``(B, 1, h, w)``.
 
         It is the global map of a predicted frame, the union of the given objects, or the larger of both where objects
-        join; without a global map always the union of all objects.
+        join others; without a global map always the union of all objects.
         """
         union = masks.sum(dim=1, keepdim=True).clamp(0, 1)
-        if features.saliency is None or not self.mask_from_global:
+        everyone = new is not None and len(set(new)) == masks.shape[1]
+        if features.saliency is None or not self.mask_from_global or everyone:
             return union
         saliency = features.saliency[:, 0].to(masks.dtype)
         return saliency if new is None else torch.maximum(saliency, masks[:, list(new)].amax(dim=1, keepdim=True))

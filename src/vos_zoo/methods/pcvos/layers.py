@@ -1,4 +1,4 @@
-"""Layers of STM-type networks that PCVOS uses in several places (sheet 2.3): residual blocks that add up their inputs."""
+"""Layers of PCVOS that stand in several places (sheet 2.3): residual blocks that add up their inputs, gates."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def conv_part(conv: nn.Conv2d, x: Tensor, start: int, bias: bool = False) -> Ten
 
 
 def spread(shared: Tensor, copies: int) -> Tensor:
-    """A tensor per picture, ``(B, ...)``, seen by each of its objects, ``(B copies, ...)``; one picture is not copied."""
+    """A tensor per picture, ``(B, ...)``, as seen by each of its objects, ``(B copies, ...)``."""
     if copies == 1:
         return shared
     return shared[:, None].expand(-1, copies, *shared.shape[1:]).flatten(0, 1)
