@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.naive_pcvos import NaivePCVOS
 
 from benchmarks.common import one_thread, random_model, seconds, stripes, video, yardstick
+from vos_zoo.blocks import winograd
 
 
 def measure(options: argparse.Namespace, objects: int, length: int, form: str) -> dict[str, float]:
@@ -35,6 +36,7 @@ def measure(options: argparse.Namespace, objects: int, length: int, form: str) -
     if form == "naive":
         network: Any = model.network
         network.__class__ = NaivePCVOS
+        winograd.LEAST_PIXELS = 1 << 60  # plain convolutions
     engine = model.propagator(clip_length=length, capacity=options.memory)
     frames = video(1 + length, options.height, options.width)
     engine.push(frames[0], stripes(objects, options.height, options.width))

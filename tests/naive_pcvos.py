@@ -13,7 +13,7 @@ from vos_zoo.blocks.backbones import IMAGENET
 from vos_zoo.core.target_model import ClipPlan, TrackSettings
 from vos_zoo.methods.pcvos.memory import ClipMemory
 from vos_zoo.methods.pcvos.refinement import MASKED, Block, Refinement, relative_positions
-from vos_zoo.methods.pcvos.target_model import PCVOS
+from vos_zoo.methods.pcvos.target_model import PCVOS, PCVOSFeatures
 
 
 class NaivePCVOS(PCVOS):
@@ -23,17 +23,11 @@ class NaivePCVOS(PCVOS):
         return ClipPlan.whole(length)
 
     def encode(self, frames: Tensor) -> Any:
-        """Three projections one after the other; the local key is made again for every object."""
+        """Matching keys alone; the local key is made again for every object."""
         clip = frames.shape[:2]
         f4, f8, f16 = (level.unflatten(0, clip) for level in self.backbone(frames.flatten(0, 1)))
         keys = self.projections.key(f16.flatten(0, 1)).flatten(2).transpose(1, 2).unflatten(0, clip)
-        thin = self.projections.thin(f16.flatten(0, 1)).unflatten(0, clip)
-        return self.features_of(frames, f4, f8, f16, keys, thin)
-
-    def features_of(self, frames: Tensor, f4: Tensor, f8: Tensor, f16: Tensor, keys: Tensor, thin: Tensor) -> Any:
-        from vos_zoo.methods.pcvos.target_model import PCVOSFeatures
-
-        return PCVOSFeatures(frames, f4, f8, f16, keys=keys, thin=thin)
+        return PCVOSFeatures(frames, f4, f8, f16, keys=keys)
 
     def retain(self, features: Any, readout: Any) -> Any:
         return features
@@ -62,7 +56,8 @@ class NaivePCVOS(PCVOS):
                 assert self.projections.local is not None
                 local = self.projections.local(features.f16[0]).permute(0, 2, 3, 1)
                 refined = refine(self.refinement, values.permute(0, 2, 3, 1), local).permute(0, 3, 1, 2)
-            objects.append(self.decode_object(torch.cat([refined, features.thin[0]], dim=1), features))
+            thin = self.projections.thin(features.f16[0])
+            objects.append(self.decode_object(torch.cat([refined, thin], dim=1), features))
         return torch.stack(objects, dim=1)[None]
 
     def decode_object(self, x: Tensor, features: Any) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,13 @@ from vos_zoo.core.module import VOSModel
 
 def weights(folder: Path, golden: Golden) -> dict[str, Tensor]:
     """The authors' state dict, rebuilt by the recipe with the file's salt."""
-    return fill_weights(folder, salt=golden.meta["weights_salt"])
+    return _filled(folder, golden.meta["weights_salt"])
+
+
+@lru_cache(maxsize=1)
+def _filled(folder: Path, salt: str) -> dict[str, Tensor]:
+    """Kept for the next file of tests: drawing 62 million numbers takes seconds."""
+    return fill_weights(folder, salt=salt)
 
 
 def base_weights(folder: Path, golden: Golden, channels: int) -> dict[str, Tensor]:

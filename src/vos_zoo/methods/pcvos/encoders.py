@@ -13,7 +13,9 @@ from vos_zoo.methods.pcvos.layers import CBAM, ResBlock, conv_part, spread
 
 
 class Projections(nn.Module):
-    """Three 3x3 convolutions of the stride-16 features, run as one (sheet, sec. 7, item 7).
+    """Three 3x3 convolutions of the stride-16 features.
+
+    The keys of a frame are made together (sheet, sec. 7, item 7), the thinned features where a frame is decoded.
 
     Args:
         inputs: channels of the features.
@@ -29,8 +31,8 @@ class Projections(nn.Module):
         self.local = orthogonal(Conv3x3(inputs, local)) if local else None
 
     def forward(self, f16: Tensor) -> tuple[Tensor, ...]:
-        """``(B, C, h, w)`` -> matching key, thinned features and, where there is a refinement, local key."""
-        convs = [conv for conv in (self.key, self.thin, self.local) if conv is not None]
+        """``(B, C, h, w)`` -> matching key and, where there is a refinement, local key."""
+        convs = [conv for conv in (self.key, self.local) if conv is not None]
         weight = torch.cat([conv.weight for conv in convs])
         bias = torch.cat([conv.bias for conv in convs if conv.bias is not None])
         return convolve(f16, weight, bias).split([conv.out_channels for conv in convs], dim=1)

@@ -215,15 +215,16 @@ class Refinement(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, values: Tensor, local: Tensor) -> Tensor:
+    def forward(self, values: Tensor, local: Tensor, wanted: Sequence[int] | None = None) -> Tensor:
         """Refine a clip.
 
         Args:
             values: readouts ``(B, K, T, h, w, C)``.
             local: local keys ``(B, T, h, w, C')``.
+            wanted: frames that are wanted; the last feed-forward layer is spared the others. None: all.
 
         Returns:
-            Refined values ``(B, K, T, h, w, C)``.
+            Refined values of the wanted frames, ``(B, K, T', h, w, C)``.
         """
         volume: Size = (local.shape[1], local.shape[2], local.shape[3])
         keys = local.flatten(1, 3)
@@ -235,6 +236,9 @@ class Refinement(nn.Module):
         refined = []
         for own in [flat] if together else flat.split(1, dim=1):
             for block, attention, windows in zip(blocks, weights, plans, strict=True):
-                own = block.feed_forward(block.attend(attention, own, windows))
+                own = block.attend(attention, own, windows)
+                if block is blocks[-1] and wanted is not None and len(wanted) < volume[0]:
+                    own = own.unflatten(2, (volume[0], -1))[:, :, list(wanted)].flatten(2, 3)
+                own = block.feed_forward(own)
             refined.append(self.norm(own))
-        return torch.cat(refined, dim=1).view_as(values)
+        return torch.cat(refined, dim=1).unflatten(2, (-1, *volume[1:]))

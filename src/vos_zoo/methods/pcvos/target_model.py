@@ -30,7 +30,6 @@ class PCVOSFeatures(Features):
 
     Attributes:
         keys: matching keys ``(B, T, P, C)``, P = h w / 256.
-        thin: thinned features for the decoder, ``(B, T, C, h/16, w/16)``.
         local: local keys of the refinement, ``(B, T, h/16, w/16, C)``; None where there is none.
     """
 
@@ -39,7 +38,6 @@ class PCVOSFeatures(Features):
     f16: Tensor = None  # type: ignore[assignment]
     f32: Tensor = None  # type: ignore[assignment]
     keys: Tensor = None  # type: ignore[assignment]
-    thin: Tensor = None  # type: ignore[assignment]
     local: Tensor | None = None
 
 
@@ -116,14 +114,14 @@ class PCVOS(TargetModel):
     # -- verbs -------------------------------------------------------------------------------------------------------
 
     def encode(self, frames: Tensor) -> PCVOSFeatures:
-        """Pyramid, matching keys, thinned features and local keys of float RGB ``(B, T, 3, h, w)``, 0..255."""
+        """Pyramid, matching keys and local keys of float RGB ``(B, T, 3, h, w)``, 0..255."""
         clip = frames.shape[:2]
         f4, f8, f16 = self.backbone(frames.flatten(0, 1))
-        key, thin, *local = (part.unflatten(0, clip) for part in self.projections(f16))
+        key, *local = (part.unflatten(0, clip) for part in self.projections(f16))
         f4, f8, f16 = (level.unflatten(0, clip) for level in (f4, f8, f16))
         keys = key.flatten(3).transpose(2, 3).contiguous()
         shaped = local[0].permute(0, 1, 3, 4, 2).contiguous() if local else None
-        return PCVOSFeatures(frames, f4, f8, f16, keys=keys, thin=thin, local=shaped)
+        return PCVOSFeatures(frames, f4, f8, f16, keys=keys, local=shaped)
 
     def new_memory(self, settings: TrackSettings | None = None) -> ClipMemory:
         """Nothing remembered yet; `settings` None: all positions are read, as in training."""
@@ -146,21 +144,21 @@ class PCVOS(TargetModel):
         wanted = [plan.encoded.index(position) for position in plan.decoded]
         if self.refinement is not None:
             readout = self._refine(readout, features.local, plan)
-        if len(wanted) < readout.shape[1]:
-            readout, features = readout[:, wanted], features.pick(wanted)
-        return self.decoder(readout, features.thin, features.f8, features.f4)
+        elif len(wanted) < readout.shape[1]:
+            readout = readout[:, wanted]
+        seen = features.pick(wanted)
+        thin = self.projections.thin(seen.f16.flatten(0, 1)).unflatten(0, seen.f16.shape[:2])
+        return self.decoder(readout, thin, seen.f8, seen.f4)
 
     def _refine(self, readout: Tensor, local: Tensor, plan: ClipPlan) -> Tensor:
-        """Refined readouts, in the same places; frames that are not decoded may keep what they had."""
+        """Refined readouts of the frames that are decoded."""
         assert self.refinement is not None
         values, refined = readout.permute(0, 2, 1, 4, 5, 3), []
-        runs = refined_runs(plan.length, plan.decoded, self.refinement.reach)
-        first, covered = 0, plan.encoded
-        for start, stop in runs:
-            at, end = covered.index(start), covered.index(stop - 1) + 1
-            refined += [values[:, :, first:at], self.refinement(values[:, :, at:end], local[:, at:end])]
-            first = end
-        return torch.cat([*refined, values[:, :, first:]], dim=2).permute(0, 2, 1, 5, 3, 4)
+        for start, stop in refined_runs(plan.length, plan.decoded, self.refinement.reach):
+            run = slice(plan.encoded.index(start), plan.encoded.index(stop - 1) + 1)
+            wanted = [position - start for position in plan.decoded if start <= position < stop]
+            refined.append(self.refinement(values[:, :, run], local[:, run], wanted))
+        return torch.cat(refined, dim=2).permute(0, 2, 1, 5, 3, 4)
 
     def update(self, memory: ClipMemory, features: Any, masks: Tensor, rows: Sequence[int] | None = None) -> ClipMemory:
         """Remember frames with their merged soft masks ``(B, T, K, h, w)``."""
@@ -175,7 +173,7 @@ class PCVOS(TargetModel):
 
     def retain(self, features: Any, readout: Any) -> Any:
         """Only what the value encoder and the memory need."""
-        return replace(features, f4=None, f8=None, thin=None, local=None)
+        return replace(features, f4=None, f8=None, local=None)
 
     # -- the clock ---------------------------------------------------------------------------------------------------
 
