@@ -96,7 +96,8 @@ class ResNet(nn.Module):
         with torch.set_grad_enabled(_trained(x, self.conv1, self.bn1)):
             x = self.maxpool(F.relu_(conv_norm(self.conv1, self.bn1, x)))
         levels = []
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+        stages: tuple[Any, ...] = (self.layer1, self.layer2, self.layer3, self.layer4)
+        for stage in stages:
             with torch.set_grad_enabled(_trained(x, stage)):
                 for block in stage:
                     x = _residual_block(block, x)
@@ -111,8 +112,8 @@ def _trained(x: Tensor, *parts: nn.Module) -> bool:
 
 
 def _residual_block(block: Any, x: Tensor) -> Tensor:
-    """torchvision's basic block or bottleneck, with its norms inside the convolutions."""
-    shortcut = x if block.downsample is None else conv_norm(*block.downsample, x)
+    """A basic block or bottleneck, with its norms inside the convolutions."""
+    shortcut = x if block.downsample is None else conv_norm(block.downsample[0], block.downsample[1], x)
     y = F.relu_(conv_norm(block.conv1, block.bn1, x))
     y = conv_norm(block.conv2, block.bn2, y)
     if hasattr(block, "conv3"):

@@ -29,12 +29,13 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
         return scale, self.bias - self.running_mean * scale
 
 
-def conv_norm(conv: nn.Conv2d, norm: FrozenBatchNorm2d, x: Tensor) -> Tensor:
+def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     """A convolution and the frozen norm behind it as one convolution, ``(B, C, h, w)``; exact up to rounding.
 
     The norm's factor goes into the filter, its summand into the bias, so no pass over the picture is needed for either,
     forward or backward: gradients reach norm and filter through the small product.
     """
+    assert isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d)
     scale, shift = norm.as_affine()
     if conv.bias is not None:
         shift = torch.addcmul(shift, conv.bias, scale)
