@@ -15,11 +15,25 @@ import pytest
 import vos_zoo
 from vos_zoo.cli import main
 from vos_zoo.registry import available_methods
+from vos_zoo.resources import variants
 from vos_zoo.types import Box, UsageError, VOSError
 
 METHOD = available_methods()[0]
-COMMANDS = ("fit", "validate", "test", "track", "convert", "models", "weights", "check-data", "make-data")
-TASKS = ("run_fit", "run_validate", "run_test", "run_track", "run_convert", "run_check_data", "run_make_data")
+COMMANDS = (
+    "fit",
+    "validate",
+    "test",
+    "track",
+    "convert",
+    "leaderboard",
+    "models",
+    "weights",
+    "check-data",
+    "check-submission",
+    "make-data",
+)
+TASKS = ("run_fit", "run_validate", "run_test", "run_track", "run_convert", "run_leaderboard", "run_check_data")
+TASKS += ("run_make_data",)
 
 
 @pytest.fixture
@@ -237,7 +251,7 @@ def test_models_lists_every_method_without_torch(files):
     assert done.returncode == 0, done.stderr
     header, *rows = done.stdout.splitlines()
     assert header.split() == ["name", "year", "title", "paper", "config", "card"]
-    assert [row.split()[0] for row in rows] == available_methods()
+    assert [row.split()[0] for row in rows] == sorted([*available_methods(), *variants()])
 
 
 @pytest.mark.parametrize(

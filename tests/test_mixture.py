@@ -17,6 +17,7 @@ from tests.test_static_images import annotation, write_coco, write_pair
 from vos_zoo.config import load_config, to_plain
 from vos_zoo.data.crops import CropSettings, JitterSettings
 from vos_zoo.data.datamodule import VOSDataModule
+from vos_zoo.data.mixture import MixturePart
 from vos_zoo.data.sampling import MiniSequenceSampler, SamplingSettings
 from vos_zoo.data.static_images import MaskedPicture, SaliencyDataset
 from vos_zoo.data.synthetic import SyntheticDataset, SyntheticSettings
@@ -233,3 +234,17 @@ def test_the_schema_has_the_settings_of_static_images_with_their_defaults() -> N
     assert {
         field.name: plain(getattr(StaticSettings(), field.name)) for field in dataclasses.fields(StaticSettings)
     } == (dataclasses.asdict(StaticConfig()))
+
+
+def test_repeats_weigh_parts_by_their_number_of_videos(saliency: Path) -> None:
+    parts = {
+        "synthetic": {"repeats": 5},
+        "saliency": {"root": str(saliency), "repeats": 1},
+    }
+    data = VOSDataModule(**SMALL, mixture=parts)
+    np.testing.assert_allclose(data.clips().sampler.probabilities, [10 / 13, 3 / 13])
+    parts["saliency"].pop("repeats")
+    with pytest.raises(UsageError, match="not for 'saliency'; give repeats to all or none"):
+        VOSDataModule(**SMALL, mixture=parts).clips()
+    with pytest.raises(UsageError, match="repeats 0 of 'a'"):
+        MixturePart("a", repeats=0)

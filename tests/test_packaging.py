@@ -12,6 +12,7 @@ import pytest
 
 from vos_zoo import __version__
 from vos_zoo.registry import available_methods
+from vos_zoo.resources import variants
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -46,7 +47,7 @@ def installed(wheel, tmp_path_factory) -> Path:
 def test_the_wheel_carries_all_code_configurations_and_cards_unchanged(wheel):
     wanted = {
         f"vos_zoo/{place.removeprefix('src/vos_zoo/')}{path.relative_to(REPOSITORY / place).as_posix()}": path
-        for place, pattern in (("src/vos_zoo/", "*.py"), ("src/vos_zoo/", "py.typed"))
+        for place, pattern in (("src/vos_zoo/", name) for name in ("*.py", "py.typed", "*.json", "*.css", "*.js"))
         for path in (REPOSITORY / place).rglob(pattern)
     }
     for place in ("configs", "model_cards"):
@@ -67,7 +68,7 @@ def test_the_installed_command_lists_the_methods_from_an_empty_folder(installed,
     assert Path(home.strip()).is_relative_to(installed), "the test would read the repository's code"
     table = _run(sys.executable, installed / "bin" / "vos-zoo", "models", cwd=tmp_path, env=environment)
     rows = {row.split()[0]: row.split() for row in table.splitlines()[1:]}
-    assert sorted(rows) == available_methods()
+    assert sorted(rows) == sorted([*available_methods(), *variants()])
     assert all(row[-2:] == ["yes", "yes"] for row in rows.values()), "a configuration or a card is not found"
 
 

@@ -25,8 +25,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vos_zoo.checking import check_keywords, check_values, describe_type
-from vos_zoo.registry import load_method, suggestion
-from vos_zoo.resources import config_folder
+from vos_zoo.registry import available_methods, load_method, suggestion
+from vos_zoo.resources import config_folder, variants
 from vos_zoo.schema import (
     AugmentConfig,
     CropConfig,
@@ -57,8 +57,10 @@ __all__ = [
     "check_keywords",
     "check_signatures",
     "load_config",
+    "method_of",
     "save_config",
     "to_plain",
+    "variant_keywords",
 ]
 
 
@@ -84,7 +86,8 @@ def load_config(
     """Merge all layers, resolve interpolations once, check every key and value.
 
     Args:
-        method: name of the method; None takes the `method` that the last file or override names, if any does.
+        method: name of the method, or of a variant of one; None takes the `method` that the last file or override
+            names, if any does.
         data: name of a file in `configs/data`; None takes the `data.name` that the last layer names.
         recipe: name of a file in `configs/recipe/<method>`.
         files: YAML files, later wins. A saved configuration of a run is complete: it repeats that run, and no
@@ -103,9 +106,13 @@ def load_config(
     given = [_read(Path(path), str(path)) for path in files]
     complete = [number for number, layer in enumerate(given) if layer.tree.pop(_COMPLETE, False)]
     given += [_Layer("flags", _flag_tree(method, data, flags)), _dotlist(overrides)]
-    method = _last(given, "method")
+    name = _last(given, "method")
+    method = name if name is None else method_of(str(name))
+    for layer in given:
+        if layer.tree.get("method") == name:
+            layer.tree.update({"method": method} if method else {})
     base = [_read(config_folder() / "default.yaml", "configs/default.yaml")]
-    base += _method_layers(method)
+    base += _method_layers(method, name)
     recipes = _recipe_layers(method, recipe)
     listing = next((layer for layer in reversed([*recipes, *given]) if "stages" in layer.tree), None)
     stages = {} if listing is None else _stages(listing.tree.pop("stages"))
@@ -116,6 +123,7 @@ def load_config(
     layers = [*base, *_data_layers(data), *recipes, *given]
     if complete:  # a saved configuration says everything: what the package's files say meanwhile must not come back
         layers = [*given[complete[-1] :], *recipes] if recipe else given[complete[-1] :]
+    layers = [*layers, *_reader_layers(data)]
 
     merged = OmegaConf.structured(RunConfig)
     for layer in layers:
@@ -130,6 +138,31 @@ def load_config(
     _check_required(config, layers)
     check_values(config, "")
     return config
+
+
+def method_of(name: str) -> str:
+    """The method behind the name of a method or of a variant.
+
+    Raises:
+        UsageError: there is no such name; the message proposes the nearest one.
+    """
+    known = variants()
+    if name in known:
+        return known[name]
+    try:
+        return load_method(name).name
+    except UsageError:
+        names = sorted([*available_methods(), *known])
+        near = f"unknown method {name!r}{suggestion(name, names)}; there are: {', '.join(names)}"
+        raise UsageError(near) from None
+
+
+def variant_keywords(name: str) -> dict[str, dict[str, Any]]:
+    """What a variant's own file says of "model" and "track"; nothing for a method itself."""
+    if name not in variants():
+        return {"model": {}, "track": {}}
+    tree = _method_layers(name, name)[0].tree
+    return {key: dict(tree.get(key) or {}) for key in ("model", "track")}
 
 
 def check_signatures(config: RunConfig) -> None:
@@ -214,11 +247,12 @@ def _last(layers: Sequence[_Layer], *keys: str) -> Any:
     return None
 
 
-def _method_layers(method: Any) -> list[_Layer]:
+def _method_layers(method: Any, name: Any) -> list[_Layer]:
+    """The method's own file, and behind it that of its variant `name`."""
     if method is None:
         return []
-    path = config_folder() / f"{load_method(str(method)).name}.yaml"
-    return [_read(path, f"configs/{path.name}")] if path.is_file() else []
+    paths = [config_folder() / f"{own}.yaml" for own in dict.fromkeys((method, str(name)))]
+    return [_read(path, f"configs/{path.name}") for path in paths if path.is_file()]
 
 
 def _data_layers(data: Any) -> list[_Layer]:
@@ -226,6 +260,12 @@ def _data_layers(data: Any) -> list[_Layer]:
     if data not in known:
         raise UsageError(f"unknown data set {data!r}{suggestion(str(data), known)}; there are: {', '.join(known)}")
     return [_read(config_folder() / "data" / f"{data}.yaml", f"configs/data/{data}.yaml")]
+
+
+def _reader_layers(data: Any) -> list[_Layer]:
+    """The reader that a file of `configs/data` names, where that is another name than its own (an edition's file)."""
+    reader = _last(_data_layers(data), "data", "name")
+    return [] if reader in (None, data) else [_Layer(f"configs/data/{data}.yaml", {"data": {"name": reader}})]
 
 
 def _recipe_layers(method: Any, recipe: str | None) -> list[_Layer]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from pathlib import Path
 
 from vos_zoo.types import VOSError
@@ -28,7 +30,31 @@ def config_folder() -> Path:
     return resource_folder("configs")
 
 
+def variants() -> dict[str, str]:
+    """Configurations of a method under a name of their own: name -> method.
+
+    Such a file of `configs` says `method: NAME`; it is read behind that method's own file, `configs/NAME.yaml`.
+    """
+    return dict(_variants(config_folder()))
+
+
+@cache
+def _variants(folder: Path) -> tuple[tuple[str, str], ...]:
+    import yaml
+
+    trees = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yaml"))}
+    named = {name: tree.get("method") for name, tree in trees.items() if isinstance(tree, dict)}
+    return tuple((name, str(method)) for name, method in named.items() if method)
+
+
 def model_card(method: str) -> Path | None:
     """The card of `method` (Markdown), or None where the package has none (methods of other packages)."""
     path = resource_folder("model_cards") / f"{method}.md"
     return path if path.is_file() else None
+
+
+def card_pictures(card: str) -> dict[str, Path]:
+    """The pictures that a card shows from beside itself, name in its text -> file; they travel with it."""
+    names = re.findall(r"\]\((assets/[\w.-]+)\)", card)
+    files = {name: resource_folder("model_cards") / name for name in names}
+    return {name: path for name, path in files.items() if path.is_file()}

@@ -63,6 +63,46 @@ class SamplingConfig:
 
 
 @dataclass
+class GapConfig:
+    """How far apart the frames of a clip are with `data.canvas=frame`; see `data.gaps.GapSettings`.
+
+    `limits` are pairs (share of the training, largest gap in frames of the video).
+    """
+
+    rule: str = _rule("chain", choices=("chain", "jump"))
+    limits: list[list[float]] = field(default_factory=lambda: [[0.0, 5.0]])
+    change: str = _rule("steps", choices=("steps", "ramp"))
+    part: int = _rule(1, minimum=1)
+    within: int = _rule(5, minimum=1)
+    rounding: str = _rule("down", choices=("down", "up"))
+    reverse: float = _rule(0.0, minimum=0, maximum=1)
+    shortest: int = _rule(3, minimum=1)
+    repeat: bool = True
+
+
+@dataclass
+class FrameConfig:
+    """How canvases are cut with `data.canvas=frame`, several objects on each; see `data.frame_clips.FrameSettings`."""
+
+    window: str = _rule("area", choices=("area", "short_side"))
+    area: list[float] = _rule([0.36, 1.0], length=2, minimum=0, maximum=1)
+    ratio: list[float] = _rule([3 / 4, 4 / 3], length=2, minimum=0)
+    short_side: int = _rule(480, minimum=1)
+    zoom: list[float] = _rule([0.9, 1.3], length=2, minimum=0)
+    place_jitter: float = _rule(0.0, minimum=0)
+    turn: str = _rule("canvas", choices=("canvas", "frame"))
+    rotation: float = _rule(15.0, minimum=0)
+    scale: list[float] = _rule([1.0, 1.0], length=2, minimum=0)
+    shear: float = _rule(10.0, minimum=0, maximum=89)
+    interpolation: str = _rule("cubic", choices=("cubic", "linear"))
+    common_colour: list[float] = _rule([0.1, 0.03, 0.03], length=3, minimum=0)
+    colour: list[float] = _rule([0.01, 0.01, 0.01], length=3, minimum=0)
+    min_pixels: int = _rule(1, minimum=1)
+    tries: int = _rule(5, minimum=1)
+    empty: bool = True
+
+
+@dataclass
 class CropConfig:
     """How training canvases are cut: `size` is (h, w) in pixels, `factor` the side of the region over the object's."""
 
@@ -84,7 +124,10 @@ class JitterConfig:
 
 @dataclass
 class AugmentConfig:
-    """Changes of training frames: probabilities of grey and flip, an affine move (degrees, log scale), brightness."""
+    """Changes of training frames: probabilities of grey and flip, an affine move (degrees, log scale), brightness.
+
+    `fused` resamples a canvas once for crop and affine move, not twice; see `data.transforms.AugmentSettings`.
+    """
 
     grayscale: float = _rule(0.05, minimum=0, maximum=1)
     flip: float = _rule(0.5, minimum=0, maximum=1)
@@ -92,6 +135,7 @@ class AugmentConfig:
     rotation: float = _rule(15.0, minimum=0)
     log_scale: float = _rule(0.2, minimum=0)
     brightness: float = _rule(0.2, minimum=0)
+    fused: bool = False
 
 
 @dataclass
@@ -142,6 +186,7 @@ class DataConfig:
         root: its folder; None where nothing is read from disk.
         year: edition of the data set, where it has several.
         resolution: name of the resolution's folder, where it has several.
+        layout: YouTube-VOS: folder of a split below the root, such as "{year}/{split}"; None finds it.
         train_split: split that `fit` trains on.
         val_split: split that `fit` and `validate` score.
         test_split: split that `test` runs.
@@ -151,21 +196,31 @@ class DataConfig:
         batch_size: clips per training step.
         workers: loader processes.
         batches_per_epoch: training steps per epoch.
+        pack: folder in which decoded training videos are kept (see `data.packing`); None decodes files again and again.
+        pack_short_side: the shorter side that larger packed frames are shrunk to; None keeps every pixel.
+        compact: frames and masks stay 8-bit until they are on their device.
+        reduced_decoding: pictures of which a canvas keeps half the pixels or fewer per axis are decoded at that size.
         seed: seed of everything drawn at random.
+        canvas: what a training canvas shows: the surroundings of an `object`, or a part of the `frame`.
+        frame_step: video frames per frame of the data set, where it holds every n-th only; None asks it.
         sampling: how clips are chosen.
+        gaps: how far apart their frames are (canvas `frame`).
+        frame: how canvases of whole frames are made (canvas `frame`).
         crop: how canvases are cut.
         jitter: how the crops vary.
         augment: how pixels and geometry vary.
         synthetic: the videos drawn on demand.
         static: static images and how they become clips.
         mixture: data sets to train on instead of `name` (which is validated on): label -> name (default: the label),
-            root, split, weight, year, resolution, sequences. A later layer takes one away with `null`.
+            root, split, weight or repeats, year, resolution, layout, sequences, frame_step. A later layer takes one
+            away with `null`.
     """
 
     name: str = "synthetic"
     root: str | None = None
     year: int = 2017
     resolution: str = "480p"
+    layout: str | None = None
     train_split: str = "train"
     val_split: str = "val"
     test_split: str = "val"
@@ -175,8 +230,16 @@ class DataConfig:
     batch_size: int = _rule(20, minimum=1)
     workers: int = _rule(2, minimum=0)
     batches_per_epoch: int = _rule(1000, minimum=1)
+    pack: str | None = None
+    pack_short_side: int | None = _rule(None, minimum=1)
+    compact: bool = False
+    reduced_decoding: bool = False
     seed: int = _rule(0, minimum=0)
+    canvas: str = _rule("object", choices=("object", "frame"))
+    frame_step: int | None = _rule(None, minimum=1)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    gaps: GapConfig = field(default_factory=GapConfig)
+    frame: FrameConfig = field(default_factory=FrameConfig)
     crop: CropConfig = field(default_factory=CropConfig)
     jitter: JitterConfig = field(default_factory=JitterConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

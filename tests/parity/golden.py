@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,28 @@ import torch
 from torch import Tensor
 
 
-def fill_weights(folder: Path, table: str = "state_dict.csv", salt: str | None = None) -> dict[str, Tensor]:
+def fill_weights(
+    folder: Path,
+    table: str = "state_dict.csv",
+    salt: str | None = None,
+    rows: Sequence[str] | None = None,
+    exceptions: Mapping[str, Any] | None = None,
+) -> dict[str, Tensor]:
     """The authors' state dict rebuilt by the recipe of the reference's README.
 
     Args:
         folder: a method's reference folder with `recipe.json` and the table of entries.
         table: file with name, shape, dtype of every entry.
         salt: default: the recipe's first.
+        rows: lines of the table, its heading first; default: the file's.
+        exceptions: default: the recipe's.
     """
     recipe = json.loads((folder / "recipe.json").read_text())
     salt = salt or recipe.get("salt") or recipe["salts"][0]
-    exceptions = recipe.get("exceptions", {})
+    exceptions = recipe.get("exceptions", {}) if exceptions is None else exceptions
     tied = recipe.get("tied", {})
-    with open(folder / table, newline="") as file:
-        rows = list(csv.DictReader(file))
     state: dict[str, Tensor] = {}
-    for row in rows:
+    for row in csv.DictReader(rows or (folder / table).read_text().splitlines()):
         name, shape = row["name"], () if row["shape"] == "scalar" else tuple(int(n) for n in row["shape"].split("x"))
         rule = exceptions.get(name, {})
         source = rule.get("same_as") or tied.get(name)

@@ -53,9 +53,10 @@ class ResNet(nn.Module):
         caffe: stride on the first 1x1 convolution of a stage (Mask R-CNN's MSRA wiring, BGR, 0..255) instead of on the
             3x3 (torchvision's, RGB, ImageNet statistics). The entries are the same, so weights of the wrong kind load
             without complaint: choose what the weights were made for.
+        stages: 4, or 3: without the last stage, features end at stride 16.
     """
 
-    def __init__(self, depth: int = 50, caffe: bool = False) -> None:
+    def __init__(self, depth: int = 50, caffe: bool = False, stages: int = 4) -> None:
         super().__init__()
         import torchvision
 
@@ -67,43 +68,42 @@ class ResNet(nn.Module):
         self.layer1: nn.Module = network.layer1
         self.layer2: nn.Module = network.layer2
         self.layer3: nn.Module = network.layer3
-        self.layer4: nn.Module = network.layer4
+        self.layer4: nn.Module | None = network.layer4 if stages == 4 else None
         self.normalise = CAFFE if caffe else IMAGENET
         if caffe:
             for stage in (network.layer2, network.layer3, network.layer4):
                 block = stage[0]
                 block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
-        base = (64, 128, 256, 512)
+        base = (64, 128, 256, 512)[:stages]
         self.channels: tuple[int, ...] = tuple(c * (4 if depth >= 50 else 1) for c in base)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
                 nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Features at strides 4, 8, 16, 32 of float RGB ``(B, 3, h, w)``, 0..255."""
+    def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
+        """Features at strides 4, 8, 16 (and 32) of float RGB ``(B, 3, h, w)``, 0..255."""
         if torch.is_grad_enabled():
             return self._forward_with_gradients(frames)
         x = self.maxpool(self.relu(self.bn1(self.conv1(self.normalise(frames)))))
         f4 = self.layer1(x)
         f8 = self.layer2(f4)
         f16 = self.layer3(f8)
-        return f4, f8, f16, self.layer4(f16)
+        return (f4, f8, f16) if self.layer4 is None else (f4, f8, f16, self.layer4(f16))
 
-    def _forward_with_gradients(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _forward_with_gradients(self, frames: Tensor) -> tuple[Tensor, ...]:
         """The same features with every norm inside its convolution, channels last; frozen stages record nothing."""
         x = self.normalise(frames).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(_trained(x, self.conv1, self.bn1)):
             x = self.maxpool(F.relu_(conv_norm(self.conv1, self.bn1, x)))
-        levels = []
+        levels: tuple[Tensor, ...] = ()
         stages: tuple[Any, ...] = (self.layer1, self.layer2, self.layer3, self.layer4)
-        for stage in stages:
+        for stage in stages if self.layer4 is not None else stages[:3]:
             with torch.set_grad_enabled(_trained(x, stage)):
                 for block in stage:
                     x = _residual_block(block, x)
-            levels.append(x)
-        f4, f8, f16, f32 = levels
-        return f4, f8, f16, f32
+            levels = (*levels, x)
+        return levels
 
 
 def _trained(x: Tensor, *parts: nn.Module) -> bool:
@@ -127,9 +127,10 @@ class TimmEncoder(nn.Module):
     Args:
         name: timm model name.
         pretrained: load timm's weights (needs a network, or timm's cache).
+        stages: 4, or 3: without stride 32 and what leads to it.
     """
 
-    def __init__(self, name: str, pretrained: bool = False) -> None:
+    def __init__(self, name: str, pretrained: bool = False, stages: int = 4) -> None:
         super().__init__()
         import timm
 
@@ -138,22 +139,24 @@ class TimmEncoder(nn.Module):
             raise UsageError(f"timm has no encoder {name!r}; near names: {', '.join(near) or 'none'}")
         self.network = timm.create_model(name, pretrained=pretrained, features_only=True)
         strides, channels = self.network.feature_info.reduction(), self.network.feature_info.channels()
-        missing = [s for s in (4, 8, 16, 32) if s not in strides]
-        if missing:
-            raise UsageError(f"timm encoder {name!r} has strides {strides}; it needs features at 4, 8, 16 and 32")
-        self._picked = [len(strides) - 1 - strides[::-1].index(s) for s in (4, 8, 16, 32)]
+        wanted = (4, 8, 16, 32)[:stages]
+        if any(s not in strides for s in wanted):
+            raise UsageError(f"timm encoder {name!r} has strides {strides}; it needs features at {wanted}")
+        self._picked = [len(strides) - 1 - strides[::-1].index(s) for s in wanted]
+        if stages < 4:
+            last = tuple(range(self._picked[-1] + 1))
+            self.network = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=last)
         self.channels = tuple(channels[i] for i in self._picked)
         data = self.network.default_cfg
         self.normalise = Normalisation(False, 255.0, tuple(data["mean"]), tuple(data["std"]))
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Features at strides 4, 8, 16, 32 of float RGB ``(B, 3, h, w)``, 0..255."""
+    def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
+        """Features at strides 4, 8, 16 (and 32) of float RGB ``(B, 3, h, w)``, 0..255."""
         levels = self.network(self.normalise(frames))
-        f4, f8, f16, f32 = (levels[i] for i in self._picked)
-        return f4, f8, f16, f32
+        return tuple(levels[i] for i in self._picked)
 
 
-def build_backbone(name: str, weights: str | None = None) -> ResNet | TimmEncoder:
+def build_backbone(name: str, weights: str | None = None, stages: int = 4) -> ResNet | TimmEncoder:
     """An encoder by name.
 
     Args:
@@ -162,6 +165,7 @@ def build_backbone(name: str, weights: str | None = None) -> ResNet | TimmEncode
         weights: None (random), "imagenet" (torchvision's or timm's), "mask_rcnn" (the body of torchvision's
             Mask R-CNN R-50 FPN, for "resnet50"), or the path of a state dict (for "resnet50_caffe": the converted
             caffe Mask R-CNN file).
+        stages: 4, or 3: features at strides 4, 8 and 16 only; published weights lose their last stage.
 
     Raises:
         UsageError: unknown name, or weights that do not fit it.
@@ -169,15 +173,18 @@ def build_backbone(name: str, weights: str | None = None) -> ResNet | TimmEncode
     if name.startswith("timm:"):
         if weights not in (None, "imagenet"):
             raise UsageError(f"backbone_weights {weights!r} do not fit {name!r}; choose null or imagenet")
-        return TimmEncoder(name.removeprefix("timm:"), pretrained=weights == "imagenet")
+        return TimmEncoder(name.removeprefix("timm:"), weights == "imagenet", stages)
     known = ("resnet50_caffe", "resnet18", "resnet34", "resnet50", "resnet101")
     if name not in known:
         raise UsageError(f"unknown backbone {name!r}; choose {', '.join(known)} or timm:NAME")
     caffe = name.endswith("_caffe")
     depth = int(name.removeprefix("resnet").removesuffix("_caffe"))
-    network = ResNet(depth, caffe)
+    network = ResNet(depth, caffe, stages)
     if weights is not None:
-        _load(network, _published_weights(name, depth, weights), weights)
+        state = _published_weights(name, depth, weights)
+        if stages < 4:
+            state = {k: v for k, v in state.items() if not k.startswith("layer4.")}
+        _load(network, state, weights)
     return network
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
+from vos_zoo.config import variant_keywords
 from vos_zoo.core.checkpoint import load_converted, read_state_dict
 from vos_zoo.core.module import VOSModel
 from vos_zoo.download import fetch, file_digest, is_url
 from vos_zoo.registry import load_method
+from vos_zoo.resources import variants
 
 
 def create_model(
@@ -24,7 +26,7 @@ def create_model(
     """A model with random (or backbone-initialised) weights.
 
     Args:
-        method: one of `vos_zoo.available_models()`.
+        method: one of `vos_zoo.available_models()`, or a variant of one that `vos-zoo models` lists.
         track: inference settings to keep with the model, see the method's settings.
         optim: optimiser settings, see `VOSModel`.
         hyperparameters: keyword arguments of the method's target model.
@@ -32,7 +34,9 @@ def create_model(
     Raises:
         UsageError: unknown method, hyper-parameter or setting.
     """
-    return VOSModel(method, hyperparameters, dict(track or {}), dict(optim or {}))
+    own = variant_keywords(method)
+    settings = {**own["track"], **(track or {})}
+    return VOSModel(variants().get(method, method), {**own["model"], **hyperparameters}, settings, dict(optim or {}))
 
 
 def convert_checkpoint(

@@ -229,6 +229,10 @@ class TargetModel(nn.Module, ABC):
         """
         return {}
 
+    def readout_extras(self, readout: Any) -> dict[str, Tensor]:
+        """What `losses` needs of each query clip's readout, ``(B, T, ...)`` by name; the unroll joins the clips."""
+        return {}
+
     def frames_per_call(self, settings: TrackSettings | None) -> int:
         """Frames of a clip at run time; `settings` None: in training."""
         return self.clip_length

@@ -29,12 +29,15 @@ def unroll(model: TargetModel, batch: Batch) -> Unrolled:
         memory = model.update(memory, features.frames(t, t + 1), batch.masks[:, t : t + 1])
     step = model.frames_per_call(None) if model.refines_in_training else total - references
     logits: list[Tensor] = []
+    kept: dict[str, list[Tensor]] = {}
     written = references - 1
     for start in range(references, total, step):
         stop = min(start + step, total)
         clip = features.frames(start, stop)
         readout = model.read(memory, clip)
         logits.append(model.decode(readout, clip))
+        for name, value in model.readout_extras(readout).items():
+            kept.setdefault(name, []).append(value)
         if not model.refines_in_training or stop == total:
             continue
         frames = range(start, stop)
@@ -44,5 +47,6 @@ def unroll(model: TargetModel, batch: Batch) -> Unrolled:
             masks = model.merge_training(logits[-1], batch.valid)[:, due]
             memory = model.update(memory, model.retain(clip, readout).pick(due), masks)
     joined = torch.cat(logits, dim=1)
-    extras = model.unroll_extras(memory, features, joined, batch)
+    extras = {name: torch.cat(values, dim=1) for name, values in kept.items()}
+    extras.update(model.unroll_extras(memory, features, joined, batch))
     return Unrolled(joined, batch.masks[:, references:], extras)

@@ -3,105 +3,34 @@
 from __future__ import annotations
 
 import random
+import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from pytorch_lightning.trainer.states import TrainerFn
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler
 
 from vos_zoo.data.checking import STATIC_DATASETS, Selection, keep_sound, open_dataset
-from vos_zoo.data.crops import CropSettings, JitterSettings, Masks
-from vos_zoo.data.mixture import MixturePart, build_mixture, build_settings
-from vos_zoo.data.sampling import ClipPlan, MiniSequenceSampler, SamplingSettings
-from vos_zoo.data.static_images import StaticImage
-from vos_zoo.data.transforms import AugmentSettings, Clip, ClipTransform
+from vos_zoo.data.clips import ClipDataset, FrameClips, NumberedClips, collate
+from vos_zoo.data.crops import CropSettings, JitterSettings
+from vos_zoo.data.frame_clips import FrameClipTransform, FrameSettings
+from vos_zoo.data.gaps import GapSettings, OrderedSampler
+from vos_zoo.data.mixture import MixturePart, build_mixture, build_settings, mixture_weights
+from vos_zoo.data.packing import pack_dataset
+from vos_zoo.data.sampling import MiniSequenceSampler, SamplingSettings
+from vos_zoo.data.transforms import AugmentSettings, ClipTransform
 from vos_zoo.data.warps import StaticSettings, WarpTransform
-from vos_zoo.types import Batch, UsageError, VideoDataset, VideoSequence
+from vos_zoo.types import Batch, UsageError, VideoDataset, VOSError
 
-
-class ClipDataset(Dataset[Clip]):
-    """Training clips by number; clip n is the same in every process and in every run with the same seed.
-
-    Args:
-        sampler: chooses object and frames.
-        transform: augments and cuts them.
-        length: clips per epoch, for loaders that ask; any number from 0 on is a clip.
-        warps: makes the clips of static images; None treats them as videos that stand still.
-    """
-
-    def __init__(
-        self, sampler: MiniSequenceSampler, transform: ClipTransform, length: int, warps: WarpTransform | None = None
-    ) -> None:
-        self.sampler, self.transform, self.length, self.warps = sampler, transform, length, warps
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, item: int) -> Clip:
-        """Clip number `item`; only its frames are decoded."""
-        chance = self.sampler.random(item)
-        plan = self.sampler.draw(chance)
-        sequence = self.sampler.datasets[plan.dataset][plan.sequence]
-        order = plan.reference + plan.query
-        if isinstance(sequence, StaticImage):
-            return self._static_clip(sequence, plan, chance)
-        pictures = {index: (sequence.frame(index), self._masks(sequence, index, plan)) for index in sorted(set(order))}
-        frames, masks, boxes = self.transform(
-            [pictures[index][0] for index in order],
-            [pictures[index][1] for index in order],
-            len(plan.reference),
-            chance,
-        )
-        return self._clip(sequence, plan, frames, masks, boxes)
-
-    def _static_clip(self, image: StaticImage, plan: ClipPlan, chance: np.random.Generator) -> Clip:
-        """A clip that shows one picture, with its object in slot 0."""
-        count, slots, frame = len(plan.reference + plan.query), self.sampler.settings.objects, image.frame(0)
-        if self.warps is None:
-            mask, box = self._masks(image, 0, plan), image.box()
-            given = None if box is None else [box, *[None] * (slots - 1)]
-            canvases = self.transform([frame] * count, [mask] * count, len(plan.reference), chance, given)
-            return self._clip(image, plan, *canvases)
-        frames, masks, boxes = self.warps(frame, image.soft_mask(), count, chance)
-        empty = ((0, 0), (0, slots - 1))
-        return self._clip(image, plan, frames, np.pad(masks, (*empty, (0, 0), (0, 0))), np.pad(boxes, (*empty, (0, 0))))
-
-    def _clip(
-        self,
-        sequence: VideoSequence,
-        plan: ClipPlan,
-        frames: NDArray[np.float32],
-        masks: NDArray[np.float32],
-        boxes: NDArray[np.float32],
-    ) -> Clip:
-        valid = np.arange(self.sampler.settings.objects) < len(plan.ids)
-        name = f"{sequence.name}/{'+'.join(str(identity) for identity in plan.ids)}"
-        return Clip(frames, masks, valid, boxes, len(plan.reference), name)
-
-    def _masks(self, sequence: VideoSequence, index: int, plan: ClipPlan) -> Masks:
-        labels = sequence.labels(index)
-        assert labels is not None, "a frame in which the object is visible has a mask"
-        slots = np.zeros((self.sampler.settings.objects, *labels.shape), dtype=np.uint8)
-        for slot, identity in enumerate(plan.ids):
-            slots[slot] = labels == identity
-        return slots
-
-
-def collate(clips: Sequence[Clip]) -> Batch:
-    """Stack clips of one shape to a batch: frames float32 ``(B, T, 3, h, w)``, masks ``(B, T, K, h, w)``."""
-    return Batch(
-        frames=torch.from_numpy(np.stack([clip.frames for clip in clips])),
-        masks=torch.from_numpy(np.stack([clip.masks for clip in clips])),
-        valid=torch.from_numpy(np.stack([clip.valid for clip in clips])),
-        boxes=torch.from_numpy(np.stack([clip.boxes for clip in clips])),
-        reference_frames=clips[0].reference_frames,
-        names=[clip.name for clip in clips],
-    )
+CANVASES = ("object", "frame")
+"""What a training canvas shows: the surroundings of an object, or a part of the frame."""
+_SHARES = ("weight", "repeats", "frame_step")
 
 
 def _ranks() -> tuple[int, int]:
@@ -128,7 +57,7 @@ class ClipNumbers(DistributedSampler[int]):
         given: number of batches the loader has given out.
     """
 
-    def __init__(self, clips: ClipDataset, batch_size: int, batches: int, trained: Callable[[], int | None]) -> None:
+    def __init__(self, clips: NumberedClips, batch_size: int, batches: int, trained: Callable[[], int | None]) -> None:
         world, rank = _ranks()
         super().__init__(clips, num_replicas=world, rank=rank, shuffle=False)
         self.batch_size, self.batches, self.trained = batch_size, batches, trained
@@ -172,10 +101,24 @@ class ClipLoader(DataLoader[Any]):
     sampler: ClipNumbers
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # a generator, so that a batch is counted when taken
-        """The batches of an epoch."""
-        for batch in super().__iter__():
+        """The batches of an epoch; files that were skipped are reported once each, by name.
+
+        Raises:
+            VOSError: a file cannot be read, or a loader process has died.
+        """
+        batches = super().__iter__()
+        while (batch := _taken(batches)) is not None:
+            for reason in batch.skipped:
+                if reason not in self.reported:
+                    warnings.warn(f"another clip was taken: {reason}", stacklevel=2)
+                self.reported.add(reason)
             self.sampler.given += 1
             yield batch
+
+    @cached_property
+    def reported(self) -> set[str]:
+        """What has been reported as skipped."""
+        return set()
 
     def state_dict(self) -> dict[str, int]:
         """The number of batches given out."""
@@ -184,6 +127,43 @@ class ClipLoader(DataLoader[Any]):
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Go on behind so many batches."""
         self.sampler.given = int(state["given"])
+
+
+def _taken(batches: Iterator[Batch]) -> Batch | None:
+    """The next batch, or None at the end; what breaks in a loader process is said in one line.
+
+    Raises:
+        VOSError: a file cannot be read, or a loader process has died.
+    """
+    try:
+        return next(batches, None)
+    except VOSError as error:  # torch puts the traceback of the process in front
+        raise VOSError(str(error).strip().splitlines()[-1].partition("VOSError: ")[2] or str(error)) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        death = _death(batches, error)
+        if death is None:
+            raise
+        raise VOSError(
+            f"a loader process has died ({death}); mostly the memory is full: lower data.workers or data.batch_size, "
+            "and resume with --ckpt last"
+        ) from error
+
+
+def _death(batches: Iterator[Batch], error: Exception) -> str | None:
+    """How a loader process has died, if that is what is behind an error.
+
+    A process that dies while it sends a batch breaks the pipe first; torch learns of its death a moment later.
+    """
+    processes = getattr(batches, "_workers", [])
+    if "DataLoader worker" not in str(error) and processes:
+        try:
+            time.sleep(0.5)
+        except RuntimeError as late:  # raised by torch where the signal arrives
+            error = late
+    if "DataLoader worker" in str(error):
+        return str(error).splitlines()[0]
+    dead = [str(process.pid) for process in processes if not process.is_alive()]
+    return f"process {', '.join(dead)}: {type(error).__name__}" if dead else None
 
 
 def seed_worker(worker: int) -> None:
@@ -209,10 +189,11 @@ class VOSDataModule(pl.LightningDataModule):
     `torch.distributed` every process trains on its own clips and evaluates its own videos.
 
     Args:
-        name: "synthetic", "davis", "folder", "coco" or "saliency".
+        name: "synthetic", "davis", "youtube_vos", "folder", "coco" or "saliency".
         root: folder of the data set.
-        year: DAVIS: 2016 or 2017.
+        year: DAVIS: 2016 or 2017; YouTube-VOS: 2018 or 2019.
         resolution: DAVIS: sub-folder of the resolution.
+        layout: YouTube-VOS: folder of a split below the root; None finds it.
         train_split: split to train on.
         val_split: split to validate on.
         test_split: split to test on.
@@ -222,9 +203,19 @@ class VOSDataModule(pl.LightningDataModule):
         batch_size: clips per batch.
         workers: loader processes for training.
         batches_per_epoch: length of an epoch.
+        pack: folder in which decoded training videos are kept (`pack_dataset`); None decodes files again and again.
+        pack_short_side: the shorter side that larger packed frames are shrunk to; None keeps every pixel.
+        compact: frames and masks of batches are uint8 until `Batch.to` brings them to their device: a quarter of the
+            bytes to copy. Only pixels brightened by `data.augment` are rounded by it.
+        reduced_decoding: pictures of which a canvas keeps half the pixels or fewer per axis are decoded at that size
+            (`read_reduced`; canvas "frame" and warps of static images).
         seed: seed of clips and synthetic videos.
-        sampling: see `SamplingSettings`.
-        crop: see `CropSettings`.
+        canvas: "object" cuts canvases around an object (`ClipDataset`), "frame" out of whole frames (`FrameClips`).
+        frame_step: video frames per frame of the data set, which limits of gaps are divided by; None asks it.
+        sampling: see `SamplingSettings`; with canvas "frame" only the numbers of frames and objects count.
+        gaps: see `GapSettings`; for canvas "frame".
+        frame: see `FrameSettings`; for canvas "frame".
+        crop: see `CropSettings`; with canvas "frame" only the size counts.
         jitter: see `JitterSettings`.
         augment: see `AugmentSettings`.
         synthetic: see `vos_zoo.data.synthetic.SyntheticSettings`; and train_videos, val_videos, test_videos, device.
@@ -241,6 +232,7 @@ class VOSDataModule(pl.LightningDataModule):
         root: str | None = None,
         year: int = 2017,
         resolution: str = "480p",
+        layout: str | None = None,
         train_split: str = "train",
         val_split: str = "val",
         test_split: str = "val",
@@ -250,8 +242,16 @@ class VOSDataModule(pl.LightningDataModule):
         batch_size: int = 20,
         workers: int = 2,
         batches_per_epoch: int = 1000,
+        pack: str | None = None,
+        pack_short_side: int | None = None,
+        compact: bool = False,
+        reduced_decoding: bool = False,
         seed: int = 0,
+        canvas: str = "object",
+        frame_step: int | None = None,
         sampling: Mapping[str, Any] | None = None,
+        gaps: Mapping[str, Any] | None = None,
+        frame: Mapping[str, Any] | None = None,
         crop: Mapping[str, Any] | None = None,
         jitter: Mapping[str, Any] | None = None,
         augment: Mapping[str, Any] | None = None,
@@ -264,19 +264,32 @@ class VOSDataModule(pl.LightningDataModule):
             ("batch_size", batch_size, 1),
             ("batches_per_epoch", batches_per_epoch, 1),
             ("workers", workers, 0),
+            ("pack_short_side", 1 if pack_short_side is None else pack_short_side, 1),
         ):
             if value < least:
                 raise UsageError(f"data.{key}: {value} must be at least {least}")
+        if canvas not in CANVASES:
+            raise UsageError(f"data.canvas: {canvas!r} is not known; use one of {', '.join(CANVASES)}")
         self.name, self.skip_broken, self.val_sequences = name, skip_broken, val_sequences
         self.splits = {"train": train_split, "val": val_split, "test": test_split}
         self.batch_size, self.workers, self.batches_per_epoch, self.seed = batch_size, workers, batches_per_epoch, seed
+        self.pack, self.pack_short_side, self.compact, self.reduced = pack, pack_short_side, compact, reduced_decoding
+        self.canvas, self.frame_step = canvas, frame_step
         self.sampling = build_settings(SamplingSettings, sampling, "data.sampling")
+        self.gaps = build_settings(GapSettings, gaps, "data.gaps")
+        self.frame = build_settings(FrameSettings, frame, "data.frame")
         self.crop = build_settings(CropSettings, crop, "data.crop")
         self.jitter = build_settings(JitterSettings, jitter, "data.jitter")
         self.augment = build_settings(AugmentSettings, augment, "data.augment")
         self.static = build_settings(StaticSettings, static, "data.static")
         self.mixture = build_mixture(mixture)
-        self._named: dict[str, Any] = {"root": root, "year": year, "resolution": resolution, "sequences": sequences}
+        self._named: dict[str, Any] = {
+            "root": root,
+            "year": year,
+            "resolution": resolution,
+            "layout": layout,
+            "sequences": sequences,
+        }
         self._shared: dict[str, Any] = {
             "skip_broken": skip_broken,
             "synthetic": synthetic,
@@ -285,7 +298,7 @@ class VOSDataModule(pl.LightningDataModule):
             "repeat": self.static.repeat,
         }
         self._opened: dict[str, VideoDataset] = {}
-        self._clips: ClipDataset | None = None
+        self._clips: NumberedClips | None = None
         # With few videos a process may have none to evaluate; that is no error.
         self.allow_zero_length_dataloader_with_multiple_devices = True
 
@@ -309,27 +322,50 @@ class VOSDataModule(pl.LightningDataModule):
             self._opened[part] = keep_sound(dataset, skip_broken=self.skip_broken)
         return self._opened[part]
 
-    def clips(self) -> ClipDataset:
+    def clips(self) -> NumberedClips:
         """The training clips; the first call opens the data set and checks that it yields a clip."""
         if self._clips is None:
             datasets = [self._part(label, part) for label, part in self.mixture.items()] or [self.videos("train")]
-            weights = [part.weight for part in self.mixture.values()] or None
-            sampler = MiniSequenceSampler(datasets, self.sampling, self.seed, weights)
-            transform = ClipTransform(self.crop, self.jitter, self.augment)
-            warps = WarpTransform(self.crop.size, self.static, self.augment.flip, self.augment.grayscale)
-            self._clips = ClipDataset(
-                sampler,
-                transform,
-                self.batch_size * self.batches_per_epoch,
-                warps if self.static.motion == "warps" else None,
-            )
-            for dataset in datasets:
-                MiniSequenceSampler([dataset], self.sampling, self.seed).plan(0)
+            if self.pack is not None:
+                datasets = [
+                    pack_dataset(dataset, self.pack, self.pack_short_side, skip_broken=self.skip_broken)
+                    for dataset in datasets
+                ]
+            weights = mixture_weights([*self.mixture.values()], [len(dataset) for dataset in datasets])
+            make = self._frame_clips if self.canvas == "frame" else self._crops
+            self._clips = make(datasets, weights)
+            self._clips.reduced, self._clips.skip_broken = self.reduced, self.skip_broken
         return self._clips
+
+    def _crops(self, datasets: Sequence[VideoDataset], weights: Sequence[float] | None) -> ClipDataset:
+        """Clips cut around an object; every data set is tried."""
+        sampler = MiniSequenceSampler(datasets, self.sampling, self.seed, weights)
+        transform = ClipTransform(self.crop, self.jitter, self.augment, self._dtype)
+        for dataset in datasets:
+            MiniSequenceSampler([dataset], self.sampling, self.seed).plan(0)
+        return ClipDataset(sampler, transform, self.batch_size * self.batches_per_epoch, self._warps())
+
+    def _frame_clips(self, datasets: Sequence[VideoDataset], weights: Sequence[float] | None) -> FrameClips:
+        """Clips of whole frames."""
+        steps = [part.frame_step for part in self.mixture.values()] or [self.frame_step]
+        known = [step or dataset.frame_step for step, dataset in zip(steps, datasets, strict=True)]
+        sampler = OrderedSampler(datasets, self.sampling, self.gaps, self.seed, weights, known)
+        flip, gray = self.augment.flip, self.augment.grayscale
+        transform = FrameClipTransform(self.crop.size, self.frame, flip, gray, self._dtype)
+        return FrameClips(sampler, transform, self.batch_size * self.batches_per_epoch, self._warps())
+
+    def _warps(self) -> WarpTransform | None:
+        if self.static.motion != "warps":
+            return None
+        return WarpTransform(self.crop.size, self.static, self.augment.flip, self.augment.grayscale, self._dtype)
+
+    @property
+    def _dtype(self) -> type[np.float32] | type[np.uint8]:
+        return np.uint8 if self.compact else np.float32
 
     def _part(self, label: str, part: MixturePart) -> VideoDataset:
         """A data set of the mixture, opened and looked through."""
-        source = {field.name: getattr(part, field.name) for field in fields(part) if field.name != "weight"}
+        source = {field.name: getattr(part, field.name) for field in fields(part) if field.name not in _SHARES}
         if part.root is None and part.name != "synthetic":
             raise UsageError(f"data set {part.name!r}: no folder given; set data.mixture.{label}.root=FOLDER")
         return keep_sound(open_dataset(**source, **self._shared), skip_broken=self.skip_broken)
@@ -345,6 +381,8 @@ class VOSDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> ClipLoader:
         """Batches of mini-sequences, see `Batch`; an epoch goes on behind the batches trained so far."""
         clips = self.clips()
+        if isinstance(clips, FrameClips):
+            clips.sampler.total = self._course()
         return ClipLoader(
             clips,
             batch_size=self.batch_size,
@@ -362,6 +400,25 @@ class VOSDataModule(pl.LightningDataModule):
             return None
         total: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
         return int(total.processed)  # not `ready`: a batch that was interrupted is trained again
+
+    def _course(self) -> int | None:
+        """Clips of the whole run over all processes; None outside a run.
+
+        Raises:
+            UsageError: gaps that change in the course of a run without end.
+        """
+        if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            return None
+        limit, epochs, steps = self.trainer.limit_train_batches or 0, self.trainer.max_epochs, self.trainer.max_steps
+        epoch = min(limit, self.batches_per_epoch) if isinstance(limit, int) else int(limit * self.batches_per_epoch)
+        ends = [epochs * epoch] if epochs is not None and epochs >= 0 else []
+        ends += [steps * self.trainer.accumulate_grad_batches] if steps >= 0 else []
+        if not ends and not self.gaps.constant:
+            raise UsageError(
+                "data.gaps.limits change in the course of the training, which has no end; "
+                "set trainer.max_epochs or trainer.max_steps"
+            )
+        return min(ends) * self.batch_size * self.trainer.world_size if ends else None
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The validation videos of this process, one `VideoSequence` at a time."""

@@ -36,9 +36,12 @@ class MixturePart:
         root: its folder.
         split: the split to train on.
         weight: its share of the clips, relative to the others' weights.
-        year: DAVIS: 2016 or 2017.
+        repeats: instead of a weight: its videos count so many times, so that its share is this times their number.
+        year: DAVIS: 2016 or 2017; YouTube-VOS: 2018 or 2019.
         resolution: DAVIS: sub-folder of the resolution.
+        layout: YouTube-VOS: folder of a split below the root; None finds it.
         sequences: use only these videos or pictures.
+        frame_step: video frames per frame of the data set; None asks it.
     """
 
     name: str
@@ -47,12 +50,33 @@ class MixturePart:
     weight: float = 1.0
     year: int = 2017
     resolution: str = "480p"
+    layout: str | None = None
     sequences: Sequence[str] | None = None
+    frame_step: int | None = None
+    repeats: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse a share that is none."""
         if not self.weight > 0:
             raise UsageError(f"data.mixture: weight {self.weight} of {self.name!r} must be above 0; null takes it away")
+        if self.frame_step is not None and self.frame_step < 1:
+            raise UsageError(f"data.mixture: frame_step {self.frame_step} of {self.name!r} must be at least 1")
+        if self.repeats is not None and not self.repeats > 0:
+            raise UsageError(f"data.mixture: repeats {self.repeats} of {self.name!r} must be above 0")
+
+
+def mixture_weights(parts: Sequence[MixturePart], videos: Sequence[int]) -> list[float] | None:
+    """The weight of every part, which holds so many `videos`; None for a mixture of none.
+
+    Raises:
+        UsageError: some parts are weighed by repeats and others are not.
+    """
+    if any(part.repeats is not None for part in parts):
+        plain = [part.name for part in parts if part.repeats is None]
+        if plain:
+            raise UsageError(f"data.mixture: repeats are given, but not for {plain[0]!r}; give repeats to all or none")
+        return [float(part.repeats or 0) * count for part, count in zip(parts, videos, strict=True)]
+    return [part.weight for part in parts] or None
 
 
 def build_mixture(given: Mapping[str, Mapping[str, Any] | None] | None) -> dict[str, MixturePart]:

@@ -72,6 +72,18 @@ class ClipPlan:
     query: tuple[int, ...]
 
 
+def shares(datasets: int, weights: Sequence[float] | None) -> NDArray[np.float64]:
+    """Weights of so many data sets as probabilities; all alike where None.
+
+    Raises:
+        UsageError: no data set, or weights that do not fit them.
+    """
+    given = np.asarray([1.0] * datasets if weights is None else weights, dtype=np.float64)
+    if not datasets or given.shape != (datasets,) or given.min() < 0 or given.sum() <= 0:
+        raise UsageError(f"sampling: {datasets} data sets with weights {given.tolist()}; give one weight >= 0 each")
+    return given / given.sum()
+
+
 def visible_pixels(sequence: VideoSequence) -> Mapping[int, NDArray[np.int64]]:
     """Pixels of every object in every frame: id -> int64 ``(T,)``, 0 where nothing is annotated."""
     known = getattr(sequence, "pixel_counts", None)
@@ -151,19 +163,19 @@ class MiniSequenceSampler:
         seed: int = 0,
         probabilities: Sequence[float] | None = None,
     ) -> None:
-        weights = np.asarray([1.0] * len(datasets) if probabilities is None else probabilities, dtype=np.float64)
-        if not datasets or weights.shape != (len(datasets),) or weights.min() < 0 or weights.sum() <= 0:
-            raise UsageError(
-                f"sampling: {len(datasets)} data sets with weights {weights.tolist()}; give one weight >= 0 each"
-            )
         self.datasets, self.settings, self.seed = tuple(datasets), settings or SamplingSettings(), seed
-        self.probabilities = weights / weights.sum()
+        self.probabilities = shares(len(datasets), probabilities)
         self._units = [_units(dataset, self.settings.objects) for dataset in datasets]
         self._visible: dict[tuple[int, int], dict[int, Frames]] = {}
 
-    def random(self, item: int) -> np.random.Generator:
-        """The random numbers of item number `item`, the same wherever and whenever it is asked for."""
-        return np.random.default_rng((self.seed, item))
+    def random(self, item: int, attempt: int = 0) -> np.random.Generator:
+        """The random numbers of item number `item`, the same wherever and whenever it is asked for.
+
+        Args:
+            item: number of the clip.
+            attempt: clips drawn for it in vain before.
+        """
+        return np.random.default_rng((self.seed, item, attempt) if attempt else (self.seed, item))
 
     def plan(self, item: int) -> ClipPlan:
         """The clip of item number `item` (drawn with fresh `random(item)`)."""

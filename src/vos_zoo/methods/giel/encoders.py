@@ -1,0 +1,229 @@
+"""The image encoders of GIEL (sec. 3.2): a backbone up to stride 16, for the support with the mask beside RGB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vos_zoo.blocks.backbones import ResNet, TimmEncoder, build_backbone
+from vos_zoo.blocks.norms import FrozenBatchNorm2d
+from vos_zoo.types import UsageError, VOSError
+
+STRIDE = 16
+MASK_INITS: dict[str, Callable[[Tensor], object]] = {
+    "default": lambda kernel: None,  # PyTorch's own, already drawn
+    "zeros": nn.init.zeros_,
+    "orthogonal": nn.init.orthogonal_,
+}
+_PUBLISHED = {"maskrcnn_coco": "mask_rcnn", "imagenet": "imagenet"}
+_BODY = "backbone.body."
+
+
+def margins(height: int, width: int, multiple: int = STRIDE) -> tuple[int, int, int, int]:
+    """Padding (left, right, top, bottom) to the next multiple, half on each side, the odd pixel right and below."""
+    y, x = -height % multiple, -width % multiple
+    return x // 2, x - x // 2, y // 2, y - y // 2
+
+
+def crop_margins(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """The ``(h, w)`` = `size` inside of padded maps ``(..., H, W)``."""
+    left, _, top, _ = margins(*size)
+    return maps[..., top : top + size[0], left : left + size[1]]
+
+
+class Trunk(nn.Module):
+    """A backbone up to stride 16.
+
+    Args:
+        backbone: "resnet50" (the paper's) or another torchvision wiring, or "timm:NAME"; see `build_backbone`.
+        init: None or "none" (random), "maskrcnn_coco", "imagenet", or the path of a state dict: of the ResNet, or of
+            torchvision's Mask R-CNN with that body.
+        mask_init: how the filters of a fourth input channel, the objects' mask, start: "default", "zeros" or
+            "orthogonal"; None: there is no such channel.
+        frozen_statistics: batch norms always use their running statistics (the paper's lineage); False trains them.
+        affine: the affine part of the batch norms is trained.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "resnet50",
+        init: str | None = None,
+        mask_init: str | None = None,
+        frozen_statistics: bool = True,
+        affine: bool = True,
+    ) -> None:
+        super().__init__()
+        if mask_init is not None and mask_init not in MASK_INITS:
+            raise UsageError(f"model.mask_channel_init is {mask_init!r}; choose {', '.join(MASK_INITS)}")
+        self.frozen_statistics = frozen_statistics
+        whole = _build(backbone, None if init in (None, "none") else init)
+        self.normalise = whole.normalise
+        self.channels: tuple[int, ...] = whole.channels[:3]
+        self.body: nn.Module = _Stages(whole) if isinstance(whole, ResNet) else _cut_timm(whole)
+        _exchange_norms(self.body, frozen_statistics)
+        if not affine:
+            _fix_affine(self.body)
+        if mask_init is not None:
+            _widen(self.body, MASK_INITS[mask_init])
+        self.train(self.training)
+
+    def forward(self, frames: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Features at strides 4, 8 and 16 of the picture, padded with its mean colour to multiples of 16.
+
+        Args:
+            frames: float RGB ``(N, 3, h, w)``, 0..255.
+            masks: mask of all objects, ``(N, 1, h, w)``, 0..1, where the trunk takes one; padded with 0.
+
+        Returns:
+            ``(N, C, h/4, w/4)``, ``(N, C, h/8, w/8)``, ``(N, C, h/16, w/16)``, sizes rounded up to whole cells of 16.
+        """
+        x = self.normalise(frames)
+        if masks is not None:
+            x = torch.cat([x, masks.to(x.dtype)], dim=1)
+        r2, r3, r4 = self.body(F.pad(x, margins(x.shape[-2], x.shape[-1])))
+        return r2, r3, r4
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode; norms with frozen statistics stay in eval."""
+        super().train(mode)
+        if self.frozen_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+
+class _Stages(nn.Module):
+    """A ResNet through `layer3`, under torchvision's names."""
+
+    def __init__(self, whole: ResNet) -> None:
+        super().__init__()
+        self.conv1, self.bn1, self.relu, self.maxpool = whole.conv1, whole.bn1, whole.relu, whole.maxpool
+        self.layer1, self.layer2, self.layer3 = whole.layer1, whole.layer2, whole.layer3
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised pictures ``(N, 3 or 4, h, w)`` -> features at strides 4, 8, 16."""
+        r2 = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))))
+        r3 = self.layer2(r2)
+        return r2, r3, self.layer3(r3)
+
+
+def _cut_timm(whole: TimmEncoder) -> nn.Module:
+    """The same timm encoder without what lies deeper than stride 16; its weights are copied."""
+    import timm
+
+    strides = whole.network.feature_info.reduction()
+    picked = tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in (4, 8, STRIDE))
+    name = whole.network.default_cfg["architecture"]
+    network: nn.Module = timm.create_model(name, pretrained=False, features_only=True, out_indices=picked)
+    state = whole.network.state_dict()
+    network.load_state_dict({entry: state[entry] for entry in network.state_dict()})
+    return network
+
+
+def _build(backbone: str, init: str | None) -> ResNet | TimmEncoder:
+    """The whole backbone with its first weights."""
+    if init is None or init in _PUBLISHED:
+        try:
+            whole = build_backbone(backbone, _PUBLISHED[init] if init else None)
+        except VOSError as error:
+            raise type(error)(f"model.init={init}: {error}") from error
+        if init == "maskrcnn_coco":
+            _allow_for_eps(whole)
+        return whole
+    if not Path(init).is_file():
+        raise UsageError(f"model.init: {init!r} is neither a file nor one of none, {', '.join(_PUBLISHED)}")
+    whole = build_backbone(backbone)
+    given = torch.load(init, map_location="cpu", weights_only=True)
+    detector = any(name.startswith(_BODY) for name in given)
+    state = {name.removeprefix(_BODY): value for name, value in given.items()}
+    wanted = {name: value for name, value in whole.state_dict().items() if not name.startswith("layer4.")}
+    missing = [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
+    wrong = [n for n in wanted if n in state and state[n].shape != wanted[n].shape]
+    if missing or wrong:
+        what = f"lacks {missing[0]!r}" if missing else f"has {wrong[0]!r} of shape {tuple(state[wrong[0]].shape)}"
+        raise UsageError(f"model.init: {init!r} {what}, which {backbone!r} needs; give weights of that network")
+    whole.load_state_dict({**whole.state_dict(), **{n: state[n] for n in wanted if n in state}})
+    if detector:
+        _allow_for_eps(whole)
+    return whole
+
+
+def _allow_for_eps(network: nn.Module) -> None:
+    """Make norms that were trained without an epsilon (Mask R-CNN's) compute the same with ours.
+
+    The variance is lowered by it, so that saved weights need no note of where they came from.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.running_var is not None:
+            module.running_var.sub_(module.eps)
+
+
+def _exchange_norms(network: nn.Module, frozen: bool) -> None:
+    """Batch norms of the kind that is asked for, with their entries; other classes than the library's own stay."""
+    old, new = (nn.BatchNorm2d, FrozenBatchNorm2d) if frozen else (FrozenBatchNorm2d, nn.BatchNorm2d)
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is old:
+                norm = new(child.num_features, child.eps)
+                norm.load_state_dict(child.state_dict())
+                setattr(module, name, norm)
+
+
+def _fix_affine(network: nn.Module) -> None:
+    """Turn the affine parts of all batch norms into buffers: saved under the same names, never trained."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for name in ("weight", "bias"):
+                value: Tensor = getattr(module, name).detach()
+                delattr(module, name)
+                module.register_buffer(name, value)
+
+
+def _widen(network: nn.Module, init: Callable[[Tensor], object]) -> None:
+    """Give the first convolution a fourth input channel; its RGB filters are kept."""
+    parent, name, conv = _first_convolution(network)
+    options: dict[str, Any] = {"stride": conv.stride, "padding": conv.padding, "bias": conv.bias is not None}
+    wide = nn.Conv2d(4, conv.out_channels, conv.kernel_size, **options)  # type: ignore[arg-type]
+    mask = nn.Conv2d(1, conv.out_channels, conv.kernel_size, **options)  # type: ignore[arg-type]
+    init(mask.weight)
+    wide.weight = nn.Parameter(torch.cat([conv.weight, mask.weight], dim=1).detach())
+    wide.bias = conv.bias
+    setattr(parent, name, wide)
+
+
+def _first_convolution(network: nn.Module) -> tuple[nn.Module, str, nn.Conv2d]:
+    """The convolution that sees the picture: its parent, its name there, and itself."""
+    for module in network.modules():
+        for name, child in module.named_children():
+            if isinstance(child, nn.Conv2d) and child.in_channels == 3:
+                return module, name, child
+    raise UsageError("model.backbone: this encoder has no first convolution over RGB, so it takes no mask beside it")
+
+
+class KeyValueHead(nn.Module):
+    """Key and value of every position, each one convolution of the stride-16 features (eq. 3).
+
+    Args:
+        channels: channels C of the features.
+        key: channels of the keys (paper: C/8).
+        value: channels of the values (C/2); 0 where nothing reads them.
+        kernel: 1 as in the paper, or 3 as in its forerunner STM.
+    """
+
+    def __init__(self, channels: int, key: int, value: int, kernel: int = 1) -> None:
+        super().__init__()
+        if kernel not in (1, 3):
+            raise UsageError(f"model.kv_kernel is {kernel}; choose 1 or 3")
+        self.key = nn.Conv2d(channels, key, kernel, padding=kernel // 2)
+        self.value = nn.Conv2d(channels, value, kernel, padding=kernel // 2) if value else None
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """``(N, C, h, w)`` -> keys ``(N, key, h, w)`` and values ``(N, value, h, w)``."""
+        keys = self.key(features)
+        return keys, keys[:, :0] if self.value is None else self.value(features)

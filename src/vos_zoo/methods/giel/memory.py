@@ -1,0 +1,154 @@
+"""What GIEL remembers: keys and values of frames, and what each object has of them; which frames a query sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from vos_zoo.methods.giel.settings import MEMORY_DTYPES, GielTrackSettings
+from vos_zoo.methods.giel.support import crowded, support_set
+
+
+@dataclass(frozen=True)
+class SupportFrame:
+    """One frame as it is read.
+
+    Attributes:
+        number: of the frame, counted as frames are written.
+        shared: name -> ``(B, ...)``, the same for all objects.
+        owned: name -> ``(B, K, ...)``, each object's; zero where it had not started yet.
+    """
+
+    number: int
+    shared: Mapping[str, Tensor]
+    owned: Mapping[str, Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(t.numel() * t.element_size() for t in (*self.shared.values(), *self.owned.values()))
+
+    def objects(self, slots: Sequence[int | None]) -> SupportFrame:
+        """The frame with the objects `slots` in this order; None is one that has nothing of it."""
+        owned = {}
+        for name, tensor in self.owned.items():
+            empty = torch.zeros_like(tensor[:, 0])
+            owned[name] = torch.stack([empty if slot is None else tensor[:, slot] for slot in slots], dim=1)
+        return replace(self, owned=owned)
+
+    def to(self, target: torch.device | str | torch.dtype) -> SupportFrame:
+        """The same frame on a device, or in a number format."""
+        shared = {name: tensor.to(target) for name, tensor in self.shared.items()}
+        return replace(self, shared=shared, owned={name: tensor.to(target) for name, tensor in self.owned.items()})
+
+
+@dataclass(frozen=True)
+class GielMemory:
+    """The history of a video, or of the clips of a training batch.
+
+    Attributes:
+        settings: which frames are held and read; None (training): all.
+        frames: ascending.
+        starts: per object, the number of the frame in which it was given. These frames are the annotated ones.
+        valid: bool ``(B, K)``, slots that hold an object: those whose mask was not empty where they started.
+        complete: all of `valid` is true (known without asking the device).
+        count: frames written so far.
+    """
+
+    settings: GielTrackSettings | None = None
+    frames: tuple[SupportFrame, ...] = ()
+    starts: tuple[int, ...] = ()
+    valid: Tensor | None = None
+    complete: bool = True
+    count: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all frames held."""
+        return sum(frame.nbytes for frame in self.frames)
+
+    def start(self, slots: Sequence[int], present: Tensor) -> GielMemory:
+        """Objects start with the frame that is written next.
+
+        What is held of known ones is forgotten; frames older than every object are, too.
+
+        Args:
+            slots: new objects, or known ones that start anew.
+            present: bool ``(B, K)`` of all objects then alive; read for `slots` only.
+        """
+        total = present.shape[1]
+        starts = tuple(self.count if slot in slots else self.starts[slot] for slot in range(total))
+        valid = present.clone()
+        older = [slot for slot in range(total) if slot not in slots]
+        if self.valid is not None and older:
+            valid[:, older] = self.valid[:, older]
+        kept = [frame for frame in self.frames if frame.number >= min(starts)]
+        origin = [None if slot in slots else slot for slot in range(total)]
+        frames = tuple(frame.objects(origin) for frame in kept)
+        return replace(self, frames=frames, starts=starts, valid=valid, complete=bool(valid.all()))
+
+    def write(self, shared: Mapping[str, Tensor], owned: Mapping[str, Tensor]) -> GielMemory:
+        """Add a frame; where the bound is exceeded, a predicted one gives way.
+
+        Args:
+            shared: name -> ``(B, ...)``.
+            owned: name -> ``(B, K, ...)``.
+        """
+        frame = SupportFrame(self.count, shared, owned)
+        if self.settings is not None:
+            frame = frame.to(MEMORY_DTYPES[self.settings.memory_dtype])
+        frames = (*self.frames, frame)
+        if self.settings is not None and self.settings.capacity is not None:
+            pinned = self._pinned([own.number for own in frames])
+            if len(frames) - len(pinned) > self.settings.capacity:
+                gone = crowded([own.number for own in frames], pinned)
+                frames = tuple(own for own in frames if own.number != gone)
+        return replace(self, frames=frames, count=self.count + 1)
+
+    def _pinned(self, numbers: Sequence[int]) -> list[int]:
+        """The frames that never give way."""
+        assert self.settings is not None
+        given = [number for number in numbers if number in self.starts]
+        if not self.settings.always_first:
+            return []
+        return given[: 1 if self.settings.keep == "first" else None]
+
+    def support(self, since: int = 0) -> tuple[list[SupportFrame], int]:
+        """The support set of the next frame, and the position of its first key.
+
+        Args:
+            since: frames with smaller numbers do not count.
+        """
+        frames = [frame for frame in self.frames if frame.number >= since]
+        if self.settings is not None:
+            rule = self.settings
+            numbers = [frame.number for frame in frames]
+            chosen = support_set(
+                numbers,
+                [number for number in numbers if number in self.starts],
+                rule.support_size,
+                rule.segment_pick,
+                rule.support_mode,
+                rule.always_first,
+                rule.keep,
+            )
+            frames = [frame for frame in frames if frame.number in set(chosen)]
+        first = next((place for place, frame in enumerate(frames) if frame.number in self.starts), 0)
+        return frames, first
+
+    def drop(self, slots: Sequence[int]) -> GielMemory:
+        """The memory without the objects in `slots`; without any object nothing is held."""
+        kept = [slot for slot in range(len(self.starts)) if slot not in set(slots)]
+        if not kept or self.valid is None:
+            return GielMemory(self.settings)
+        starts, valid = tuple(self.starts[slot] for slot in kept), self.valid[:, kept]
+        frames = tuple(frame.objects(kept) for frame in self.frames if frame.number >= min(starts))
+        return replace(self, frames=frames, starts=starts, valid=valid, complete=bool(valid.all()))
+
+    def to(self, device: torch.device | str) -> GielMemory:
+        """The same memory on `device`."""
+        valid = None if self.valid is None else self.valid.to(device)
+        return replace(self, frames=tuple(frame.to(device) for frame in self.frames), valid=valid)

@@ -1,0 +1,80 @@
+"""Which frames of a clip have to be computed so that some of them come out exactly (sheet, sec. 7, item 8).
+
+A refined frame depends on its neighbours in time through the windows of all blocks, and on the frames that joined the
+memory before it. Windows cut a clip from its first frame on, so what is left of a clip keeps its results as long as it
+begins at a multiple of the window, and its last window is as full as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What the refinement connects in time.
+
+    Attributes:
+        window: frames of a window.
+        shifts: by how many frames each block rolls the clip, in the order of the blocks.
+    """
+
+    window: int
+    shifts: tuple[int, ...]
+
+
+def seen_from(frame: int, length: int, reach: Reach) -> set[int]:
+    """Frames of a clip that the refined `frame` depends on."""
+    seen = {frame}
+    if length <= reach.window:
+        return set(range(length))
+    padded = -(-length // reach.window) * reach.window
+    for shift in reversed(reach.shifts):
+        wider: set[int] = set()
+        for member in seen:
+            window = (member - shift) % padded // reach.window
+            rolled = range(window * reach.window, (window + 1) * reach.window)
+            # Frames before the first and after the last one meet in the last window, and are kept apart by its mask.
+            wider |= {(p + shift) % padded for p in rolled if (p + shift >= padded) == (member < shift)}
+        seen = {member for member in wider if member < length}
+    return seen
+
+
+def refined_runs(length: int, needed: Sequence[int], reach: Reach) -> list[tuple[int, int]]:
+    """Stretches ``[start, stop)`` of a clip that, refined by themselves, give the `needed` frames exactly.
+
+    They begin and end where windows do. A stretch of one window is made longer, as it would be refined without a shift.
+
+    Args:
+        length: frames of the clip.
+        needed: positions, ascending.
+        reach: of the refinement.
+    """
+    window = reach.window
+    if length <= window or not needed:
+        return [(0, length)] if needed else []
+    blocks = {member // window for frame in needed for member in seen_from(frame, length, reach)}
+    if any(reach.shifts):
+        for block in sorted(blocks):
+            if block - 1 not in blocks and block + 1 not in blocks:
+                blocks.add(block - 1 if block > 0 else block + 1)
+    starts = [block for block in sorted(blocks) if block - 1 not in blocks]
+    stops = [block + 1 for block in sorted(blocks) if block + 1 not in blocks]
+    return [(a * window, min(b * window, length)) for a, b in zip(starts, stops, strict=True)]
+
+
+def plan_frames(length: int, needed: Sequence[int], reach: Reach | None, segment: int | None) -> tuple[int, ...]:
+    """Positions of a clip that have to be encoded and read, ascending.
+
+    Args:
+        length: frames of the clip.
+        needed: positions whose result is wanted, ascending.
+        reach: of the refinement; None: there is none.
+        segment: frames after which the clip itself joins what is read; None: never.
+    """
+    runs = [(frame, frame + 1) for frame in needed] if reach is None else refined_runs(length, needed, reach)
+    frames = {frame for start, stop in runs for frame in range(start, stop)}
+    if segment is not None and frames:
+        frames |= set(range(segment - 1, max(frames) // segment * segment, segment))
+    return tuple(sorted(frames))

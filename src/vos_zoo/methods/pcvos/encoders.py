@@ -1,0 +1,153 @@
+"""What PCVOS computes of pictures: keys from pictures alone, values from pictures and masks (sheet 2.1 to 2.3)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vos_zoo.blocks.backbones import IMAGENET, build_backbone
+from vos_zoo.blocks.norms import FrozenBatchNorm2d
+from vos_zoo.methods.pcvos.layers import CBAM, ResBlock, conv_part, spread
+
+
+class Projections(nn.Module):
+    """Three 3x3 convolutions of the stride-16 features, run as one (sheet, sec. 7, item 7).
+
+    Args:
+        inputs: channels of the features.
+        key: channels of the matching key.
+        thin: channels that the decoder gets.
+        local: channels of the local key of the refinement; 0: there is none.
+    """
+
+    def __init__(self, inputs: int, key: int, thin: int, local: int) -> None:
+        super().__init__()
+        self.key = orthogonal(nn.Conv2d(inputs, key, 3, padding=1))
+        self.thin = nn.Conv2d(inputs, thin, 3, padding=1)
+        self.local = orthogonal(nn.Conv2d(inputs, local, 3, padding=1)) if local else None
+
+    def forward(self, f16: Tensor) -> tuple[Tensor, ...]:
+        """``(B, C, h, w)`` -> matching key, thinned features and, where there is a refinement, local key."""
+        convs = [conv for conv in (self.key, self.thin, self.local) if conv is not None]
+        weight = torch.cat([conv.weight for conv in convs])
+        bias = torch.cat([conv.bias for conv in convs if conv.bias is not None])
+        return F.conv2d(f16, weight, bias, padding=1).split([conv.out_channels for conv in convs], dim=1)
+
+
+def orthogonal(conv: nn.Conv2d) -> nn.Conv2d:
+    """The convolution with orthogonal weights and no bias to begin with."""
+    nn.init.orthogonal_(conv.weight)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    return conv
+
+
+class Fuser(nn.Module):
+    """Mixes what was seen of an object with what was seen of its picture.
+
+    Args:
+        objects: channels per object.
+        pictures: channels per picture.
+        outputs: channels of the value.
+    """
+
+    def __init__(self, objects: int, pictures: int, outputs: int) -> None:
+        super().__init__()
+        self.block1 = ResBlock(objects + pictures, outputs)
+        self.attention = CBAM(outputs)
+        self.block2 = ResBlock(outputs, outputs)
+
+    def forward(self, objects: Tensor, pictures: Tensor) -> Tensor:
+        """Values.
+
+        Args:
+            objects: ``(B K, C, h, w)``.
+            pictures: ``(B, C', h, w)``; convolved once for all objects.
+        """
+        x = self.mix(objects, pictures)
+        return self.block2(x + self.attention(x))
+
+    def mix(self, objects: Tensor, pictures: Tensor) -> Tensor:
+        """Result of the first block."""
+        copies = objects.shape[0] // pictures.shape[0]
+        shared = self.block1.part(pictures, objects.shape[1], bias=True)
+        own = self.block1.part(objects, 0)
+        return self.block1.finish(*(mine.add_(spread(ours, copies)) for mine, ours in zip(own, shared, strict=True)))
+
+
+class ValueEncoder(nn.Module):
+    """A ResNet-18 with biases on a picture, the mask of one object and the sum of the other objects' masks.
+
+    Args:
+        pictures: channels of the key encoder's stride-16 features.
+        outputs: channels of the values.
+        width: channels of the stem; later stages have twice and four times as many.
+        others: whether there is a channel with the other objects; False: one object, four channels (static stage).
+        weights: None (random), "imagenet" (torchvision's ResNet-18, for width 64) or the path of a state dict.
+    """
+
+    def __init__(
+        self, pictures: int, outputs: int, width: int = 64, others: bool = True, weights: str | None = None
+    ) -> None:
+        super().__init__()
+        self.others = others
+        self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3)
+        self.bn1 = FrozenBatchNorm2d(width)
+        self.layer1 = _stage(width, width, 1)
+        self.layer2 = _stage(width, 2 * width, 2)
+        self.layer3 = _stage(2 * width, 4 * width, 2)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                module.bias = nn.Parameter(torch.zeros(module.out_channels))
+        if weights is not None:
+            published = build_backbone("resnet18", weights, stages=3).state_dict()
+            self.load_state_dict({**self.state_dict(), **published})
+        channels = 2 if others else 1
+        self.conv1.weight = nn.Parameter(torch.cat([self.conv1.weight.detach(), mask_filters(width, channels)], dim=1))
+        self.conv1.in_channels += channels
+        self.fuser = Fuser(4 * width, pictures, outputs)
+
+    def forward(self, frames: Tensor, masks: Tensor, f16: Tensor) -> Tensor:
+        """Values of all objects.
+
+        Args:
+            frames: float RGB ``(B, 3, h, w)``, 0..255.
+            masks: ``(B, K, h, w)``, 0..1.
+            f16: the key encoder's features of the same frames, ``(B, C, h/16, w/16)``.
+
+        Returns:
+            ``(B, K, outputs, h/16, w/16)``.
+        """
+        batch, objects = masks.shape[:2]
+        return self.fuser(self.trunk(self.stem(frames, masks)), f16).unflatten(0, (batch, objects))
+
+    def stem(self, frames: Tensor, masks: Tensor) -> Tensor:
+        """First convolution to pooling, ``(B K, width, h/4, w/4)``; the picture's share is computed once."""
+        own = masks.flatten(0, 1)[:, None]
+        if self.others:
+            own = torch.cat([own, (masks.sum(dim=1, keepdim=True) - masks).flatten(0, 1)[:, None]], dim=1)
+        picture = conv_part(self.conv1, IMAGENET(frames), 0, bias=True)
+        x = conv_part(self.conv1, own, 3).add_(spread(picture, masks.shape[1]))
+        return F.max_pool2d(F.relu(self.bn1(x)), 3, stride=2, padding=1)
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """The three stages, ``(B K, width, h/4, w/4)`` -> ``(B K, 4 width, h/16, w/16)``."""
+        return self.layer3(self.layer2(self.layer1(x)))
+
+
+def mask_filters(width: int, channels: int) -> Tensor:
+    """Fresh filters for mask channels: one orthogonal matrix, reshaped to ``(width, channels, 7, 7)`` (sheet 2.3)."""
+    return nn.init.orthogonal_(torch.empty(width, channels * 49)).view(width, channels, 7, 7)
+
+
+def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    """Two basic blocks."""
+    from torchvision.models.resnet import BasicBlock
+
+    shortcut = None
+    if stride != 1 or inputs != outputs:
+        shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride), FrozenBatchNorm2d(outputs))
+    first = BasicBlock(inputs, outputs, stride, shortcut, norm_layer=FrozenBatchNorm2d)
+    return nn.Sequential(first, BasicBlock(outputs, outputs, norm_layer=FrozenBatchNorm2d))

@@ -1,0 +1,72 @@
+"""Losses of PCVOS: bootstrapped cross entropy per frame, dice per clip (sec. 3.5; sheet 5.3, 5.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How many of the hardest pixels count (STCN, 5.3 of the sheet).
+
+    Attributes:
+        start: until this step all pixels count.
+        stop: from this step on only the smallest share.
+        share: that share, 0..1.
+    """
+
+    start: int = 20_000
+    stop: int = 70_000
+    share: float = 0.15
+
+    def at(self, step: int) -> float:
+        """The share of pixels that counts at a step: it falls linearly from one."""
+        if step <= self.start:
+            return 1.0
+        if step >= self.stop:
+            return self.share
+        return self.share + (1 - self.share) * (self.stop - step) / (self.stop - self.start)
+
+
+def bootstrapped_cross_entropy(odds: Tensor, truth: Tensor, share: float) -> Tensor:
+    """Cross entropy of merged maps over the hardest pixels of each frame.
+
+    Args:
+        odds: aggregated log-odds ``(B, T, K+1, h, w)``, background first; minus infinity where a slot is empty.
+        truth: class of every pixel, int64 ``(B, T, h, w)``.
+        share: share of each frame's pixels that counts.
+
+    Returns:
+        Mean over the sequences of the sum over their frames.
+    """
+    losses = F.cross_entropy(odds.flatten(0, 1), truth.flatten(0, 1), reduction="none").flatten(1)
+    if share < 1:
+        losses = losses.topk(int(share * losses.shape[1]), dim=1, sorted=False).values
+    return losses.mean(dim=1).sum() / odds.shape[0]
+
+
+def clip_dice(probabilities: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    """Dice loss of the objects in one clip, squared denominators (V-Net), all frames and pixels together (eq. 5).
+
+    Args:
+        probabilities: merged ``(B, T, K, h, w)``.
+        truth: ``(B, T, K, h, w)``, 0 or 1.
+        valid: bool ``(B, K)``, slots that hold an object; the others do not count.
+
+    Returns:
+        Mean over the sequences of the sum over their objects.
+    """
+    space = (1, 3, 4)
+    overlap = 2 * (probabilities * truth).sum(dim=space) + 1
+    extent = probabilities.square().sum(dim=space) + truth.square().sum(dim=space) + 1
+    return ((1 - overlap / extent) * valid).sum() / len(valid)
+
+
+def classes(masks: Tensor) -> Tensor:
+    """Masks ``(..., K, h, w)`` as the class of every pixel, int64 ``(..., h, w)``; more than a half is the object."""
+    largest, index = masks.max(dim=-3)
+    return torch.where(largest > 0.5, index + 1, 0)

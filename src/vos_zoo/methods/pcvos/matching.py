@@ -1,0 +1,134 @@
+"""Reading the memory: L2 similarity of keys, softmax over the most similar positions (sheet 2.5, 2.6).
+
+Keys belong to frames, so all objects share the similarities; they differ only in the frame with which their memory
+starts. The most similar positions are found block by block and their values gathered: no matrix of all queries times
+all memory positions is ever made (sheet, sec. 7, items 1 and 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vos_zoo.blocks.norms import full_precision
+
+GROUP = 16
+"""Memory positions whose largest similarity is looked at first."""
+
+
+def similarities(queries: Tensor, keys: Tensor) -> Tensor:
+    """Negative squared distance over the root of the channels, without the query's norm (a softmax does not see it).
+
+    Args:
+        queries: ``(..., Q, C)``.
+        keys: ``(..., N, C)``.
+
+    Returns:
+        float32 ``(..., Q, N)``.
+    """
+    scale = keys.shape[-1] ** -0.5
+    with torch.autocast(keys.device.type, enabled=False):
+        keys, queries = full_precision(keys), full_precision(queries)
+        norms = keys.square().sum(dim=-1) * -scale
+        if queries.dim() == 2:
+            return torch.addmm(norms[None], queries, keys.T, alpha=2 * scale)
+        return torch.baddbmm(norms[:, None], queries, keys.transpose(1, 2), alpha=2 * scale)
+
+
+def largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` largest scores of each row and where they are, in no order that means anything.
+
+    Rows are looked at in groups: a group whose largest score is not among the `count` largest groups' cannot hold one.
+
+    Args:
+        scores: ``(Q, N)``.
+        count: at most N are returned.
+
+    Returns:
+        Values and columns (int64), ``(Q, min(count, N))`` each.
+    """
+    rows, length = scores.shape
+    groups = length // GROUP
+    if groups <= count:
+        values, index = scores.topk(min(count, length), dim=1, sorted=False)
+        return values, index
+    body = scores[:, : groups * GROUP].view(rows, GROUP, groups)
+    best = body.amax(dim=1).topk(count, dim=1, sorted=False).indices
+    places = torch.arange(GROUP, device=scores.device)[:, None] * groups + best[:, None]
+    columns = places.flatten(1)
+    if groups * GROUP < length:
+        rest = torch.arange(groups * GROUP, length, device=scores.device).expand(rows, -1)
+        columns = torch.cat([columns, rest], dim=1)
+    values, index = scores.gather(1, columns).topk(count, dim=1, sorted=False)
+    return values, columns.gather(1, index)
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The most similar memory positions of some queries.
+
+    Attributes:
+        scores: similarities ``(Q, k)``.
+        positions: rows of the memory, int64 ``(Q, k)``.
+    """
+
+    scores: Tensor
+    positions: Tensor
+
+    @classmethod
+    def stack(cls, parts: Sequence[Matches]) -> Matches:
+        """The matches of all queries from those of some."""
+        return cls(torch.cat([m.scores for m in parts]), torch.cat([m.positions for m in parts]))
+
+    def split(self, rows: int) -> list[Matches]:
+        """The matches of `rows` queries at a time."""
+        return [Matches(s, p) for s, p in zip(self.scores.split(rows), self.positions.split(rows), strict=True)]
+
+    def join(self, other: Matches, count: int) -> Matches:
+        """The best `count` of both."""
+        scores, positions = torch.cat([self.scores, other.scores], 1), torch.cat([self.positions, other.positions], 1)
+        if scores.shape[1] <= count:
+            return Matches(scores, positions)
+        scores, index = scores.topk(count, dim=1, sorted=False)
+        return Matches(scores, positions.gather(1, index))
+
+
+def match(queries: Tensor, keys: Tensor, positions: Tensor, count: int) -> Matches:
+    """The best positions of one block of the memory.
+
+    Args:
+        queries: ``(Q, C)``.
+        keys: ``(N, C)``.
+        positions: names of the block's rows, int64 ``(N,)``.
+        count: how many are wanted.
+    """
+    scores, columns = largest(similarities(queries, keys), count)
+    return Matches(scores, positions[columns])
+
+
+def gather_values(values: Tensor, extra: Tensor | None, rows: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums of some rows.
+
+    Args:
+        values: ``(R, C)``.
+        extra: further rows that follow, ``(R', C)``, or None.
+        rows: int64 ``(Q, k)``.
+        weights: ``(Q, k)``.
+
+    Returns:
+        ``(Q, C)``.
+    """
+    if extra is None:
+        return F.embedding_bag(rows, values, mode="sum", per_sample_weights=weights)
+    further = rows >= len(values)
+    none = weights.new_zeros(())
+    parts = ((values, rows.where(~further, 0), ~further), (extra, (rows - len(values)).clamp(min=0), further))
+    first, second = (
+        F.embedding_bag(index, table, mode="sum", per_sample_weights=weights.where(own, none))
+        for table, index, own in parts
+    )
+    return first + second

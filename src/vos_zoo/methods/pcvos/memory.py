@@ -1,0 +1,192 @@
+"""PCVOS's memory: a bank of frames, and how it is read for a clip, progressively (sec. 3.2, 3.4; sheet 2.5, 2.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from vos_zoo.core.frame_bank import BankPolicy, FrameBank
+from vos_zoo.methods.pcvos.matching import Matches, gather_values, match, similarities
+from vos_zoo.methods.pcvos.settings import PCVOSTrackSettings
+
+CPU_BYTES, CUDA_BYTES = 64 << 20, 256 << 20
+"""Bytes of similarities computed together."""
+LEAST_ROWS = 64
+"""Queries that are compared together at the least; with a very long memory its frames are divided."""
+
+
+@dataclass(frozen=True)
+class ReadPolicy:
+    """How the memory is read.
+
+    Attributes:
+        top_k: positions that a query reads; None: all of them.
+        segment: frames F after which a clip's own keys and readouts join what is read; None: never.
+        block_bytes: at most so many bytes of similarities are held at a time; None: what suits the device.
+    """
+
+    top_k: int | None = None
+    segment: int | None = None
+    block_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class ClipMemory:
+    """Frames that objects are matched with.
+
+    Attributes:
+        bank: "keys" ``(S, B, P, C)``, shared by all objects, and "values" ``(S, B, K, P, C')``; P positions in a frame.
+        policy: how they are read.
+    """
+
+    bank: FrameBank = field(default_factory=FrameBank)
+    policy: ReadPolicy = field(default_factory=ReadPolicy)
+
+    @classmethod
+    def empty(cls, settings: PCVOSTrackSettings | None) -> ClipMemory:
+        """Nothing remembered yet; `settings` None: as in training, everything is read in full."""
+        if settings is None:
+            return cls()
+        segment = settings.segment if settings.progressive else None
+        budget = None if settings.block_megabytes is None else settings.block_megabytes << 20
+        policy = ReadPolicy(settings.top_k, segment, budget)
+        return cls(FrameBank(BankPolicy(settings.capacity)), policy)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.bank.nbytes
+
+    def drop(self, slots: Sequence[int]) -> ClipMemory:
+        """The memory without the objects in `slots`."""
+        return replace(self, bank=self.bank.drop(slots))
+
+    def to(self, device: torch.device | str) -> ClipMemory:
+        """The same memory on `device`."""
+        return replace(self, bank=self.bank.to(device))
+
+    def write(self, keys: Tensor, values: Tensor, new: Sequence[int] = ()) -> ClipMemory:
+        """Remember a frame.
+
+        Args:
+            keys: ``(B, P, C)``.
+            values: ``(B, K, P, C')`` of all objects.
+            new: objects that start here; their first frame stays.
+        """
+        return replace(self, bank=self.bank.write({"keys": keys}, {"values": values}, new, pinned=bool(new)))
+
+    def read(self, queries: Tensor, positions: Sequence[int] | None = None) -> Tensor:
+        """Read the memory for frames of one clip.
+
+        Args:
+            queries: keys of the frames, ``(B, T, P, C)``.
+            positions: place of each frame in its clip; None: the first T.
+
+        Returns:
+            Readouts ``(B, K, T, P, C')``.
+        """
+        if self.policy.top_k is None:
+            return self._read_all(queries)
+        assert queries.shape[0] == 1, "the most similar positions are read for one video at a time"
+        places = list(range(queries.shape[1])) if positions is None else list(positions)
+        return self._read_progressively(queries[0], places, self.policy.top_k)[None]
+
+    def _read_all(self, queries: Tensor) -> Tensor:
+        """Softmax over every position that an object may use, with gradients."""
+        bank = self.bank
+        keys, values = bank.stored("keys"), bank.stored("values")
+        scores = similarities(queries.flatten(1, 2), keys.transpose(0, 1).flatten(1, 2))
+        readouts: list[Tensor | None] = [None] * bank.objects
+        for group in bank.groups():
+            used = torch.tensor(bank.used_by(group[0]), device=keys.device)
+            hidden = ~used.repeat_interleave(keys.shape[2])
+            weights = scores.masked_fill(hidden, -torch.inf).softmax(dim=-1) if hidden.any() else scores.softmax(dim=-1)
+            for slot in group:
+                own = values[:, :, slot].transpose(0, 1).flatten(1, 2)
+                readouts[slot] = (weights.to(own.dtype) @ own).unflatten(1, queries.shape[1:3])
+        return torch.stack([readout for readout in readouts if readout is not None], dim=1)
+
+    def _read_progressively(self, queries: Tensor, places: Sequence[int], count: int) -> Tensor:
+        """Softmax over the most similar positions; queries ``(T, P, C)``, readouts ``(K, T, P, C')``.
+
+        What a frame reads from the bank does not depend on the clip: all similarities with the bank are computed first.
+        The few frames that join on the way (the last of each segment) are matched by themselves, and the best of both
+        are the best of all (sheet, sec. 7, item 2).
+        """
+        bank, segment = self.bank, self.policy.segment
+        values = bank.owned["values"][:, 0]
+        groups, outside = bank.groups(), values.shape[:3].numel()
+        found = list(zip(*(m.split(queries.shape[1]) for m in self._match(queries.flatten(0, 1), count)), strict=True))
+        readouts = values.new_empty(bank.objects, *queries.shape[:2], values.shape[-1])
+        keys: list[Tensor] = []
+        extra: list[Tensor] = []
+        for t, (query, place) in enumerate(zip(queries, places, strict=True)):
+            joined = (
+                []
+                if segment is None
+                else [p for p in places[:t] if p % segment == segment - 1 and p // segment < place // segment]
+            )
+            own = found[t]
+            if joined:
+                for source in [places.index(p) for p in joined[len(keys) :]]:
+                    keys.append(queries[source])
+                    extra.append(readouts[:, source])
+                fresh = match(query, torch.cat(keys), _rows(range(len(keys)), values, outside), count)
+                own = tuple(matches.join(fresh, count) for matches in own)
+            more = torch.stack(extra).flatten(0, 2) if joined else None
+            for matches, group in zip(own, groups, strict=True):
+                weights = matches.scores.softmax(dim=1).to(values.dtype)
+                for slot in group:
+                    rows = matches.positions + slot * values.shape[2]
+                    readouts[slot, t] = gather_values(values.flatten(0, 2), more, rows, weights)
+        return readouts
+
+    def _match(self, queries: Tensor, count: int) -> list[Matches]:
+        """The best positions of queries ``(Q, C)``, for each group of objects that started together.
+
+        A group reads from its start on, so the frames are gone through from the newest to the oldest; what is best when
+        a group's start has been seen is that group's result.
+        """
+        bank = self.bank
+        keys, values = bank.shared["keys"][:, 0], bank.owned["values"][:, 0]
+        rows, frames = self._block(len(bank), keys)
+        places, fresh = bank.places, []
+        for group in reversed(bank.groups()):
+            used = bank.used_by(group[0])
+            fresh.append([place for place in places if used[place]])
+            places = [place for place in places if not used[place]]
+        blocks = [
+            [(keys[block].flatten(0, 1), _rows(block, values)) for block in _pieces(own, frames)] for own in fresh
+        ]
+        found: list[list[Matches]] = [[] for _ in blocks]
+        for some in queries.split(rows):
+            best: Matches | None = None
+            for own, results in zip(blocks, found, strict=True):
+                for block, positions in own:
+                    matches = match(some, block, positions, count)
+                    best = matches if best is None else best.join(matches, count)
+                assert best is not None, "every object has a first frame"
+                results.append(best)
+        return [Matches.stack(results) for results in found[::-1]]
+
+    def _block(self, frames: int, keys: Tensor) -> tuple[int, int]:
+        """Queries and frames whose similarities are computed together, within the budget."""
+        budget = self.policy.block_bytes or (CPU_BYTES if keys.device.type == "cpu" else CUDA_BYTES)
+        rows = max(LEAST_ROWS, budget // (4 * frames * keys.shape[1]))
+        return rows, max(1, budget // (4 * rows * keys.shape[1]))
+
+
+def _pieces(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """`size` places at a time."""
+    return (places[start : start + size] for start in range(0, len(places), size))
+
+
+def _rows(places: Sequence[int], values: Tensor, start: int = 0) -> Tensor:
+    """Rows of the first object's values at some frame places, int64 ``(n P,)``; values ``(S, K, P, C)``."""
+    _, objects, size, _ = values.shape
+    frame = torch.arange(size, device=values.device)
+    numbers = torch.tensor(list(places), device=values.device)[:, None]
+    return (start + numbers * (objects * size) + frame).flatten()

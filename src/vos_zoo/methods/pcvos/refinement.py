@@ -1,0 +1,240 @@
+"""Intra-clip refinement: shifted windows over time, rows and columns (PCVOS, sec. 3.3; sheet 2.7).
+
+Who looks at whom depends on the pictures alone. So the attention weights are computed once per clip, for all objects;
+and as every row of weights sums to one, value and output projection are one matrix (sheet, sec. 7, items 3 and 4).
+Rolls, padding and windows are one gather each way.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vos_zoo.blocks.norms import full_precision
+from vos_zoo.methods.pcvos.clips import Reach
+
+MASKED = -100.0
+"""Added to the logits of pairs from different regions of a rolled volume; not minus infinity."""
+CPU_TOKENS = 2048
+"""Tokens per pass of the feed-forward layers on the CPU, so that the hidden layer stays in the cache."""
+
+Size = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How the tokens of a clip fall into windows.
+
+    Attributes:
+        tokens: int64 ``(W, n)``, the token at each place of each window; 0 where there is padding.
+        padding: bool ``(W, n)``, places without a token.
+        places: int64 ``(T h w,)``, the place of each token in the flattened windows.
+        regions: int64 ``(W, n)``, places of different regions hardly see each other; None: one region.
+    """
+
+    tokens: Tensor
+    padding: Tensor
+    places: Tensor
+    regions: Tensor | None
+
+
+@lru_cache(maxsize=16)
+def cut_windows(volume: Size, window: Size, shift: Size, device: torch.device) -> Windows:
+    """Cut a volume ``(T, h, w)`` into windows.
+
+    Args:
+        volume: tokens along each axis; padded at the end to multiples of the window.
+        window: size of the windows.
+        shift: the volume is rolled by so much towards its beginning before it is cut.
+        device: of the result.
+    """
+    count = volume[0] * volume[1] * volume[2]
+    padded = [-(-size // side) * side for size, side in zip(volume, window, strict=True)]
+    numbers = torch.full(padded, -1)
+    numbers[: volume[0], : volume[1], : volume[2]] = torch.arange(count).view(volume)
+    tokens = _cut(numbers.roll([-step for step in shift], (0, 1, 2)), window)
+    places = torch.empty(count, dtype=torch.int64)
+    found = tokens.flatten() >= 0
+    places[tokens.flatten()[found]] = found.nonzero()[:, 0]
+    regions = None
+    if any(shift):
+        labels = torch.zeros(padded, dtype=torch.int64)
+        for axis, (length, side, step) in enumerate(zip(padded, window, shift, strict=True)):
+            along = torch.zeros(length, dtype=torch.int64)
+            if step:
+                along[length - side :], along[length - step :] = 1, 2
+            labels = 3 * labels + along.view([-1 if a == axis else 1 for a in range(3)])
+        regions = _cut(labels, window).to(device)
+    return Windows(tokens.clamp(min=0).to(device), (tokens < 0).to(device), places.to(device), regions)
+
+
+def _cut(volume: Tensor, window: Size) -> Tensor:
+    """``(T, h, w)`` -> ``(W, n)``: windows and the places in them in the order time, row, column."""
+    t, y, x = window
+    cut = volume.unflatten(2, (-1, x)).unflatten(1, (-1, y)).unflatten(0, (-1, t))
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(-1, t * y * x)
+
+
+def relative_positions(window: Size) -> Tensor:
+    """Row of the bias table for each pair of places of a window, int64 ``(n, n)``; offsets are query minus key."""
+    axes = torch.meshgrid(*(torch.arange(side) for side in window), indexing="ij")
+    places = torch.stack([axis.flatten() for axis in axes])
+    offsets = places[:, :, None] - places[:, None] + torch.tensor(window)[:, None, None] - 1
+    return (offsets[0] * (2 * window[1] - 1) + offsets[1]) * (2 * window[2] - 1) + offsets[2]
+
+
+class WindowAttention(nn.Module):
+    """Attention inside windows, one head: queries and keys from one projection of the local key, values apart.
+
+    Args:
+        keys: channels of the local key.
+        values: channels of the values.
+        window: full size of the windows (time, rows, columns).
+    """
+
+    index: Tensor
+
+    def __init__(self, keys: int, values: int, window: Size) -> None:
+        super().__init__()
+        table = (2 * window[0] - 1) * (2 * window[1] - 1) * (2 * window[2] - 1)
+        self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(torch.empty(table, 1), std=0.02))
+        self.register_buffer("index", relative_positions(window), persistent=False)
+        self.qk = nn.Linear(keys, keys)
+        self.v = nn.Linear(values, values)
+        self.proj = nn.Linear(values, values)
+
+    def weights(self, keys: Tensor, windows: Windows) -> Tensor:
+        """Attention weights, ``(B, W, n, n)``; zero where the key is padding, which takes part but has no value.
+
+        A shrunk window takes the first rows and columns of the full window's index, also where that names other offsets
+        (rows or columns shrunk: pictures below 128 pixels).
+
+        Args:
+            keys: normed local keys ``(B, T h w, C)``.
+            windows: how they fall into windows.
+        """
+        with torch.autocast(keys.device.type, enabled=False):
+            q = F.linear(full_precision(keys), self.qk.weight)
+            q = q[:, windows.tokens.flatten()].masked_fill(windows.padding.view(-1, 1), 0) + self.qk.bias
+            q = q.unflatten(1, windows.tokens.shape)
+            places = windows.tokens.shape[1]
+            bias = self.relative_position_bias_table[self.index[:places, :places].flatten(), 0].view(places, places)
+            if windows.regions is not None:
+                apart = windows.regions[:, :, None] != windows.regions[:, None]
+                bias = bias + apart * MASKED
+            weights = ((q * q.shape[-1] ** -0.5) @ q.transpose(-1, -2) + bias).softmax(dim=-1)
+            return weights.masked_fill(windows.padding[:, None], 0)
+
+    def apply_weights(self, weights: Tensor, values: Tensor, windows: Windows) -> Tensor:
+        """Attended and projected values.
+
+        Args:
+            weights: from `weights`.
+            values: normed values ``(B, K, T h w, C)``.
+            windows: as for the weights.
+
+        Returns:
+            ``(B, K, W, n, C)``, in windows.
+        """
+        with torch.autocast(values.device.type, enabled=False):
+            matrix = self.proj.weight @ self.v.weight
+            bias = torch.addmv(self.proj.bias, self.proj.weight, self.v.bias)
+        projected = F.linear(values, matrix)
+        cut = projected.index_select(2, windows.tokens.flatten()).unflatten(2, windows.tokens.shape)
+        return (weights[:, None].to(cut.dtype) @ cut).add_(bias.to(cut.dtype))
+
+
+class Block(nn.Module):
+    """Window attention and a feed-forward layer on the values; the local key is not changed.
+
+    Args:
+        keys: channels of the local key.
+        values: channels of the values.
+        window: full size of the windows.
+        shifted: whether the volume is rolled by half a window.
+    """
+
+    def __init__(self, keys: int, values: int, window: Size, shifted: bool) -> None:
+        super().__init__()
+        self.window, self.shifted = window, shifted
+        self.norm1 = nn.LayerNorm(keys)
+        self.norm1_v = nn.LayerNorm(values)
+        self.attn = WindowAttention(keys, values, window)
+        self.norm2 = nn.LayerNorm(values)
+        layers = {"fc1": nn.Linear(values, 4 * values), "act": nn.GELU(), "fc2": nn.Linear(4 * values, values)}
+        self.mlp = nn.Sequential(OrderedDict(layers))
+
+    def windows(self, volume: Size, device: torch.device) -> Windows:
+        """Windows for a volume ``(T, h, w)``; along an axis that fits into one window there is no shift."""
+        window = tuple(min(size, side) for size, side in zip(volume, self.window, strict=True))
+        shift = tuple(
+            side // 2 if self.shifted and size > side else 0 for size, side in zip(volume, self.window, strict=True)
+        )
+        return cut_windows(volume, window, shift, device)  # type: ignore[arg-type]
+
+    def attend(self, weights: Tensor, values: Tensor, windows: Windows) -> Tensor:
+        """Values after attention, ``(B, K, T h w, C)``."""
+        attended = self.attn.apply_weights(weights, self.norm1_v(values), windows)
+        return attended.flatten(2, 3).index_select(2, windows.places).add_(values)
+
+    def feed_forward(self, values: Tensor) -> Tensor:
+        """Values after the feed-forward layer, ``(..., C)``."""
+        if torch.is_grad_enabled() or values.device.type != "cpu":
+            return values + self.mlp(self.norm2(values))
+        parts = values.view(-1, values.shape[-1]).split(CPU_TOKENS)
+        return torch.cat([part + self.mlp(self.norm2(part)) for part in parts]).view_as(values)
+
+
+class Refinement(nn.Module):
+    """The intra-clip refinement: values of a clip, improved by looking at neighbours in space and time.
+
+    Args:
+        keys: channels of the local key.
+        values: channels of the values.
+        window: size of the windows (time, rows, columns).
+        depth: blocks; every second one is shifted.
+
+    Attributes:
+        reach: what it connects in time.
+    """
+
+    def __init__(self, keys: int, values: int, window: Sequence[int] = (2, 7, 7), depth: int = 2) -> None:
+        super().__init__()
+        size: Size = (window[0], window[1], window[2])
+        self.reach = Reach(size[0], tuple(size[0] // 2 if i % 2 else 0 for i in range(depth)))
+        self.blocks = nn.ModuleList(Block(keys, values, size, bool(i % 2)) for i in range(depth))
+        self.norm = nn.LayerNorm(values)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, values: Tensor, local: Tensor) -> Tensor:
+        """Refine a clip.
+
+        Args:
+            values: readouts ``(B, K, T, h, w, C)``.
+            local: local keys ``(B, T, h, w, C')``.
+
+        Returns:
+            Refined values ``(B, K, T, h, w, C)``.
+        """
+        volume: Size = (local.shape[1], local.shape[2], local.shape[3])
+        keys = local.flatten(1, 3)
+        blocks: list[Block] = list(self.blocks)  # type: ignore[arg-type]
+        plans = [block.windows(volume, local.device) for block in blocks]
+        weights = [block.attn.weights(block.norm1(keys), windows) for block, windows in zip(blocks, plans, strict=True)]
+        flat = values.flatten(2, 4)
+        together = torch.is_grad_enabled() or values.device.type != "cpu"
+        refined = []
+        for own in [flat] if together else flat.split(1, dim=1):
+            for block, attention, windows in zip(blocks, weights, plans, strict=True):
+                own = block.feed_forward(block.attend(attention, own, windows))
+            refined.append(self.norm(own))
+        return torch.cat(refined, dim=1).view_as(values)

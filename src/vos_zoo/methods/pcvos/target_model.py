@@ -1,0 +1,255 @@
+"""PCVOS as six verbs: clips are matched with the memory, refined and decoded together (Park et al., CVPR 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from vos_zoo.blocks.backbones import IMAGENET_MEAN, build_backbone
+from vos_zoo.blocks.norms import full_precision
+from vos_zoo.core.merge import aggregate
+from vos_zoo.core.target_model import ClipPlan, Features, TargetModel, TrackSettings, Unrolled
+from vos_zoo.core.views import FullFrame
+from vos_zoo.methods.pcvos.clips import plan_frames, refined_runs
+from vos_zoo.methods.pcvos.decoder import Decoder
+from vos_zoo.methods.pcvos.encoders import Projections, ValueEncoder, mask_filters
+from vos_zoo.methods.pcvos.losses import Bootstrap, bootstrapped_cross_entropy, classes, clip_dice
+from vos_zoo.methods.pcvos.memory import ClipMemory
+from vos_zoo.methods.pcvos.refinement import Refinement
+from vos_zoo.methods.pcvos.settings import PRESETS, PCVOSTrackSettings
+from vos_zoo.types import Batch, UsageError
+
+
+@dataclass(frozen=True)
+class PCVOSFeatures(Features):
+    """The pyramid down to stride 16, and what is projected from it.
+
+    Attributes:
+        keys: matching keys ``(B, T, P, C)``, P = h w / 256.
+        thin: thinned features for the decoder, ``(B, T, C, h/16, w/16)``.
+        local: local keys of the refinement, ``(B, T, h/16, w/16, C)``; None where there is none.
+    """
+
+    f4: Tensor = None  # type: ignore[assignment]
+    f8: Tensor = None  # type: ignore[assignment]
+    f16: Tensor = None  # type: ignore[assignment]
+    f32: Tensor = None  # type: ignore[assignment]
+    keys: Tensor = None  # type: ignore[assignment]
+    thin: Tensor = None  # type: ignore[assignment]
+    local: Tensor | None = None
+
+
+class PCVOS(TargetModel):
+    """Per-clip video object segmentation; with `refinement` off, clips of one frame and no dice it is STCN.
+
+    Args:
+        backbone: see `vos_zoo.blocks.backbones.build_backbone`; used down to stride 16.
+        backbone_weights: None, "imagenet" or a path.
+        value_weights: the same for the value encoder, a ResNet-18.
+        key_channels: channels of the matching keys (sec. 4.1).
+        value_channels: channels of the values.
+        local_channels: channels of the local keys (width of the refinement).
+        thin_channels: channels that the decoder gets of the picture at stride 16.
+        value_width: channels of the value encoder's stem.
+        decoder_width: channels of the decoder at strides 8 and 4.
+        others: the value encoder sees the other objects' masks; False: one object (static stage).
+        refinement: intra-clip refinement (Table 2).
+        window: its windows: frames, rows, columns (Tables 8, 9).
+        depth: its blocks.
+        train_clip: frames N of a clip in training; 1: per-frame training (Tables 2, 7).
+        train_memory: what is remembered of a clip in training, its "last" frame or "all" of them.
+        losses: weight per loss term: "cross_entropy" per frame, "dice" per clip (absent or 0: Table 2).
+        bootstrap: [start, stop, share]: until step `start` all pixels count, from step `stop` on that share of them.
+    """
+
+    settings_type: ClassVar[type[TrackSettings]] = PCVOSTrackSettings
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    initial_weights: ClassVar[tuple[str, ...]] = ("backbone_weights", "value_weights")
+    one_object_per_canvas = False
+    given_masks: Literal["merged", "overlaid"] = "overlaid"
+    write_on_prompt = True
+
+    def __init__(
+        self,
+        backbone: str = "resnet50",
+        backbone_weights: str | None = None,
+        value_weights: str | None = None,
+        key_channels: int = 64,
+        value_channels: int = 512,
+        local_channels: int = 256,
+        thin_channels: int = 512,
+        value_width: int = 64,
+        decoder_width: int = 256,
+        others: bool = True,
+        refinement: bool = True,
+        window: Sequence[int] = (2, 7, 7),
+        depth: int = 2,
+        train_clip: int = 3,
+        train_memory: str = "last",
+        losses: Mapping[str, float] | None = None,
+        bootstrap: Sequence[float] = (20_000, 70_000, 0.15),
+    ) -> None:
+        super().__init__()
+        if train_memory not in ("last", "all"):
+            raise UsageError(f"model.train_memory is {train_memory!r}; choose last or all")
+        if train_clip < 1:
+            raise UsageError(f"model.train_clip is {train_clip}; it must be at least 1")
+        if len(window) != 3 or min(window) < 1:
+            raise UsageError(f"model.window is {list(window)}; give frames, rows and columns, each at least 1")
+        self.loss_weights = {"cross_entropy": 1.0, "dice": 1.0} if losses is None else dict(losses)
+        unknown = sorted(self.loss_weights.keys() - {"cross_entropy", "dice"})
+        if unknown or not self.loss_weights:
+            raise UsageError(f"model.losses names {unknown or 'nothing'}; choose cross_entropy, dice or both")
+        self.bootstrap = Bootstrap(int(bootstrap[0]), int(bootstrap[1]), float(bootstrap[2]))
+        self.clip_length, self.train_memory = train_clip, train_memory
+        self.backbone = build_backbone(backbone, backbone_weights, stages=3)
+        f4, f8, f16 = self.backbone.channels
+        self.projections = Projections(f16, key_channels, thin_channels, local_channels if refinement else 0)
+        self.value_encoder = ValueEncoder(f16, value_channels, value_width, others, value_weights)
+        self.refinement = Refinement(local_channels, value_channels, window, depth) if refinement else None
+        self.decoder = Decoder(value_channels, thin_channels, f8, f4, decoder_width)
+
+    # -- verbs -------------------------------------------------------------------------------------------------------
+
+    def encode(self, frames: Tensor) -> PCVOSFeatures:
+        """Pyramid, matching keys, thinned features and local keys of float RGB ``(B, T, 3, h, w)``, 0..255."""
+        clip = frames.shape[:2]
+        f4, f8, f16 = self.backbone(frames.flatten(0, 1))
+        key, thin, *local = (part.unflatten(0, clip) for part in self.projections(f16))
+        f4, f8, f16 = (level.unflatten(0, clip) for level in (f4, f8, f16))
+        keys = key.flatten(3).transpose(2, 3).contiguous()
+        shaped = local[0].permute(0, 1, 3, 4, 2).contiguous() if local else None
+        return PCVOSFeatures(frames, f4, f8, f16, keys=keys, thin=thin, local=shaped)
+
+    def new_memory(self, settings: TrackSettings | None = None) -> ClipMemory:
+        """Nothing remembered yet; `settings` None: all positions are read, as in training."""
+        assert settings is None or isinstance(settings, PCVOSTrackSettings)
+        return ClipMemory.empty(settings)
+
+    def initialise(self, memory: ClipMemory, features: Any, masks: Tensor, new: Sequence[int]) -> ClipMemory:
+        """Start objects; the frame is remembered for all objects, masks ``(B, 1, K, h, w)`` (sheet 4.2)."""
+        return self._remember(memory, features, masks, new)
+
+    def read(self, memory: ClipMemory, features: Any) -> Tensor:
+        """Readouts of the frames, ``(B, T, K, C, h/16, w/16)`` (sec. 3.2 and 3.4)."""
+        positions = None if features.plan is None else features.plan.encoded
+        readouts = memory.read(features.keys, positions)
+        return readouts.unflatten(3, features.f16.shape[-2:]).permute(0, 2, 1, 5, 3, 4)
+
+    def decode(self, readout: Tensor, features: Any) -> Tensor:
+        """Refine the readouts of a clip (sec. 3.3) and decode them to logits ``(B, T, K, h, w)``."""
+        plan = features.plan or ClipPlan.whole(readout.shape[1])
+        wanted = [plan.encoded.index(position) for position in plan.decoded]
+        if self.refinement is not None:
+            readout = self._refine(readout, features.local, plan)
+        if len(wanted) < readout.shape[1]:
+            readout, features = readout[:, wanted], features.pick(wanted)
+        return self.decoder(readout, features.thin, features.f8, features.f4)
+
+    def _refine(self, readout: Tensor, local: Tensor, plan: ClipPlan) -> Tensor:
+        """Refined readouts, in the same places; frames that are not decoded may keep what they had."""
+        assert self.refinement is not None
+        values, refined = readout.permute(0, 2, 1, 4, 5, 3), []
+        runs = refined_runs(plan.length, plan.decoded, self.refinement.reach)
+        first, covered = 0, plan.encoded
+        for start, stop in runs:
+            at, end = covered.index(start), covered.index(stop - 1) + 1
+            refined += [values[:, :, first:at], self.refinement(values[:, :, at:end], local[:, at:end])]
+            first = end
+        return torch.cat([*refined, values[:, :, first:]], dim=2).permute(0, 2, 1, 5, 3, 4)
+
+    def update(self, memory: ClipMemory, features: Any, masks: Tensor, rows: Sequence[int] | None = None) -> ClipMemory:
+        """Remember frames with their merged soft masks ``(B, T, K, h, w)``."""
+        return self._remember(memory, features, masks)
+
+    def _remember(self, memory: ClipMemory, features: Any, masks: Tensor, new: Sequence[int] = ()) -> ClipMemory:
+        for t in range(masks.shape[1]):
+            values = self.value_encoder(features.pixels[:, t], masks[:, t], features.f16[:, t])
+            rows = full_precision(values.flatten(3).transpose(2, 3))
+            memory = memory.write(full_precision(features.keys[:, t]), rows, new)
+        return memory
+
+    def retain(self, features: Any, readout: Any) -> Any:
+        """Only what the value encoder and the memory need."""
+        return replace(features, f4=None, f8=None, thin=None, local=None)
+
+    # -- the clock ---------------------------------------------------------------------------------------------------
+
+    def frames_per_call(self, settings: TrackSettings | None) -> int:
+        """L at run time, N in training."""
+        return settings.clip_length if isinstance(settings, PCVOSTrackSettings) else self.clip_length
+
+    def frames_to_write(
+        self, ages: Sequence[int], since: Sequence[int], prompted: bool, settings: TrackSettings | None
+    ) -> list[int]:
+        """Frames at least an interval away from the last remembered one (sheet 4.3); in training as it was built."""
+        if not isinstance(settings, PCVOSTrackSettings):
+            return list(range(len(ages))) if self.train_memory == "all" else [len(ages) - 1]
+        due, origin = [], 0
+        for position, distance in enumerate(since):
+            if distance - origin >= settings.interval:
+                due.append(position)
+                origin = distance
+        return due
+
+    def plan_clip(self, length: int, needed: Sequence[int], settings: TrackSettings) -> ClipPlan:
+        """Without the frames that no needed one depends on, through refinement or progressive matching."""
+        assert isinstance(settings, PCVOSTrackSettings)
+        reach = self.refinement.reach if self.refinement is not None else None
+        segment = settings.segment if settings.progressive and settings.top_k is not None else None
+        return ClipPlan(length, plan_frames(length, needed, reach, segment), tuple(needed))
+
+    # -- objects meet ------------------------------------------------------------------------------------------------
+
+    def make_view(self, settings: TrackSettings) -> FullFrame:
+        """The whole frame; padding is zero after normalisation."""
+        assert isinstance(settings, PCVOSTrackSettings)
+        red, green, blue = (255 * mean for mean in IMAGENET_MEAN)
+        return FullFrame(16, settings.short_edge, "bicubic", (red, green, blue))
+
+    def merge(self, logits: Tensor) -> Tensor:
+        """Soft aggregation of probabilities, ``(T, N, H, W)`` -> ``(T, N+1, H, W)`` (sheet 2.8)."""
+        return aggregate(logits.sigmoid()).softmax(dim=-3)
+
+    def overlay(self, probabilities: Tensor, masks: Tensor, slots: Sequence[int]) -> Tensor:
+        """Given masks over the prediction, aggregated anew (sheet 4.2): outside of them older objects are sharpened."""
+        covered = (masks > 0.5).any(dim=0)
+        objects = probabilities[1:].masked_fill(covered, 0)
+        objects[list(slots)] = masks.to(objects.dtype)
+        return aggregate(objects).softmax(dim=-3)
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def adopt(self, earlier: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Weights of the one-object stage, with a fresh orthogonal channel for the other objects (sheet, sec. 3)."""
+        name = "value_encoder.conv1.weight"
+        if name not in earlier or earlier[name].shape[1] + 1 != self.value_encoder.conv1.in_channels:
+            return earlier
+        fresh = mask_filters(earlier[name].shape[0], 1).to(earlier[name])
+        return {**earlier, name: torch.cat([earlier[name], fresh], dim=1)}
+
+    def merge_training(self, logits: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Merged probabilities of the objects, with gradients: they are remembered as they are (sheet 5.1)."""
+        return self.merged_odds(logits, valid).softmax(dim=-3)[..., 1:, :, :]
+
+    def merged_odds(self, logits: Tensor, valid: Tensor | None) -> Tensor:
+        """Aggregated log-odds ``(B, T, K+1, h, w)`` of logits ``(B, T, K, h, w)``; `valid` ``(B, K)`` as in a batch."""
+        return aggregate(full_precision(logits).sigmoid(), None if valid is None else valid[:, None])
+
+    def losses(self, unrolled: Unrolled, batch: Batch) -> dict[str, Tensor]:
+        """Bootstrapped cross entropy over all query frames, dice of every clip."""
+        odds = self.merged_odds(unrolled.logits, batch.valid)
+        truth = unrolled.truth * batch.valid[:, None, :, None, None]
+        terms = {}
+        if self.loss_weights.get("cross_entropy"):
+            share = self.bootstrap.at(batch.step)
+            terms["cross_entropy"] = bootstrapped_cross_entropy(odds, classes(truth), share)
+        if self.loss_weights.get("dice"):
+            merged, hard = odds.softmax(dim=-3)[:, :, 1:], (truth > 0.5).float()
+            clips = zip(merged.split(self.clip_length, 1), hard.split(self.clip_length, 1), strict=True)
+            terms["dice"] = torch.stack([clip_dice(own, given, batch.valid) for own, given in clips]).sum()
+        return {name: self.loss_weights[name] * value for name, value in terms.items()}
