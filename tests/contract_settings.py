@@ -165,6 +165,32 @@ BY_METHOD = {
         selftest={"backbone": "resnet18"},
         selftest_gains={"label_pred_tm.0.weight": 3.0, ".reduce.2.weight": 0.1, "filter_reg": 12.0},
     ),
+    "pcvos": ContractSettings(
+        model={
+            "backbone": "timm:resnet10t",
+            "key_channels": 16,
+            "value_channels": 32,
+            "local_channels": 16,
+            "thin_channels": 16,
+            "value_width": 8,
+            "decoder_width": 16,
+            "train_clip": 2,
+            "bootstrap": [0, 10, 0.5],
+        },
+        track={"clip_length": 3, "capacity": 4},
+        variants={"multi-object": {}, "all frames remembered": {"train_memory": "all", "train_clip": 1}},
+        ablations={
+            "no refinement": {"refinement": False},
+            "no dice": {"losses": {"cross_entropy": 1.0}},
+            "frame by frame": {"train_clip": 1},
+            "STCN": {"refinement": False, "train_clip": 1, "losses": {"cross_entropy": 1.0}},
+            "longer windows": {"window": [3, 5, 5]},
+            "per-frame windows": {"window": [1, 7, 7]},
+        },
+        output="decoder.pred",
+        selftest={"backbone": "resnet18"},
+        slots=2,
+    ),
     "giel": ContractSettings(
         model={
             "backbone": "timm:test_resnet",

@@ -19,8 +19,21 @@ from vos_zoo.resources import variants
 from vos_zoo.types import Box, UsageError, VOSError
 
 METHOD = available_methods()[0]
-COMMANDS = ("fit", "validate", "test", "track", "convert", "models", "weights", "check-data", "make-data")
-TASKS = ("run_fit", "run_validate", "run_test", "run_track", "run_convert", "run_check_data", "run_make_data")
+COMMANDS = (
+    "fit",
+    "validate",
+    "test",
+    "track",
+    "convert",
+    "leaderboard",
+    "models",
+    "weights",
+    "check-data",
+    "check-submission",
+    "make-data",
+)
+TASKS = ("run_fit", "run_validate", "run_test", "run_track", "run_convert", "run_leaderboard", "run_check_data")
+TASKS += ("run_make_data",)
 
 
 @pytest.fixture

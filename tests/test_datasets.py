@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from vos_zoo.cli import main
 from vos_zoo.data.checking import check_dataset, find_problems, keep_sound, open_dataset
 from vos_zoo.data.davis import DavisDataset
 from vos_zoo.data.folder import FolderDataset
@@ -122,6 +124,38 @@ def test_the_pair_lists_of_the_2016_archive_and_its_grey_masks_are_read(tmp_path
         labels = data[0].labels(index)
         assert labels is not None
         np.testing.assert_array_equal(labels, values > 0)
+
+
+def test_full_resolution_and_test_dev_open_and_are_reported(davis: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("JPEGImages", "Annotations"):
+        shutil.copytree(davis / kind / "480p" / "bear", davis / kind / "Full-Resolution" / "bear")
+    (davis / "ImageSets/2017/test-dev.txt").write_text("bear\n")
+    for stem in names(5)[1:]:
+        (davis / f"Annotations/Full-Resolution/bear/{stem}.png").unlink()
+    sequence = DavisDataset(davis, "test-dev", resolution="Full-Resolution")[0]
+    assert list(sequence.prompts()) == [0]
+    assert not sequence.has_truth
+    assert sequence.wanted_frames is None
+    assert main(["check-data", str(davis), "data.resolution=Full-Resolution", "data.test_split=test-dev"]) == 1
+    shown = capsys.readouterr().out
+    assert "camel: the frames are missing" in shown  # of val, in this resolution
+    assert "split test-dev\ndavis2017-test-dev: 1 sequences, 5 frames, 1 with masks" in shown
+    assert "without full truth (no scores): 1 (bear)" in shown
+
+
+def test_the_lists_of_the_2016_archive_name_its_resolutions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for resolution in ("480p", "1080p"):
+        write_frames(tmp_path / "JPEGImages" / resolution / "dog", names(3))
+        write_masks(tmp_path / "Annotations" / resolution / "dog", dict.fromkeys(names(3), (255,)))
+        lists = tmp_path / "ImageSets" / resolution
+        lists.mkdir(parents=True)
+        lines = [f"/JPEGImages/{resolution}/dog/{n}.jpg /Annotations/{resolution}/dog/{n}.png" for n in names(3)]
+        (lists / "train.txt").write_text("\n".join(lines))
+    assert main(["check-data", str(tmp_path), "data.year=2016", "data.resolution=1080p"]) == 0
+    shown = capsys.readouterr().out
+    assert "split train\ndavis2016-train: 1 sequences, 3 frames, 3 with masks" in shown
+    assert "objects: 1, of which 0 start late" in shown
+    assert "ids with gaps or not from 1: 0" in shown
 
 
 @pytest.mark.parametrize(
@@ -345,7 +379,7 @@ def test_opening_by_name_knows_its_data_sets_and_wants_a_folder(davis: Path) -> 
     assert len(open_dataset("folder", davis)) == 3
     with pytest.raises(UsageError, match="did you mean 'davis'"):
         open_dataset("davs", davis)
-    with pytest.raises(UsageError, match="davis, folder, synthetic"):
+    with pytest.raises(UsageError, match="davis, youtube_vos, folder, synthetic"):
         open_dataset("kinetics", davis)
     with pytest.raises(UsageError, match=r"data\.root"):
         open_dataset("davis")

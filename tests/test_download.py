@@ -25,7 +25,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.delenv("VOS_ZOO_OFFLINE", raising=False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(download, "PAUSE", 0.01)
-    monkeypatch.setattr(download, "TIMEOUT", 0.5)
+    monkeypatch.setattr(download, "TIMEOUT", 20.0)
     with serve() as site:
         site.files["/w/model.bin"] = CONTENT
         yield site
@@ -47,8 +47,24 @@ def test_a_file_is_downloaded_once_and_found_afterwards(site: Site) -> None:
     assert len(site.asked) == 1 and leftovers(site) == []
 
 
+def test_a_file_that_was_damaged_on_this_machine_is_downloaded_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fetch(url(site), DIGEST)
+    path.write_bytes(CONTENT[:100])
+    assert fetch(url(site), DIGEST).read_bytes() == CONTENT and len(site.asked) == 2
+    path.write_bytes(b"")
+    monkeypatch.setenv("VOS_ZOO_OFFLINE", "1")
+    with pytest.raises(UsageError, match="was damaged since its download"):
+        fetch(url(site), DIGEST)
+
+
 @pytest.mark.parametrize("fault", ["cut", "hang"])
-def test_a_download_that_breaks_off_goes_on_where_it_stopped(site: Site, fault: str) -> None:
+def test_a_download_that_breaks_off_goes_on_where_it_stopped(
+    site: Site, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault == "hang":
+        monkeypatch.setattr(download, "TIMEOUT", 1.0)
     site.faults["/w/model.bin"] = [fault, fault]
     assert fetch(url(site), DIGEST).read_bytes() == CONTENT
     starts = [int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0 for _, asked in site.asked]

@@ -20,7 +20,7 @@ from vos_zoo.evaluation import copy_first_mask, evaluate, format_table
 from vos_zoo.evaluation.baselines import prompt_labels
 from vos_zoo.evaluation.fingerprint import describe_tracker, weights_digest
 from vos_zoo.evaluation.report import EvaluationReport
-from vos_zoo.evaluation.scoring import FrameKeeper
+from vos_zoo.evaluation.worst import FrameKeeper
 from vos_zoo.metrics import evaluate_davis
 from vos_zoo.types import Box, Frame, FrameResult, LabelMap, UsageError, VideoSequence, VOSError
 from vos_zoo.video.masks import read_mask, write_mask
@@ -150,6 +150,15 @@ def test_an_object_nobody_gave_is_scored_too() -> None:
     assert [score.mean_j for score in report.objects] == [1.0, 0.0]
 
 
+def test_an_object_may_be_called_255_as_folders_of_black_and_white_masks_have_it() -> None:
+    class White(Squares):
+        def _all(self, index: int) -> LabelMap:
+            return np.where(super()._all(index) > 0, np.uint8(255), np.uint8(0))
+
+    report = quiet(copy_first_mask, [White(step=0, starts={255: 0})])
+    assert [(score.id, score.mean_j) for score in report.objects] == [(255, 1.0)]
+
+
 def test_sequences_without_truth_are_run_but_not_scored_and_the_report_says_so(tmp_path: Path) -> None:
     report = quiet(
         perfect, [Squares("hidden", truth=False), Squares("open"), Squares("short", count=2)], output=tmp_path
@@ -228,7 +237,12 @@ def test_pictures_show_evenly_spread_and_worst_frames(tmp_path: Path) -> None:
 
 def test_without_masks_only_the_scores_are_written(tmp_path: Path) -> None:
     quiet(perfect, [Squares()], output=tmp_path, write_masks=False, overlays=0)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["objects.csv", "scores.json", "sequences"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "objects.csv",
+        "scores.json",
+        "sequences",
+        "sequences.csv",
+    ]
 
 
 @pytest.mark.parametrize(

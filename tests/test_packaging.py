@@ -47,7 +47,7 @@ def installed(wheel, tmp_path_factory) -> Path:
 def test_the_wheel_carries_all_code_configurations_and_cards_unchanged(wheel):
     wanted = {
         f"vos_zoo/{place.removeprefix('src/vos_zoo/')}{path.relative_to(REPOSITORY / place).as_posix()}": path
-        for place, pattern in (("src/vos_zoo/", "*.py"), ("src/vos_zoo/", "py.typed"))
+        for place, pattern in (("src/vos_zoo/", name) for name in ("*.py", "py.typed", "*.json", "*.css", "*.js"))
         for path in (REPOSITORY / place).rglob(pattern)
     }
     for place in ("configs", "model_cards"):

@@ -27,6 +27,7 @@ from vos_zoo.core.hub import convert_checkpoint, create_model
 from vos_zoo.core.module import VOSModel
 from vos_zoo.core.pretrained import FORMAT_VERSION, MIGRATIONS, migrate
 from vos_zoo.registry import KnownWeights, available_methods, load_method
+from vos_zoo.tasks.leaderboard import published_rows
 from vos_zoo.types import Conversion, UsageError, VOSError
 from vos_zoo.weights import find_weights, known_weights
 
@@ -97,6 +98,19 @@ def test_every_entry_of_the_tables_is_complete_and_has_a_name_of_its_own() -> No
         assert not known.converted or callable(load_method(each.method).load_converter())
 
 
+def test_the_scores_in_the_tables_are_the_boards_published_rows() -> None:
+    titles = {
+        "davis17": "davis2017-val",
+        "youtube_vos18": "youtube_vos2018-valid",
+        "youtube_vos19": "youtube_vos2019-valid",
+    }
+    rows = {(row.method, row.data, name, value) for row in published_rows() for name, value in row.scores.items()}
+    for each in known_weights():
+        for data, scores in each.known.published.items() if each.method != "toy" else ():
+            for name, value in scores.items():
+                assert (each.method, titles[data], name, value) in rows, f"{each.known.name}: {name} {value} on {data}"
+
+
 def test_the_settings_in_the_tables_are_settings_of_the_methods() -> None:
     for each in known_weights():
         model = load_method(each.method).load_target_model()
@@ -112,6 +126,8 @@ def test_what_is_missing_is_listed_with_the_way_to_get_it(capsys: pytest.Capture
     assert main(["weights", "toy"]) == 0
     text = capsys.readouterr().out
     assert "published  davis17: J&F 12.3" in text and "GPL-3.0" in text
+    assert main(["test", "--weights", "toy-authors", "--data", "davis17", "data.root=nowhere"]) == 2
+    assert "get toy_authors.pth from https://example.org/toy" in capsys.readouterr().err
     assert main(["weights", "toy-author"]) == 2
     assert "did you mean 'toy-authors'" in capsys.readouterr().err
 
@@ -354,3 +370,16 @@ def test_a_model_pushed_to_the_hub_comes_back_from_it(
     with pytest.raises(UsageError, match="me/other"):
         VOSModel.from_pretrained("me/other")
     assert len(site.asked) == count
+
+
+def test_weights_of_others_without_a_licence_are_not_published(
+    small: VOSModel, tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = Hub(site, monkeypatch, tmp_path / "cache")
+    state = {name.upper(): tensor for name, tensor in small.network.state_dict().items()}
+    theirs = convert_checkpoint(state, "toy", origin={"file": "x.pth", "licence": "none stated"})
+    with pytest.raises(UsageError, match=r"'x\.pth', whose licence is 'none stated'; keep them to yourself"):
+        theirs.push_to_hub("me/toy", token="hf_test")
+    assert hub.committed == {}
+    theirs.push_to_hub("me/toy", token="hf_test", private=True)
+    assert "model.safetensors" in hub.committed

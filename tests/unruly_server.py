@@ -93,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in ("cut", "hang"):
             self.wfile.write(body[: len(body) // 2])
             self.wfile.flush()
-            time.sleep(1.5 if fault == "hang" else 0)
+            time.sleep(4 if fault == "hang" else 0)
             self.close_connection = True
             return
         self.wfile.write(body)
@@ -102,11 +102,18 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that go away in the middle are what the tests are about."""
+
+
 @contextmanager
 def serve() -> Iterator[Site]:
     """A site on a free port of 127.0.0.1."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {}))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {}))
     site = Site(f"http://127.0.0.1:{server.server_port}")
     server.RequestHandlerClass.site = site  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

@@ -123,6 +123,7 @@ def load_config(
     layers = [*base, *_data_layers(data), *recipes, *given]
     if complete:  # a saved configuration says everything: what the package's files say meanwhile must not come back
         layers = [*given[complete[-1] :], *recipes] if recipe else given[complete[-1] :]
+    layers = [*layers, *_reader_layers(data)]
 
     merged = OmegaConf.structured(RunConfig)
     for layer in layers:
@@ -259,6 +260,12 @@ def _data_layers(data: Any) -> list[_Layer]:
     if data not in known:
         raise UsageError(f"unknown data set {data!r}{suggestion(str(data), known)}; there are: {', '.join(known)}")
     return [_read(config_folder() / "data" / f"{data}.yaml", f"configs/data/{data}.yaml")]
+
+
+def _reader_layers(data: Any) -> list[_Layer]:
+    """The reader that a file of `configs/data` names, where that is another name than its own (an edition's file)."""
+    reader = _last(_data_layers(data), "data", "name")
+    return [] if reader in (None, data) else [_Layer(f"configs/data/{data}.yaml", {"data": {"name": reader}})]
 
 
 def _recipe_layers(method: Any, recipe: str | None) -> list[_Layer]:

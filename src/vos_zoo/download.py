@@ -109,11 +109,12 @@ def fetch(source: str, sha256: str | None = None, *, progress: bool | None = Non
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"{url}: only http and https addresses can be downloaded")
     path = cached_file(url, digest)
-    if path.is_file():
+    if _is_whole(path, digest):
         return path
     if offline():
+        found = "was damaged since its download" if path.is_file() else "is not downloaded yet"
         raise UsageError(
-            f"{url}: is not downloaded yet, and downloads are switched off (VOS_ZOO_OFFLINE or HF_HUB_OFFLINE); "
+            f"{url}: {found}, and downloads are switched off (VOS_ZOO_OFFLINE or HF_HUB_OFFLINE); "
             f"unset these, or put the file to {path}"
         )
     from filelock import FileLock
@@ -121,11 +122,16 @@ def fetch(source: str, sha256: str | None = None, *, progress: bool | None = Non
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):  # a second process waits, and then finds the file
-            if not path.is_file():
+            if not _is_whole(path, digest):
                 _download(url, digest, path, sys.stderr.isatty() if progress is None else progress)
     except OSError as error:
         raise VOSError(f"{url}: cannot be kept in {path.parent} ({error.strerror or error})") from error
     return path
+
+
+def _is_whole(path: Path, digest: str) -> bool:
+    """Whether a file is there and still the one that was downloaded."""
+    return path.is_file() and file_digest(path) == digest
 
 
 def _download(url: str, digest: str, path: Path, progress: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,8 +18,10 @@ LOSSES = ("lovasz", "dice", "jaccard", "focal", "bce")
 def lovasz_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """Lovasz extension of the foreground's Jaccard loss on probabilities, all pixels together (Berman et al. 2018).
 
-    Not the hinge on logits, and not per image: errors of the whole batch are sorted once. Counts are exact integers and
-    the Jaccard curve float64, since its small differences lose digits in float32.
+    Not the hinge on logits, and not per image: errors of the whole batch are sorted once, and where several processes
+    train together, those of all their batches (each then has the gradient of the whole for its own logits, times the
+    number of processes, since gradients are averaged over them). Counts are exact integers and the Jaccard curve
+    float64, since its small differences lose digits in float32.
 
     Args:
         logits: any shape.
@@ -27,9 +30,25 @@ def lovasz_loss(logits: Tensor, truth: Tensor) -> Tensor:
     Returns:
         Scalar; with no foreground at all it is the largest error.
     """
-    labels = truth.flatten()
     precise = torch.promote_types(logits.dtype, torch.float32)
+    labels = truth.flatten()
     errors = (labels.to(precise) - logits.flatten().to(precise).sigmoid()).abs()
+    if logits.requires_grad and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        loss = _lovasz(_of_all(errors), _of_all(labels))
+        return loss + (dist.get_world_size() - 1) * (loss - loss.detach())
+    return _lovasz(errors, labels)
+
+
+def _of_all(own: Tensor) -> Tensor:
+    """The values of all processes, in order of rank; the own ones with their gradient."""
+    parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, own.detach().contiguous())
+    parts[dist.get_rank()] = own
+    return torch.cat(parts)
+
+
+def _lovasz(errors: Tensor, labels: Tensor) -> Tensor:
+    """The extension itself, of errors and their labels, each ``(P,)``."""
     ordered, order = errors.sort(descending=True)
     positives = labels[order].long()
     total = positives.sum()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -50,3 +51,10 @@ def model_card(method: str) -> Path | None:
     """The card of `method` (Markdown), or None where the package has none (methods of other packages)."""
     path = resource_folder("model_cards") / f"{method}.md"
     return path if path.is_file() else None
+
+
+def card_pictures(card: str) -> dict[str, Path]:
+    """The pictures that a card shows from beside itself, name in its text -> file; they travel with it."""
+    names = re.findall(r"\]\((assets/[\w.-]+)\)", card)
+    files = {name: resource_folder("model_cards") / name for name in names}
+    return {name: path for name, path in files.items() if path.is_file()}

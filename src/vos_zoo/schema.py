@@ -124,7 +124,10 @@ class JitterConfig:
 
 @dataclass
 class AugmentConfig:
-    """Changes of training frames: probabilities of grey and flip, an affine move (degrees, log scale), brightness."""
+    """Changes of training frames: probabilities of grey and flip, an affine move (degrees, log scale), brightness.
+
+    `fused` resamples a canvas once for crop and affine move, not twice; see `data.transforms.AugmentSettings`.
+    """
 
     grayscale: float = _rule(0.05, minimum=0, maximum=1)
     flip: float = _rule(0.5, minimum=0, maximum=1)
@@ -132,6 +135,7 @@ class AugmentConfig:
     rotation: float = _rule(15.0, minimum=0)
     log_scale: float = _rule(0.2, minimum=0)
     brightness: float = _rule(0.2, minimum=0)
+    fused: bool = False
 
 
 @dataclass
@@ -182,6 +186,7 @@ class DataConfig:
         root: its folder; None where nothing is read from disk.
         year: edition of the data set, where it has several.
         resolution: name of the resolution's folder, where it has several.
+        layout: YouTube-VOS: folder of a split below the root, such as "{year}/{split}"; None finds it.
         train_split: split that `fit` trains on.
         val_split: split that `fit` and `validate` score.
         test_split: split that `test` runs.
@@ -191,6 +196,10 @@ class DataConfig:
         batch_size: clips per training step.
         workers: loader processes.
         batches_per_epoch: training steps per epoch.
+        pack: folder in which decoded training videos are kept (see `data.packing`); None decodes files again and again.
+        pack_short_side: the shorter side that larger packed frames are shrunk to; None keeps every pixel.
+        compact: frames and masks stay 8-bit until they are on their device.
+        reduced_decoding: pictures of which a canvas keeps half the pixels or fewer per axis are decoded at that size.
         seed: seed of everything drawn at random.
         canvas: what a training canvas shows: the surroundings of an `object`, or a part of the `frame`.
         frame_step: video frames per frame of the data set, where it holds every n-th only; None asks it.
@@ -203,14 +212,15 @@ class DataConfig:
         synthetic: the videos drawn on demand.
         static: static images and how they become clips.
         mixture: data sets to train on instead of `name` (which is validated on): label -> name (default: the label),
-            root, split, weight or repeats, year, resolution, sequences, frame_step. A later layer takes one away with
-            `null`.
+            root, split, weight or repeats, year, resolution, layout, sequences, frame_step. A later layer takes one
+            away with `null`.
     """
 
     name: str = "synthetic"
     root: str | None = None
     year: int = 2017
     resolution: str = "480p"
+    layout: str | None = None
     train_split: str = "train"
     val_split: str = "val"
     test_split: str = "val"
@@ -220,6 +230,10 @@ class DataConfig:
     batch_size: int = _rule(20, minimum=1)
     workers: int = _rule(2, minimum=0)
     batches_per_epoch: int = _rule(1000, minimum=1)
+    pack: str | None = None
+    pack_short_side: int | None = _rule(None, minimum=1)
+    compact: bool = False
+    reduced_decoding: bool = False
     seed: int = _rule(0, minimum=0)
     canvas: str = _rule("object", choices=("object", "frame"))
     frame_step: int | None = _rule(None, minimum=1)
@@ -262,6 +276,7 @@ class RunConfig:
         stages: stages that `fit` trains one after the other, each in a folder of its own and from the model of the one
             before. A stage is the name of a recipe, or `name`, `recipe` (one of both may be left out) and further keys,
             which win over the recipe's.
+        compile: compile the network's parts for training (`torch.compile`); the first step then takes minutes.
         paths: folders and files that a recipe refers to as `${paths.NAME}`: data sets, initial weights. What a layer
             declares as null must be given.
         checkpoint_every: the last checkpoint is renewed after so many training steps, and at the end of every epoch.
@@ -279,5 +294,6 @@ class RunConfig:
     seed: int = _rule(0, minimum=0)
     init_from: str | None = None
     stages: list[Any] = field(default_factory=list)
+    compile: bool = False
     paths: dict[str, str | None] = field(default_factory=dict)
     checkpoint_every: int = _rule(500, minimum=1)

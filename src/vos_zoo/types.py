@@ -78,11 +78,13 @@ class VideoSequence(ABC):
         name: name of the sequence, unique in its data set.
         frame_names: file stems of the frames, sorted; kept for output.
         object_ids: ids in the order in which the objects are introduced.
+        wanted_frames: the frames somebody asks results for, ascending; None for all.
     """
 
     name: str
     frame_names: tuple[str, ...]
     object_ids: tuple[int, ...]
+    wanted_frames: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.frame_names)
@@ -98,6 +100,11 @@ class VideoSequence(ABC):
     @abstractmethod
     def prompts(self) -> dict[int, LabelMap]:
         """The masks a tracker is given: frame index -> label map that holds only the objects starting there."""
+
+    @property
+    def categories(self) -> Mapping[int, str]:
+        """Category per object id, where the data set has them (YouTube-VOS), else empty."""
+        return {}
 
     @property
     def has_truth(self) -> bool:
@@ -126,7 +133,8 @@ class Batch:
     """A training batch of mini-sequences (clips cut to one canvas size).
 
     Attributes:
-        frames: float32 ``(B, T, 3, h, w)``, RGB, 0..255 (each network normalises for itself).
+        frames: float32 ``(B, T, 3, h, w)``, RGB, 0..255 (each network normalises for itself). Frames and masks of a
+            compact batch (`data.compact`) are uint8 until `to` brings them to their device.
         masks: float32 ``(B, T, K, h, w)``, 0 or 1, one channel per object slot (soft masks of static images, if
             `data.static.soft_masks` asks for them, lie between; above a half is the object).
         valid: bool ``(B, K)``, slots that hold an object.
@@ -134,6 +142,7 @@ class Batch:
         reference_frames: the first so many frames of T are references (their masks are given), the rest are queries.
         names: ``B`` names "sequence/object" for messages.
         step: optimiser steps taken before this batch; losses with a schedule follow it.
+        skipped: unreadable files whose clips were replaced by others (`data.skip_broken`), with the reason.
     """
 
     frames: Tensor
@@ -143,10 +152,12 @@ class Batch:
     reference_frames: int = 1
     names: list[str] = field(default_factory=list)
     step: int = 0
+    skipped: list[str] = field(default_factory=list)
 
     def to(self, device: torch.device | str, **options: Any) -> Batch:
-        """The same batch with its tensors on `device`."""
+        """The same batch with its tensors on `device`, frames and masks as float32."""
         moved = {name: getattr(self, name).to(device, **options) for name in ("frames", "masks", "valid", "boxes")}
+        moved.update({name: moved[name].float() for name in ("frames", "masks")})
         return replace(self, **moved)
 
     def pin_memory(self) -> Batch:

@@ -134,7 +134,7 @@ def test_progressive_and_plain_readouts_equal_the_golden_ones(golden: Golden, se
 
 def test_the_memory_is_read_in_blocks_of_any_size(network: PCVOS, setup: Setup) -> None:
     memory = setup.memory(network, progressive=True)
-    small = replace(memory, policy=replace(memory.policy, block_bytes=1))
+    small = replace(memory, policy=replace(memory.policy, block_bytes=1 << 10))
     keys = setup.features.keys
     for frame in range(1, 4):
         values = memory.bank.stored("values")[0] * (1 + frame)
@@ -180,14 +180,15 @@ def test_the_decoder_equals_the_golden_one(network: PCVOS, golden: Golden, setup
     stages: dict[str, list[Tensor]] = defaultdict(list)
     decoder = network.decoder
     handles = [decoder.up_16_8.register_forward_pre_hook(lambda _, inputs: stages["compress"].append(inputs[0]))]
-    for name, module in {"up8": decoder.up_16_8, "up4": decoder.up_8_4, "pred": decoder.pred}.items():
-        handles.append(module.register_forward_hook(lambda _, __, out, name=name: stages[name].append(out)))
+    for name, module in {"up8": decoder.up_16_8, "up4": decoder.up_8_4}.items():
+        handles.append(module.register_forward_hook(lambda _, __, out, name=name: stages[name].append(out.clone())))
     readout = setup.picture(setup.progressive[:, :1]).transpose(1, 2)
     logits = network.decode(readout, setup.clip)
     for handle in handles:
         handle.remove()
     for name, maps in stages.items():
         assert_close(golden, f"dec.{name}", torch.cat(maps), MODULES)
+    assert_close(golden, "dec.pred", decoder.last(F.relu(torch.cat(stages["up4"]))), MODULES)
     assert_close(golden, "dec.logits", logits, MODULES)
 
 

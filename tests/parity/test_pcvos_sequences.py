@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -97,7 +98,7 @@ def model_of(models: dict[str, VOSModel], folder: Path, golden: Golden) -> VOSMo
 def ties_from(info: dict[str, Any], frames: int) -> int:
     """First frame that reads a memory in which a frame is twice."""
     annotated = sorted(map(int, info["annotated_frames"]))
-    twice = [b for a, b in zip(annotated, annotated[1:], strict=False) if (b - a) % info["mem_every"] == 0]
+    twice = [b for a, b in itertools.pairwise(annotated) if (b - a) % info["mem_every"] == 0]
     return min(twice, default=frames) + 1
 
 
@@ -127,3 +128,18 @@ def test_a_whole_sequence_equals_the_golden_one(
         assert (own != labels).mean() <= of_pixels, f"frame {t}: {(own != labels).sum()} label pixels differ"
     objects = {channels.index(i) + 1: frames for i, frames in recorder.remembered().items()}
     assert objects == {int(i): frames for i, frames in info["memory_frames_in_bank_at_end"].items()}
+
+
+@pytest.mark.parametrize(("name", "run"), [case for case in runs() if case[1] in ("L5", "L10", "late_L10")])
+def test_frames_decoded_alone_are_what_they_are_among_all(
+    reference_dir: Path, models: dict[str, VOSModel], name: str, run: str
+) -> None:
+    folder = reference_dir / "pcvos"
+    golden = Golden(folder / name)
+    model = model_of(models, folder, golden)
+    whole = Recorder(model, golden, run).play()
+    wanted = {t for t in whole if t % 5 == 0}
+    some = Recorder(model, golden, run).play(wanted)
+    assert wanted <= some.keys() < whole.keys()
+    for t, (_, plane, labels) in some.items():
+        assert (plane - whole[t][1]).abs().max() <= 1e-6 and (labels == whole[t][2]).all(), f"frame {t}"

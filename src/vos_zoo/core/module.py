@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -27,7 +27,7 @@ from vos_zoo.core.target_model import TargetModel, TrackSettings
 from vos_zoo.core.validation import track_and_score
 from vos_zoo.metrics import DavisScores
 from vos_zoo.registry import load_method
-from vos_zoo.types import Batch, Frame, FrameResult, Prompt, UsageError, VideoSequence
+from vos_zoo.types import Batch, Frame, FrameResult, Prompt, UsageError, VideoSequence, VOSError
 
 
 class VOSModel(Pretrained):
@@ -69,6 +69,8 @@ class VOSModel(Pretrained):
         self.pictures = 0
         self._scores: DavisScores | None = None
         self._optimised = False
+        self._compiled = False
+        self._names: list[str] = []
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -145,11 +147,12 @@ class VOSModel(Pretrained):
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """Eval mode for one call: between two frames other streams, or training, may go on."""
+        """Eval mode for one call, nothing compiled: between two frames other streams, or training, may go on."""
         awake = [module for module in self.network.modules() if module.training]
         self.network.eval()
         try:
-            yield
+            with torch.compiler.set_stance("force_eager") if self._compiled else nullcontext():
+                yield
         finally:
             for module in awake:
                 module.training = True
@@ -162,6 +165,16 @@ class VOSModel(Pretrained):
             freeze_unnamed(self.network, self._groups)
             self._optimised = True
             self.train()
+
+    def compile_parts(self) -> None:
+        """Compile the parts of the network (backbone, encoders, decoder) for training, each at its first call.
+
+        The unroll between them, the learner's memory and the losses stay as they are; videos are run uncompiled, since
+        their sizes change.
+        """
+        for part in self.network.children():
+            part.compile()
+        self._compiled = True
 
     def train(self, mode: bool = True) -> Self:
         """Training mode; frozen parts stay in eval, so that their norms never move."""
@@ -191,18 +204,37 @@ class VOSModel(Pretrained):
         unrolled = self.network.training_forward(batch)
         terms = self.network.losses(unrolled, batch)
         loss = torch.stack(list(terms.values())).sum()
-        size = len(batch.frames)
-        self.log("train/loss", loss.detach(), prog_bar=True, on_step=True, on_epoch=True, batch_size=size)
-        for name, value in terms.items():
-            self.log(f"train/{name}", value.detach(), batch_size=size)
-        self.log(
-            "train/iou", mean_jaccard(unrolled.logits, unrolled.truth, batch.valid), prog_bar=True, batch_size=size
-        )
+        self._names = batch.names
         if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss.item()} for {', '.join(batch.names[:4])}; last losses: {terms}"
-            )
+            found = ", ".join(f"{name} {float(value.detach()):g}" for name, value in terms.items())
+            raise VOSError(self._stopped(f"the loss is {float(loss.detach()):g} ({found})"))
+        size, shared = len(batch.frames), self._trainer is not None and self.trainer.world_size > 1
+        self.log(
+            "train/loss", loss.detach(), prog_bar=True, on_step=True, on_epoch=True, batch_size=size, sync_dist=shared
+        )
+        for name, value in terms.items():
+            self.log(f"train/{name}", value.detach(), batch_size=size, sync_dist=shared)
+        self.log("train/iou", mean_jaccard(unrolled.logits, unrolled.truth), prog_bar=True, batch_size=size)
         return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the norm of the gradient, before it is clipped, and stop where it is not finite.
+
+        With fp16 a gradient that overflows is no error: the step is skipped and the scale of the loss is lowered.
+        """
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        self.log("train/grad_norm", norm, on_step=True, batch_size=1)
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None and not torch.isfinite(norm):
+            raise VOSError(self._stopped(f"the norm of the gradient is {float(norm):g}"))
+
+    def _stopped(self, reason: str) -> str:
+        """Why training stops, with the clips at fault and what can be done."""
+        shown = ", ".join(self._names[:8]) + (", ..." if len(self._names) > 8 else "")
+        return (
+            f"training stopped at step {self.global_step}: {reason}, for the clips {shown}; the checkpoint before it "
+            "is kept: look at these clips, lower optim.groups, or set optim.clip_norm, and go on with --ckpt last"
+        )
 
     def on_validation_epoch_start(self) -> None:
         """Fresh counters."""

@@ -19,9 +19,9 @@ from safetensors.torch import load_file, save_file
 from vos_zoo import __version__
 from vos_zoo.core.target_model import TargetModel
 from vos_zoo.download import fetch, is_url, offline, split_url
-from vos_zoo.resources import model_card
+from vos_zoo.resources import card_pictures, model_card
 from vos_zoo.types import UsageError
-from vos_zoo.weights import LocalWeights, find_weights, nowhere
+from vos_zoo.weights import LocalWeights, find_weights, missing, nowhere
 
 FORMAT_VERSION = 2
 WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "README.md"
@@ -75,7 +75,7 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
     # -- saving ------------------------------------------------------------------------------------------------------
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """Write model.safetensors, config.json and README.md (the method's card); each complete or not at all.
+        """Write model.safetensors, config.json, README.md (the method's card) and its pictures; nothing by halves.
 
         The weights' file carries the configuration, too: alone, it is a model that an address can lead to.
         """
@@ -86,7 +86,11 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
             lambda path: save_file(state, path, metadata={"format": "pt", "vos_zoo": config}),
         )
         _write(save_directory / CONFIG_FILE, lambda path: path.write_text(config, encoding="utf-8"))
-        _write(save_directory / CARD_FILE, lambda path: path.write_text(self._card(), encoding="utf-8"))
+        card = self._card()
+        for name, picture in card_pictures(card).items():
+            (save_directory / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(picture, save_directory / name)
+        _write(save_directory / CARD_FILE, lambda path: path.write_text(card, encoding="utf-8"))
 
     def _configuration(self) -> dict[str, Any]:
         kept = json.loads(json.dumps(dict(self.hparams), default=list))
@@ -112,6 +116,27 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
         line, _, body = rest.partition("\n")
         card.text = f"{head}{title}{line}\n\n{note}\n{body}" if title else f"{note}\n\n{card.text}"
         return str(card)
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, **options: Any) -> str:  # type: ignore[override]
+        """Upload the model as `save_pretrained` writes it.
+
+        Args:
+            repo_id: "owner/name" on the hub.
+            private: whether a repository that is created is private.
+            options: further keywords of `huggingface_hub.ModelHubMixin.push_to_hub` (token, branch, create_pr, ...).
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            UsageError: the weights are converted from a file whose licence does not let everybody pass it on.
+        """
+        if self.origin and self.origin.get("licence") not in _HUB_LICENCES and not private:
+            raise UsageError(
+                f"these weights are converted from {self.origin.get('file', 'a file of others')!r}, whose licence is "
+                f"{self.origin.get('licence', 'not known')!r}; keep them to yourself (private=True)"
+            )
+        return str(super().push_to_hub(repo_id, private=private, **options))
 
     # -- loading -----------------------------------------------------------------------------------------------------
 
@@ -184,7 +209,7 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
             if file is None and known.url and known.sha256:
                 file = fetch(known.url, known.sha256)
             if file is None:
-                raise UsageError(f"weights {known.name!r} are not at hand: {local.how_to_get()}")
+                raise missing(local)
             if not known.converted:
                 return cls._load_file(file, str(file), overrides)
             _convert_to(folder, file, local)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, overload
 
 from vos_zoo.data.sequence import (
+    JPEG_END,
+    TAIL,
     PictureDataset,
     PictureSequence,
     Problem,
@@ -24,8 +26,7 @@ from vos_zoo.data.sequence import (
 from vos_zoo.data.static_images import StaticImage
 from vos_zoo.types import UsageError, VideoDataset, VideoSequence, VOSError
 
-_ENDINGS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}
-_TAIL = 4096  # some cameras write a few bytes behind the end of the picture
+_ENDINGS = {".jpg": JPEG_END, ".jpeg": JPEG_END, ".png": b"IEND"}
 
 
 @dataclass
@@ -42,6 +43,7 @@ class DatasetReport:
         late_objects: "sequence/id" of objects that start after the first annotated frame.
         id_gaps: names of videos whose ids are not 1..K.
         without_truth: names of videos that cannot be scored, because not every frame has a full mask.
+        notes: what is odd and has been seen to, such as objects that start later than their list says.
         problems: everything broken, by file.
     """
 
@@ -54,6 +56,7 @@ class DatasetReport:
     late_objects: list[str] = field(default_factory=list)
     id_gaps: list[str] = field(default_factory=list)
     without_truth: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -69,6 +72,7 @@ class DatasetReport:
             f"objects: {self.objects}, of which {len(self.late_objects)} start late{_names(self.late_objects)}",
             f"ids with gaps or not from 1: {len(self.id_gaps)}{_names(self.id_gaps)}",
             f"without full truth (no scores): {len(self.without_truth)}{_names(self.without_truth)}",
+            *([f"notes: {len(self.notes)}", *(f"  {note}" for note in self.notes)] if self.notes else []),
             f"problems: {len(self.problems)}",
         ]
         return "\n".join(lines + [f"  {problem.where}: {problem.what}" for problem in self.problems])
@@ -104,6 +108,7 @@ def _count_objects(report: DatasetReport, sequence: VideoSequence) -> None:
     report.objects += len(ids)
     if sorted(ids) != list(range(1, len(ids) + 1)):
         report.id_gaps.append(sequence.name)
+    report.notes += getattr(sequence, "notes", [])
     if not sequence.has_truth:
         report.without_truth.append(sequence.name)
     prompts = sequence.prompts() if len(ids) > 1 else {}
@@ -198,7 +203,7 @@ def _ends_well(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         file.seek(0, os.SEEK_END)
-        file.seek(max(file.tell() - _TAIL, 0))
+        file.seek(max(file.tell() - TAIL, 0))
         return ending in file.read()
 
 
@@ -269,21 +274,23 @@ def open_dataset(
     skip_broken: bool = False,
     synthetic: Mapping[str, Any] | None = None,
     seed: int = 0,
+    layout: str | None = None,
     min_area: float = 0.0,
     repeat: Mapping[str, int] | None = None,
 ) -> VideoDataset:
     """Open a data set by name; only that data set's module is imported.
 
     Args:
-        name: "davis", "folder", "synthetic", "coco" or "saliency".
+        name: "davis", "youtube_vos", "folder", "synthetic", "coco" or "saliency".
         root: its folder (not for synthetic).
         split: train, val, test, ... (folder, saliency: a sub-folder or list, where there is one; coco: "train2017").
-        year: DAVIS: 2016 or 2017.
+        year: DAVIS: 2016 or 2017; YouTube-VOS: 2018 or 2019.
         resolution: DAVIS: the sub-folder.
         sequences: use only these videos.
         skip_broken: leave out videos without frames or masks with a warning.
         synthetic: the `data.synthetic` part of the configuration.
         seed: seed of the synthetic videos.
+        layout: YouTube-VOS: folder of a split below the root; None finds it.
         min_area: coco: leave smaller annotations out.
         repeat: saliency: folder name -> how many times its pictures count.
 
@@ -303,6 +310,10 @@ def open_dataset(
         from vos_zoo.data.davis import DavisDataset
 
         return DavisDataset(root, split, year, resolution, sequences, skip_broken=skip_broken)
+    if name == "youtube_vos":
+        from vos_zoo.data.youtube_vos import YouTubeVosDataset
+
+        return YouTubeVosDataset(root, split, year, layout, sequences, skip_broken=skip_broken)
     if name == "coco":
         from vos_zoo.data.coco import CocoDataset
 
@@ -318,7 +329,7 @@ def open_dataset(
 
 STATIC_DATASETS = ("coco", "saliency")
 """Data sets of static images: to train on only."""
-DATASETS = ("davis", "folder", "synthetic", *STATIC_DATASETS)
+DATASETS = ("davis", "youtube_vos", "folder", "synthetic", *STATIC_DATASETS)
 """Names that `open_dataset` knows."""
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,10 +22,11 @@ from vos_zoo.data.crops import CropSettings, JitterSettings
 from vos_zoo.data.frame_clips import FrameClipTransform, FrameSettings
 from vos_zoo.data.gaps import GapSettings, OrderedSampler
 from vos_zoo.data.mixture import MixturePart, build_mixture, build_settings, mixture_weights
+from vos_zoo.data.packing import pack_dataset
 from vos_zoo.data.sampling import MiniSequenceSampler, SamplingSettings
 from vos_zoo.data.transforms import AugmentSettings, ClipTransform
 from vos_zoo.data.warps import StaticSettings, WarpTransform
-from vos_zoo.types import Batch, UsageError, VideoDataset
+from vos_zoo.types import Batch, UsageError, VideoDataset, VOSError
 
 CANVASES = ("object", "frame")
 """What a training canvas shows: the surroundings of an object, or a part of the frame."""
@@ -97,10 +101,24 @@ class ClipLoader(DataLoader[Any]):
     sampler: ClipNumbers
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # a generator, so that a batch is counted when taken
-        """The batches of an epoch."""
-        for batch in super().__iter__():
+        """The batches of an epoch; files that were skipped are reported once each, by name.
+
+        Raises:
+            VOSError: a file cannot be read, or a loader process has died.
+        """
+        batches = super().__iter__()
+        while (batch := _taken(batches)) is not None:
+            for reason in batch.skipped:
+                if reason not in self.reported:
+                    warnings.warn(f"another clip was taken: {reason}", stacklevel=2)
+                self.reported.add(reason)
             self.sampler.given += 1
             yield batch
+
+    @cached_property
+    def reported(self) -> set[str]:
+        """What has been reported as skipped."""
+        return set()
 
     def state_dict(self) -> dict[str, int]:
         """The number of batches given out."""
@@ -109,6 +127,43 @@ class ClipLoader(DataLoader[Any]):
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Go on behind so many batches."""
         self.sampler.given = int(state["given"])
+
+
+def _taken(batches: Iterator[Batch]) -> Batch | None:
+    """The next batch, or None at the end; what breaks in a loader process is said in one line.
+
+    Raises:
+        VOSError: a file cannot be read, or a loader process has died.
+    """
+    try:
+        return next(batches, None)
+    except VOSError as error:  # torch puts the traceback of the process in front
+        raise VOSError(str(error).strip().splitlines()[-1].partition("VOSError: ")[2] or str(error)) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        death = _death(batches, error)
+        if death is None:
+            raise
+        raise VOSError(
+            f"a loader process has died ({death}); mostly the memory is full: lower data.workers or data.batch_size, "
+            "and resume with --ckpt last"
+        ) from error
+
+
+def _death(batches: Iterator[Batch], error: Exception) -> str | None:
+    """How a loader process has died, if that is what is behind an error.
+
+    A process that dies while it sends a batch breaks the pipe first; torch learns of its death a moment later.
+    """
+    processes = getattr(batches, "_workers", [])
+    if "DataLoader worker" not in str(error) and processes:
+        try:
+            time.sleep(0.5)
+        except RuntimeError as late:  # raised by torch where the signal arrives
+            error = late
+    if "DataLoader worker" in str(error):
+        return str(error).splitlines()[0]
+    dead = [str(process.pid) for process in processes if not process.is_alive()]
+    return f"process {', '.join(dead)}: {type(error).__name__}" if dead else None
 
 
 def seed_worker(worker: int) -> None:
@@ -134,10 +189,11 @@ class VOSDataModule(pl.LightningDataModule):
     `torch.distributed` every process trains on its own clips and evaluates its own videos.
 
     Args:
-        name: "synthetic", "davis", "folder", "coco" or "saliency".
+        name: "synthetic", "davis", "youtube_vos", "folder", "coco" or "saliency".
         root: folder of the data set.
-        year: DAVIS: 2016 or 2017.
+        year: DAVIS: 2016 or 2017; YouTube-VOS: 2018 or 2019.
         resolution: DAVIS: sub-folder of the resolution.
+        layout: YouTube-VOS: folder of a split below the root; None finds it.
         train_split: split to train on.
         val_split: split to validate on.
         test_split: split to test on.
@@ -147,6 +203,12 @@ class VOSDataModule(pl.LightningDataModule):
         batch_size: clips per batch.
         workers: loader processes for training.
         batches_per_epoch: length of an epoch.
+        pack: folder in which decoded training videos are kept (`pack_dataset`); None decodes files again and again.
+        pack_short_side: the shorter side that larger packed frames are shrunk to; None keeps every pixel.
+        compact: frames and masks of batches are uint8 until `Batch.to` brings them to their device: a quarter of the
+            bytes to copy. Only pixels brightened by `data.augment` are rounded by it.
+        reduced_decoding: pictures of which a canvas keeps half the pixels or fewer per axis are decoded at that size
+            (`read_reduced`; canvas "frame" and warps of static images).
         seed: seed of clips and synthetic videos.
         canvas: "object" cuts canvases around an object (`ClipDataset`), "frame" out of whole frames (`FrameClips`).
         frame_step: video frames per frame of the data set, which limits of gaps are divided by; None asks it.
@@ -170,6 +232,7 @@ class VOSDataModule(pl.LightningDataModule):
         root: str | None = None,
         year: int = 2017,
         resolution: str = "480p",
+        layout: str | None = None,
         train_split: str = "train",
         val_split: str = "val",
         test_split: str = "val",
@@ -179,6 +242,10 @@ class VOSDataModule(pl.LightningDataModule):
         batch_size: int = 20,
         workers: int = 2,
         batches_per_epoch: int = 1000,
+        pack: str | None = None,
+        pack_short_side: int | None = None,
+        compact: bool = False,
+        reduced_decoding: bool = False,
         seed: int = 0,
         canvas: str = "object",
         frame_step: int | None = None,
@@ -197,6 +264,7 @@ class VOSDataModule(pl.LightningDataModule):
             ("batch_size", batch_size, 1),
             ("batches_per_epoch", batches_per_epoch, 1),
             ("workers", workers, 0),
+            ("pack_short_side", 1 if pack_short_side is None else pack_short_side, 1),
         ):
             if value < least:
                 raise UsageError(f"data.{key}: {value} must be at least {least}")
@@ -205,6 +273,7 @@ class VOSDataModule(pl.LightningDataModule):
         self.name, self.skip_broken, self.val_sequences = name, skip_broken, val_sequences
         self.splits = {"train": train_split, "val": val_split, "test": test_split}
         self.batch_size, self.workers, self.batches_per_epoch, self.seed = batch_size, workers, batches_per_epoch, seed
+        self.pack, self.pack_short_side, self.compact, self.reduced = pack, pack_short_side, compact, reduced_decoding
         self.canvas, self.frame_step = canvas, frame_step
         self.sampling = build_settings(SamplingSettings, sampling, "data.sampling")
         self.gaps = build_settings(GapSettings, gaps, "data.gaps")
@@ -214,7 +283,13 @@ class VOSDataModule(pl.LightningDataModule):
         self.augment = build_settings(AugmentSettings, augment, "data.augment")
         self.static = build_settings(StaticSettings, static, "data.static")
         self.mixture = build_mixture(mixture)
-        self._named: dict[str, Any] = {"root": root, "year": year, "resolution": resolution, "sequences": sequences}
+        self._named: dict[str, Any] = {
+            "root": root,
+            "year": year,
+            "resolution": resolution,
+            "layout": layout,
+            "sequences": sequences,
+        }
         self._shared: dict[str, Any] = {
             "skip_broken": skip_broken,
             "synthetic": synthetic,
@@ -251,23 +326,42 @@ class VOSDataModule(pl.LightningDataModule):
         """The training clips; the first call opens the data set and checks that it yields a clip."""
         if self._clips is None:
             datasets = [self._part(label, part) for label, part in self.mixture.items()] or [self.videos("train")]
+            if self.pack is not None:
+                datasets = [
+                    pack_dataset(dataset, self.pack, self.pack_short_side, skip_broken=self.skip_broken)
+                    for dataset in datasets
+                ]
             weights = mixture_weights([*self.mixture.values()], [len(dataset) for dataset in datasets])
-            flip, gray = self.augment.flip, self.augment.grayscale
-            warps = WarpTransform(self.crop.size, self.static, flip, gray) if self.static.motion == "warps" else None
-            length = self.batch_size * self.batches_per_epoch
-            if self.canvas == "frame":
-                steps = [part.frame_step for part in self.mixture.values()] or [self.frame_step]
-                known = [step or dataset.frame_step for step, dataset in zip(steps, datasets, strict=True)]
-                ordered = OrderedSampler(datasets, self.sampling, self.gaps, self.seed, weights, known)
-                cutter = FrameClipTransform(self.crop.size, self.frame, flip, gray)
-                self._clips = FrameClips(ordered, cutter, length, warps)
-                return self._clips
-            sampler = MiniSequenceSampler(datasets, self.sampling, self.seed, weights)
-            transform = ClipTransform(self.crop, self.jitter, self.augment)
-            self._clips = ClipDataset(sampler, transform, length, warps)
-            for dataset in datasets:
-                MiniSequenceSampler([dataset], self.sampling, self.seed).plan(0)
+            make = self._frame_clips if self.canvas == "frame" else self._crops
+            self._clips = make(datasets, weights)
+            self._clips.reduced, self._clips.skip_broken = self.reduced, self.skip_broken
         return self._clips
+
+    def _crops(self, datasets: Sequence[VideoDataset], weights: Sequence[float] | None) -> ClipDataset:
+        """Clips cut around an object; every data set is tried."""
+        sampler = MiniSequenceSampler(datasets, self.sampling, self.seed, weights)
+        transform = ClipTransform(self.crop, self.jitter, self.augment, self._dtype)
+        for dataset in datasets:
+            MiniSequenceSampler([dataset], self.sampling, self.seed).plan(0)
+        return ClipDataset(sampler, transform, self.batch_size * self.batches_per_epoch, self._warps())
+
+    def _frame_clips(self, datasets: Sequence[VideoDataset], weights: Sequence[float] | None) -> FrameClips:
+        """Clips of whole frames."""
+        steps = [part.frame_step for part in self.mixture.values()] or [self.frame_step]
+        known = [step or dataset.frame_step for step, dataset in zip(steps, datasets, strict=True)]
+        sampler = OrderedSampler(datasets, self.sampling, self.gaps, self.seed, weights, known)
+        flip, gray = self.augment.flip, self.augment.grayscale
+        transform = FrameClipTransform(self.crop.size, self.frame, flip, gray, self._dtype)
+        return FrameClips(sampler, transform, self.batch_size * self.batches_per_epoch, self._warps())
+
+    def _warps(self) -> WarpTransform | None:
+        if self.static.motion != "warps":
+            return None
+        return WarpTransform(self.crop.size, self.static, self.augment.flip, self.augment.grayscale, self._dtype)
+
+    @property
+    def _dtype(self) -> type[np.float32] | type[np.uint8]:
+        return np.uint8 if self.compact else np.float32
 
     def _part(self, label: str, part: MixturePart) -> VideoDataset:
         """A data set of the mixture, opened and looked through."""

@@ -37,8 +37,9 @@ class MixturePart:
         split: the split to train on.
         weight: its share of the clips, relative to the others' weights.
         repeats: instead of a weight: its videos count so many times, so that its share is this times their number.
-        year: DAVIS: 2016 or 2017.
+        year: DAVIS: 2016 or 2017; YouTube-VOS: 2018 or 2019.
         resolution: DAVIS: sub-folder of the resolution.
+        layout: YouTube-VOS: folder of a split below the root; None finds it.
         sequences: use only these videos or pictures.
         frame_step: video frames per frame of the data set; None asks it.
     """
@@ -49,6 +50,7 @@ class MixturePart:
     weight: float = 1.0
     year: int = 2017
     resolution: str = "480p"
+    layout: str | None = None
     sequences: Sequence[str] | None = None
     frame_step: int | None = None
     repeats: float | None = None

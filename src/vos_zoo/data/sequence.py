@@ -25,6 +25,10 @@ from vos_zoo.video.masks import read_binary_mask, read_mask
 
 FRAME_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 """Pictures that count as frames (lower case; any case on disk)."""
+JPEG_END = b"\xff\xd9"
+"""The last bytes of a whole JPEG."""
+TAIL = 4096
+"""Where they are looked for: some cameras write a few bytes behind the end of the picture."""
 _EXIF_ORIENTATION = 0x0112
 
 
@@ -58,11 +62,37 @@ def read_frame(path: Path) -> Frame:
     """
     import cv2
 
-    if path.suffix.lower() in {".jpg", ".jpeg"}:  # the fast path; OpenCV honours EXIF and expands grey by default
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is not None:
-            return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-    return read_frame_strictly(path)
+    picture = _quickly(path, cv2.IMREAD_COLOR)  # OpenCV honours EXIF and expands grey by default
+    return read_frame_strictly(path) if picture is None else picture
+
+
+def _quickly(path: Path, flags: int) -> Frame | None:
+    """A whole JPEG by OpenCV, uint8 RGB ``(H, W, 3)``; None for anything else, and for what ends too early."""
+    import cv2
+
+    if path.suffix.lower() not in {".jpg", ".jpeg"}:
+        return None
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if JPEG_END not in content[-TAIL:]:  # OpenCV would show grey where the file ends
+        return None
+    picture = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags)
+    return None if picture is None else np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def read_reduced(path: Path, reduction: int) -> Frame:
+    """As `read_frame`, of a JPEG with its size divided by 2, 4 or 8 (rounded up) in the decoder, in a part of the time.
+
+    The decoder leaves out high frequencies of every block; the picture is that of shrinking by area to a few of 255.
+    Other pictures are read at full size.
+    """
+    import cv2
+
+    flags = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
+    picture = _quickly(path, flags[reduction]) if reduction in flags else None
+    return read_frame(path) if picture is None else picture
 
 
 def read_frame_strictly(path: Path) -> Frame:
@@ -126,6 +156,10 @@ class PictureSequence(VideoSequence):
         """Frame `index`, uint8 RGB ``(H, W, 3)``; raises VOSError for an unreadable file."""
         return read_frame(self.frame_paths[index])
 
+    def reduced_frame(self, index: int, reduction: int) -> Frame:
+        """Frame `index` with its size divided by 2, 4 or 8; see `read_reduced`."""
+        return read_reduced(self.frame_paths[index], reduction)
+
     def labels(self, index: int) -> LabelMap | None:
         """What the mask file of frame `index` says, uint8 ``(H, W)``; None without a file; VOSError for a bad one.
 
@@ -184,6 +218,14 @@ class PictureSequence(VideoSequence):
             prompts[index] = np.where(np.isin(labels, new), labels, 0).astype(np.uint8)
         return prompts
 
+    def problems_at_sight(self) -> list[Problem]:
+        """What is broken without opening a file: no frames, no masks."""
+        if not self.frame_names:
+            return [Problem(self.name, "the frames are missing")]
+        if not self.annotated:
+            return [Problem(self.name, "no frame has a mask, so no object is known")]
+        return []
+
     @property
     def has_truth(self) -> bool:
         """Whether every frame but the first and the last has a full annotation (there must be such frames)."""
@@ -205,7 +247,7 @@ class PictureDataset(VideoDataset):
     ) -> None:
         self.name = name
         self.root = root
-        problems = [problem for sequence in sequences for problem in _problems_at_sight(sequence)]
+        problems = [problem for sequence in sequences for problem in sequence.problems_at_sight()]
         self.problems: tuple[Problem, ...] = tuple(problems)
         if problems and not skip_broken:
             raise VOSError(f"{name}: {describe(problems)}; mend it or pass skip_broken=true")
@@ -234,15 +276,6 @@ def describe(problems: Sequence[Problem], limit: int = 3) -> str:
     named = "; ".join(f"{problem.where}: {problem.what}" for problem in problems[:limit])
     rest = len(problems) - limit
     return named + (f"; and {rest} more (vos-zoo check-data lists all)" if rest > 0 else "")
-
-
-def _problems_at_sight(sequence: PictureSequence) -> list[Problem]:
-    """What is broken without opening a file: no frames, no masks."""
-    if not sequence.frame_names:
-        return [Problem(sequence.name, "the frames are missing")]
-    if not sequence.annotated:
-        return [Problem(sequence.name, "no frame has a mask, so no object is known")]
-    return []
 
 
 def by_name(known: Sequence[str], wanted: Sequence[str] | None, what: str) -> list[str]:

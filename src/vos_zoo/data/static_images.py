@@ -37,6 +37,7 @@ from vos_zoo.data.sequence import (
     frame_size,
     read_frame,
     read_frame_strictly,
+    read_reduced,
 )
 from vos_zoo.types import Box, Frame, LabelMap, UsageError, VideoDataset, VideoSequence, VOSError
 
@@ -138,6 +139,10 @@ class MaskedPicture(StaticImage):
     def frame(self, index: int) -> Frame:
         """The picture, uint8 RGB ``(H, W, 3)``; raises VOSError for an unreadable file."""
         return read_frame(self.picture_path)
+
+    def reduced_frame(self, index: int, reduction: int) -> Frame:
+        """The picture with its size divided by 2, 4 or 8; see `read_reduced`."""
+        return read_reduced(self.picture_path, reduction)
 
     def size(self) -> tuple[int, int]:
         """Height and width in pixels, from the picture's header."""

@@ -16,7 +16,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from vos_zoo.data.crops import (
     box_in_window,
     crop_window,
     cut,
+    cut_and_warp,
     flip_box,
     jitter_box,
     tight_box,
@@ -49,6 +50,8 @@ class AugmentSettings:
         rotation: largest angle in degrees.
         log_scale: largest logarithm of the scale.
         brightness: the brightness factor of a canvas lies within 1 - this and 1 + this.
+        fused: resample every canvas once instead of twice, by the same map. Faster; the pixels differ by what a second
+            bilinear interpolation blurs, and by a pixel at the borders of canvas, frame and mask.
     """
 
     grayscale: float = 0.05
@@ -57,6 +60,7 @@ class AugmentSettings:
     rotation: float = 15.0
     log_scale: float = 0.2
     brightness: float = 0.2
+    fused: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is no probability and negative spreads."""
@@ -146,20 +150,32 @@ class Clip:
     """One training sample.
 
     Attributes:
-        frames: float32 RGB ``(T, 3, h, w)``, 0..255.
-        masks: float32 ``(T, K, h, w)``, 0 or 1 (or between, where `StaticSettings.soft_masks` asks for it).
+        frames: float32 or uint8 RGB ``(T, 3, h, w)``, 0..255.
+        masks: float32 or uint8 ``(T, K, h, w)``, 0 or 1 (or between, where `StaticSettings.soft_masks` asks for it).
         valid: bool ``(K,)``, slots that hold an object.
         boxes: float32 ``(T, K, 4)``, x y w h in canvas pixels, zero where the object is not visible.
         reference_frames: the first so many frames are references.
         name: "sequence/id", or "sequence/id+id" with several objects.
+        skipped: unreadable files that were drawn before it, with the reason.
     """
 
-    frames: NDArray[np.float32]
-    masks: NDArray[np.float32]
+    frames: NDArray[Any]
+    masks: NDArray[Any]
     valid: NDArray[np.bool_]
     boxes: NDArray[np.float32]
     reference_frames: int
     name: str
+    skipped: tuple[str, ...] = ()
+
+
+class _Member(NamedTuple):
+    """A frame of a clip with the masks and boxes of its slots, and what is still to be done with it."""
+
+    frame: Frame
+    masks: Masks
+    boxes: list[Box | None]
+    gray: bool
+    mirrored: bool
 
 
 class ClipTransform:
@@ -169,10 +185,17 @@ class ClipTransform:
         crop: how canvases are cut.
         jitter: noise of the boxes that the windows are laid around.
         augment: what happens to the pixels.
+        dtype: of pictures and masks, float32 or uint8 (which rounds brightened pixels).
     """
 
-    def __init__(self, crop: CropSettings, jitter: JitterSettings, augment: AugmentSettings) -> None:
-        self.crop, self.jitter, self.augment = crop, jitter, augment
+    def __init__(
+        self,
+        crop: CropSettings,
+        jitter: JitterSettings,
+        augment: AugmentSettings,
+        dtype: type[np.float32] | type[np.uint8] = np.float32,
+    ) -> None:
+        self.crop, self.jitter, self.augment, self.dtype = crop, jitter, augment, dtype
         albumentations()  # a wrong installation is reported here, before the first step
 
     def __call__(
@@ -182,7 +205,7 @@ class ClipTransform:
         reference_frames: int,
         random: np.random.Generator,
         boxes: Sequence[Box | None] | None = None,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
         """Canvases of a mini-sequence.
 
         Args:
@@ -194,19 +217,22 @@ class ClipTransform:
                 tight on the masks (which may then not be empty).
 
         Returns:
-            Frames float32 ``(T, 3, h, w)`` 0..255, masks float32 ``(T, K, h, w)``, boxes float32 ``(T, K, 4)``.
+            Frames ``(T, 3, h, w)`` 0..255, masks ``(T, K, h, w)``, boxes float32 ``(T, K, 4)``.
         """
         import cv2
 
         group = self._same_roll(frames[:reference_frames], masks[:reference_frames], random, boxes)
-        references = [self._canvas(*member, True, random) for member in group]
+        references = [self._canvas(member, True, random) for member in group]
         group = self._same_roll(frames[reference_frames:], masks[reference_frames:], random, boxes)
-        canvases = [*references, *(self._canvas(*member, False, random) for member in group)]
-        pictures = np.empty((len(frames), 3, *self.crop.size), dtype=np.float32)
+        canvases = [*references, *(self._canvas(member, False, random) for member in group)]
+        pictures = np.empty((len(frames), 3, *self.crop.size), dtype=self.dtype)
         for planes, (canvas, factor, _, _) in zip(pictures, canvases, strict=True):
+            if self.dtype == np.uint8:
+                cv2.split(cv2.transform(canvas, np.eye(3, dtype=np.float32) * factor), [*planes])
+                continue
             for plane, colour in zip(planes, cv2.split(canvas), strict=True):
                 brighten(cast("NDArray[np.uint8]", colour), factor, plane)
-        cut_masks = np.stack([slots for _, _, slots, _ in canvases], dtype=np.float32, casting="unsafe")
+        cut_masks = np.stack([slots for _, _, slots, _ in canvases], dtype=self.dtype, casting="unsafe")
         return pictures, cut_masks, np.stack([placed for *_, placed in canvases], dtype=np.float32, casting="unsafe")
 
     def _same_roll(
@@ -215,41 +241,49 @@ class ClipTransform:
         masks: Sequence[Masks],
         random: np.random.Generator,
         given: Sequence[Box | None] | None = None,
-    ) -> list[tuple[Frame, Masks, list[Box | None]]]:
+    ) -> list[_Member]:
         """Step 6: grayscale and flip, the same for all frames of the group; with each slot's box."""
         gray, flip = random.random() < self.augment.grayscale, random.random() < self.augment.flip
         count = len(frames)
         if all(frame is frames[0] for frame in frames):  # a static image: one stands for all
             frames, masks = frames[:1], masks[:1]
         boxes = [[tight_box(mask) for mask in slots] if given is None else list(given) for slots in masks]
-        pictures, stacked = np.stack(frames), np.stack(masks)
-        if gray:
-            pictures = gray_clip(pictures)
         if flip:
-            pictures, stacked = flip_clip(pictures, stacked)
-            width = pictures.shape[2]
-            boxes = [[box and flip_box(box, width) for box in slots] for slots in boxes]
-        group = list(zip(pictures, stacked, boxes, strict=True))
+            boxes = [[box and flip_box(box, frames[0].shape[1]) for box in slots] for slots in boxes]
+        late = self.augment.fused and self.augment.affine  # all is done at once, of the part that is cut out
+        if not late:
+            pictures, stacked = np.stack(frames), np.stack(masks)
+            pictures = gray_clip(pictures) if gray else pictures
+            pictures, stacked = flip_clip(pictures, stacked) if flip else (pictures, stacked)
+            frames, masks = [*pictures], [*stacked]
+        group = [_Member(*one, gray and late, flip and late) for one in zip(frames, masks, boxes, strict=True)]
         return group if len(group) == count else group * count
 
     def _canvas(
-        self, frame: Frame, masks: Masks, boxes: list[Box | None], reference: bool, random: np.random.Generator
+        self, member: _Member, reference: bool, random: np.random.Generator
     ) -> tuple[Frame, float, Masks, NDArray[np.float64]]:
         """Steps 7 to 10 for one frame: jitter, crop, affine map; and the factor of its brightness."""
         jitter, augment, size = self.jitter, self.augment, self.crop.size
+        frame, masks, boxes = member.frame, member.masks, member.boxes
         scale = jitter.reference_scale if reference else jitter.query_scale
         centre = jitter.reference_centre if reference else jitter.query_centre
         around = jitter_box(union_box(boxes), scale, centre, random.standard_normal(2), random.random(2))
         window = crop_window(around, (frame.shape[0], frame.shape[1]), self.crop)
-        canvas, masks = cut(frame, masks, window)
+        if not augment.fused or not augment.affine:
+            frame, masks = cut(frame, masks, window)
         inside = [box and box_in_window(box, window) for box in boxes]
         if augment.affine:
             angle = random.uniform(-augment.rotation, augment.rotation)
             matrix = affine_matrix(size, angle, math.exp(random.uniform(-augment.log_scale, augment.log_scale)))
-            canvas, masks = warp(canvas, masks, matrix)
+            if augment.fused:
+                frame, masks = cut_and_warp(frame, masks, window, matrix, member.mirrored)
+            else:
+                frame, masks = warp(frame, masks, matrix)
             inside = [box and warp_box(box, matrix, size) for box in inside]
         factor = random.uniform(1 - augment.brightness, 1 + augment.brightness) if augment.brightness else 1.0
-        return canvas, factor, masks, np.array([box or (0.0, 0.0, 0.0, 0.0) for box in inside])
+        if member.gray:
+            frame = gray_clip(frame[None])[0]
+        return frame, factor, masks, np.array([box or (0.0, 0.0, 0.0, 0.0) for box in inside])
 
 
 def union_box(boxes: Sequence[Box | None]) -> Box:

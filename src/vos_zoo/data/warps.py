@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,40 +105,54 @@ class WarpTransform:
         settings: the numbers.
         flip: probability that the whole clip is mirrored.
         grayscale: probability that the whole clip is grey.
+        dtype: of pictures and masks, float32 or uint8; soft masks are always float32.
     """
 
     def __init__(
-        self, size: tuple[int, int], settings: StaticSettings | None = None, flip: float = 0.5, grayscale: float = 0.05
+        self,
+        size: tuple[int, int],
+        settings: StaticSettings | None = None,
+        flip: float = 0.5,
+        grayscale: float = 0.05,
+        dtype: type[np.float32] | type[np.uint8] = np.float32,
     ) -> None:
-        self.size, self.settings = size, settings or StaticSettings(motion="warps")
+        self.size, self.settings, self.dtype = size, settings or StaticSettings(motion="warps"), dtype
         self.flip, self.grayscale = flip, grayscale
 
     def __call__(
         self, frame: Frame, mask: NDArray[np.uint8], count: int, random: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
         """Canvases of a clip.
 
         Args:
-            frame: the picture, uint8 RGB ``(H, W, 3)``.
+            frame: the picture, uint8 RGB ``(H, W, 3)``, or the same reduced (see `reduction`).
             mask: its soft mask, uint8 ``(H, W)``, 0..255.
             count: number of frames T.
             random: source of all rolls.
 
         Returns:
-            Frames float32 ``(T, 3, h, w)`` 0..255, masks float32 ``(T, 1, h, w)`` in 0..1, boxes float32 ``(T, 1, 4)``,
-            zero where the object has left the canvas.
+            Frames ``(T, 3, h, w)`` 0..255, masks ``(T, 1, h, w)`` in 0..1, boxes float32 ``(T, 1, 4)``, zero where the
+            object has left the canvas.
         """
+        if mask.shape != frame.shape[:2]:
+            mask = _reduced(mask, frame.shape[:2])
         common = self._common(frame, mask, random)
-        frames = np.empty((count, 3, *self.size), dtype=np.float32)
-        masks = np.empty((count, 1, *self.size), dtype=np.float32)
+        soften = self.settings.soft_masks
+        frames = np.empty((count, 3, *self.size), dtype=self.dtype)
+        masks = np.empty((count, 1, *self.size), dtype=np.float32 if soften else self.dtype)
         boxes = np.zeros((count, 1, 4), dtype=np.float32)
         for number in range(count):
             *colours, soft = self._frame(common, random)
             frames[number] = colours
             hard = (soft > HALF).view(np.uint8)
-            masks[number, 0] = soft * np.float32(1 / 255) if self.settings.soft_masks else hard
+            masks[number, 0] = soft * np.float32(1 / 255) if soften else hard
             boxes[number, 0] = tight_box(hard) or (0.0, 0.0, 0.0, 0.0)
         return frames, masks, boxes
+
+    def reduction(self, size: tuple[int, int]) -> int:
+        """By what (1, 2, 4 or 8) a picture of a size (h, w) may be divided when it is decoded: it is shrunk further."""
+        height, _ = cover(size, self.size)
+        return max(factor for factor in (1, 2, 4, 8) if factor == 1 or factor * height <= size[0])
 
     def _common(self, frame: Frame, mask: NDArray[np.uint8], random: np.random.Generator) -> Layers:
         """What all frames share: zoom, mirror, colour, grey. Pictures larger than the canvas are shrunk before."""
@@ -176,6 +190,16 @@ class WarpTransform:
         else:
             canvas = resample(layers, back, self.size, cv2.INTER_CUBIC)
         return cast("Sequence[NDArray[np.uint8]]", cv2.split(recolour(canvas, 1 + random.uniform(-1, 1, 3) * s.colour)))
+
+
+def _reduced(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A mask divided as its picture was: every pixel is the mean of the same square block."""
+    import cv2
+
+    by = round(mask.shape[0] / size[0])
+    missing = size[0] * by - mask.shape[0], size[1] * by - mask.shape[1]
+    whole = cv2.copyMakeBorder(mask, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE)
+    return cast("NDArray[np.uint8]", cv2.resize(whole, (size[1], size[0]), interpolation=cv2.INTER_AREA))
 
 
 def cover(source: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:

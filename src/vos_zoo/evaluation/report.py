@@ -1,6 +1,6 @@
 """What an evaluation found: scores per object, speed and memory per sequence; as table, JSON and CSV.
 
-Scores follow the DAVIS convention: the mean over all objects of all sequences, J&F = (mean J + mean F) / 2.
+J and F are means over all objects of all sequences, J&F = (mean J + mean F) / 2.
 """
 
 from __future__ import annotations
@@ -16,6 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from vos_zoo.evaluation.protocols import PLAIN, Protocol
+from vos_zoo.metrics.davis import DavisReport, SequenceScores
+from vos_zoo.metrics.scoring import ObjectScores
+from vos_zoo.metrics.youtube_vos import SEEN_CATEGORIES, YouTubeReport
+
+NO_TRUTH = "it has no ground truth"
+"""Why a sequence has no score: nobody outside the evaluation server knows better."""
 _STATISTICS = ("J&F", "J", "F", "J-Recall", "J-Decay", "F-Recall", "F-Decay")
 
 
@@ -29,6 +36,7 @@ class ObjectResult:
         frames: names of the scored frames.
         j: region similarity per scored frame, 0..1.
         f: boundary accuracy per scored frame, 0..1.
+        category: what it is, where the data set says so, else empty.
     """
 
     id: int
@@ -36,6 +44,7 @@ class ObjectResult:
     frames: tuple[str, ...]
     j: tuple[float, ...]
     f: tuple[float, ...]
+    category: str = ""
 
     @property
     def mean_j(self) -> float:
@@ -93,11 +102,20 @@ class SequenceResult:
     def from_json(cls, content: Mapping[str, Any], *, reused: bool) -> SequenceResult:
         """The result `to_json` wrote; raises KeyError or TypeError if it is none."""
         fields = dict(content)
+        objects = []
+        for score in fields.pop("objects"):
+            series = {name: tuple(score[name]) for name in ("frames", "j", "f")}
+            objects.append(ObjectResult(**{**score, **series}))
+        return cls(**fields, objects=tuple(objects), reused=reused)
+
+    def scores(self) -> SequenceScores:
+        """The scores as the metrics have them."""
         objects = tuple(
-            ObjectResult(score["id"], score["start"], tuple(score["frames"]), tuple(score["j"]), tuple(score["f"]))
-            for score in fields.pop("objects")
+            ObjectScores(self.name, score.id, score.frames, np.array(score.j), np.array(score.f))
+            for score in self.objects
         )
-        return cls(**fields, objects=objects, reused=reused)
+        frames = sorted({name for score in self.objects for name in score.frames})
+        return SequenceScores(self.name, tuple(frames), objects, {})
 
 
 @dataclass(frozen=True)
@@ -116,11 +134,15 @@ class EvaluationReport:
         sequences: finished sequences in the order of the data set.
         failures: the others.
         settings: tracker, options and package versions the results were made with.
+        protocol: which frames were scored, and which numbers are reported.
+        notes: what a reader of the numbers has to know.
     """
 
     sequences: tuple[SequenceResult, ...]
     failures: tuple[Failure, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Protocol = PLAIN
+    notes: tuple[str, ...] = ()
 
     @property
     def objects(self) -> tuple[ObjectResult, ...]:
@@ -141,6 +163,31 @@ class EvaluationReport:
     def jf(self) -> float | None:
         """J&F = (mean J + mean F) / 2, None where nothing was scored."""
         return (self.j + self.f) / 2 if self.j is not None and self.f is not None else None
+
+    @property
+    def davis(self) -> DavisReport:
+        """The scored sequences as the DAVIS evaluation reports them."""
+        return DavisReport(tuple(sequence.scores() for sequence in self.sequences if sequence.objects))
+
+    @property
+    def youtube_vos(self) -> YouTubeReport | None:
+        """The scored objects as YouTube-VOS groups them; None where their categories are not known."""
+        categories = {(video.name, score.id): score.category for video in self.sequences for score in video.objects}
+        if not categories or not all(categories.values()):
+            return None
+        objects = tuple(scores for video in self.sequences for scores in video.scores().objects)
+        return YouTubeReport(objects, categories, SEEN_CATEGORIES, "first_frame_excluded")
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """J, F and J&F, and the protocol's further numbers, 0..1; None, or left out, where nothing was scored."""
+        scores: dict[str, float | None] = {"J": self.j, "F": self.f, "J&F": self.jf}
+        if self.objects and self.protocol.numbers == "davis":
+            seven = self.davis.scores
+            scores |= {name: seven[name] for name in _STATISTICS if name in seven}
+        if self.protocol.numbers == "youtube_vos" and self.youtube_vos is not None:
+            scores |= self.youtube_vos.scores
+        return scores
 
     @property
     def unscored(self) -> tuple[str, ...]:
@@ -170,7 +217,9 @@ class EvaluationReport:
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON-ready dictionary: means per object and sequence, not the values of single frames."""
         return {
-            "scores": {"J": self.j, "F": self.f, "J&F": self.jf, "objects": len(self.objects)},
+            "protocol": self.protocol.name,
+            "scores": {**self.scores, "objects": len(self.objects)},
+            "notes": list(self.notes),
             "speed": {"fps": self.fps, "tracking_fps": self.tracking_fps},
             "peak_memory": {
                 "bytes": self.peak_memory,
@@ -192,7 +241,12 @@ def _sequence_summary(sequence: SequenceResult) -> dict[str, Any]:
     return {
         "frames": sequence.frames,
         "objects": {
-            str(score.id): {"start": score.start, "frames": len(score.frames), **object_statistics(score)}
+            str(score.id): {
+                **({"category": score.category} if score.category else {}),
+                "start": score.start,
+                "frames": len(score.frames),
+                **object_statistics(score),
+            }
             for score in sequence.objects
         },
         "fps": _rate([sequence], sequence.seconds),
@@ -220,6 +274,10 @@ def format_table(report: EvaluationReport) -> str:
             notes.setdefault(sequence.note, []).append(sequence.name)
     lines += [f"not scored ({note}): {', '.join(names)}" for note, names in notes.items()]
     lines += [f"failed: {failure.sequence}: {failure.message}" for failure in report.failures]
+    more = {name: value for name, value in report.scores.items() if name not in ("J", "F", "J&F") and value is not None}
+    if more:
+        lines.append(f"{report.protocol.name}: " + "  ".join(f"{name} {100 * v:.1f}" for name, v in more.items()))
+    lines += [f"note: {note}" for note in report.notes]
     return "\n".join(lines)
 
 
@@ -247,23 +305,57 @@ def object_statistics(score: ObjectResult) -> dict[str, float]:
 
 
 def object_rows(report: EvaluationReport) -> str:
-    """The per-object table as CSV text: sequence, object, start frame, number of scored frames, `object_statistics`."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["sequence", "object", "start", "frames", *_STATISTICS])
+    """The table per object as CSV text: where it is, what it is, its number of scored frames, `object_statistics`."""
+    rows: list[list[Any]] = [["sequence", "object", "category", "start", "frames", *_STATISTICS]]
     for sequence in report.sequences:
         for score in sequence.objects:
             values = object_statistics(score)
-            row = (f"{values[name]:.6f}" for name in _STATISTICS)
-            table.writerow([sequence.name, score.id, score.start, len(score.frames), *row])
+            numbers = [f"{values[name]:.6f}" for name in _STATISTICS]
+            rows.append([sequence.name, score.id, score.category, score.start, len(score.frames), *numbers])
+    return _csv(rows)
+
+
+def sequence_rows(report: EvaluationReport) -> str:
+    """The table per sequence as CSV text: scores, frames, speed, peak memory, and why there is no score."""
+    rows: list[list[Any]] = [
+        ["sequence", "objects", "frames", "J&F", "J", "F", "fps", "tracking_fps", "peak_memory", "note"]
+    ]
+    for sequence in report.sequences:
+        part = EvaluationReport((sequence,))
+        scores = ["" if value is None else f"{value:.6f}" for value in (part.jf, part.j, part.f)]
+        speeds = ["" if value is None else f"{value:.3f}" for value in (part.fps, part.tracking_fps)]
+        rows.append(
+            [
+                sequence.name,
+                len(sequence.objects),
+                sequence.frames,
+                *scores,
+                *speeds,
+                sequence.peak_memory,
+                sequence.note,
+            ]
+        )
+    return _csv(rows)
+
+
+def _csv(rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 
 def write_report(report: EvaluationReport, folder: str | Path) -> None:
-    """Write ``scores.json`` and ``objects.csv`` into `folder`, each complete or not at all."""
+    """Write ``scores.json`` and the tables per object and per sequence into `folder`, each complete or not at all.
+
+    Where the protocol is DAVIS's, the official toolkit's two files of results are written, too.
+    """
     folder = Path(folder)
     write_text(folder / "scores.json", json.dumps(report.to_json(), indent=2) + "\n")
     write_text(folder / "objects.csv", object_rows(report))
+    write_text(folder / "sequences.csv", sequence_rows(report))
+    if report.objects and report.protocol.numbers == "davis":
+        write_text(folder / "global_results.csv", report.davis.csv())
+        write_text(folder / "per-sequence_results.csv", report.davis.objects_csv())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,11 +5,12 @@ Nothing of a video is held but the frames and probabilities the tracker itself h
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,17 +25,27 @@ from vos_zoo.evaluation.fingerprint import (
     package_versions,
     sequence_digest,
 )
-from vos_zoo.evaluation.report import EvaluationReport, Failure, SequenceResult, write_report, write_text
-from vos_zoo.evaluation.scoring import FrameKeeper, StreamScorer
+from vos_zoo.evaluation.protocols import PLAIN, Protocol, only_sampled, readable
+from vos_zoo.evaluation.report import (
+    NO_TRUTH,
+    EvaluationReport,
+    Failure,
+    ObjectResult,
+    SequenceResult,
+    write_report,
+    write_text,
+)
+from vos_zoo.evaluation.worst import FrameKeeper
+from vos_zoo.metrics.scoring import ObjectScores
+from vos_zoo.metrics.streaming import StreamScorer, wanted_frames, with_given
 from vos_zoo.types import Frame, FrameResult, LabelMap, UsageError, VideoSequence, VOSError
 from vos_zoo.video.masks import write_mask
 from vos_zoo.video.panels import overlay_panel, spread, write_picture
 
 _log = logging.getLogger(__name__)
 _HEADINGS = {"overlays": "evenly spread frames", "worst": "worst frames"}
-_FORMAT = 1
+_FORMAT = 2
 """Raise it when the content of a result changes: older results are then redone."""
-_CONVENTION = "DAVIS: first and last frame dropped, objects scored from the frame after their given mask"
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,7 @@ class _Job:
     overlays: int
     resume: bool
     progress: bool
+    protocol: Protocol = PLAIN
 
     def mask_file(self, sequence: VideoSequence, index: int) -> Path | None:
         if self.output is None or not self.write_masks:
@@ -69,14 +81,16 @@ def evaluate(
     progress: bool = True,
     track_options: Mapping[str, Any] | None = None,
     identity: str = "",
+    protocol: Protocol = PLAIN,
 ) -> EvaluationReport:
-    """Run a tracker on every sequence and score it (J, F, J&F by the DAVIS convention).
+    """Run a tracker on every sequence and score it.
 
     Sequences without truth are run but not scored. A sequence that fails is reported and the rest goes on. With an
-    `output` folder it holds ``masks/SEQUENCE/FRAME.png`` for every frame (the given masks as they were given; frames
-    before the first given mask are empty), ``sequences/SEQUENCE.json`` with the values of every frame,
-    ``overlays/SEQUENCE.png``, ``worst/SEQUENCE.png``, ``scores.json`` and ``objects.csv``. Several processes may share
-    the work by calling this on parts of a data set with one folder; a last call on the whole collects their results.
+    `output` folder it holds ``masks/SEQUENCE/FRAME.png`` for every frame the data set asks for (the given masks as they
+    were given; frames before the first given mask are empty), ``sequences/SEQUENCE.json`` with the values of every
+    frame, ``overlays/SEQUENCE.png``, ``worst/SEQUENCE.png`` and the files of `write_report`. Several processes may
+    share the work by calling this on parts of a data set with one folder; a last call on the whole collects their
+    results.
 
     Args:
         tracker: a model with a method `track`, or a callable ``(frames, prompts, **options)`` that yields one
@@ -89,6 +103,7 @@ def evaluate(
         progress: show progress bars.
         track_options: keyword arguments of every call of `track`.
         identity: text that tells this tracker from others where name, hyper-parameters and weights do not (a lambda).
+        protocol: which frames are scored, which numbers are reported.
 
     Returns:
         The report; `report.failures` lists what went wrong, `report.exit_code` is 1 then.
@@ -114,12 +129,19 @@ def evaluate(
         "tracker": describe_tracker(tracker),
         "options": options,
         "identity": identity,
+        "rule": protocol.rule,
     }
-    job = _Job(partial(track, **options), decisive, folder, write_masks, overlays, resume, progress)
+    job = _Job(partial(track, **options), decisive, folder, write_masks, overlays, resume, progress, protocol)
     finished, failures = _run_all(items, job)
     surroundings = {"device": describe_device(tracker), "versions": package_versions()}
-    settings = {**decisive, "convention": _CONVENTION, **surroundings}
-    report = EvaluationReport(tuple(finished), tuple(failures), json.loads(json.dumps(settings, default=repr)))
+    settings = {**decisive, "convention": protocol.convention, **surroundings}
+    report = EvaluationReport(
+        tuple(finished),
+        tuple(failures),
+        json.loads(json.dumps(settings, default=repr)),
+        protocol,
+        _notes(items, finished, protocol),
+    )
     if folder is not None:
         write_report(report, folder)
     return report
@@ -146,6 +168,18 @@ def _run_all(items: Sequence[VideoSequence], job: _Job) -> tuple[list[SequenceRe
             failures.append(Failure(name, message))
             _log.error("sequence %s failed: %s", name, message, exc_info=_log.isEnabledFor(logging.DEBUG))
     return finished, failures
+
+
+def _notes(items: Sequence[VideoSequence], finished: Sequence[SequenceResult], protocol: Protocol) -> tuple[str, ...]:
+    """What the numbers hide: frames the trackers of the papers have seen and this one has not, estimates."""
+    notes = []
+    if protocol.sampled_frames_cost and finished and all(only_sampled(item.frame_names) for item in readable(items)):
+        notes.append(
+            "only the sampled frames (every fifth) are here; published scores are made with all frames, which gives "
+            "higher ones: get the archives with all frames, and report which were used"
+        )
+    found = EvaluationReport(tuple(finished)).youtube_vos if protocol.numbers == "youtube_vos" else None
+    return tuple(notes + (found.notes() if found is not None else []))
 
 
 def _one_line(error: Exception) -> str:
@@ -181,7 +215,7 @@ def _earlier_result(file: Path, fingerprint: str) -> SequenceResult | None:
 
 
 def _masks_complete(sequence: VideoSequence, job: _Job) -> bool:
-    files = (job.mask_file(sequence, index) for index in range(len(sequence)))
+    files = (job.mask_file(sequence, index) for index in wanted_frames(sequence))
     return all(file is None or file.is_file() for file in files)
 
 
@@ -191,17 +225,18 @@ def _run(
     """Track one sequence from its first given mask on; write, score and keep pictures as the results come."""
     began, clock, memory = time.perf_counter(), _Clock(), _MemoryMeter()
     start = min(prompts)
-    scorer = StreamScorer(sequence, prompts)
+    scorer = StreamScorer(sequence, prompts, job.protocol.rule)
     keeper = _keeper(len(sequence), start, 0 if job.output is None else job.overlays)
-    for index in range(start):
-        _write(job.mask_file(sequence, index), np.zeros_like(prompts[start]))
+    for index in wanted_frames(sequence):
+        if index < start:
+            _write(job.mask_file(sequence, index), np.zeros_like(prompts[start]))
     for index, labels in _tracked(sequence, prompts, job, clock):
         _write(job.mask_file(sequence, index), labels)
         keeper.add(index, labels, scorer.add(index, labels) if scored else None)
-    objects = scorer.scores()
+    objects = tuple(_object_result(sequence, scorer.starts[one.object_id], one) for one in scorer.scores().objects)
     seconds = time.perf_counter() - began
     peak, kind = memory.peak()
-    note = "" if objects else "it has no frame to score" if scored else "it has no ground truth"
+    note = "" if objects else "it has no frame to score" if scored else NO_TRUTH
     result = SequenceResult(
         name=sequence.name,
         frames=len(sequence),
@@ -219,6 +254,17 @@ def _run(
     return result
 
 
+def _object_result(sequence: VideoSequence, start: int, scores: ObjectScores) -> ObjectResult:
+    return ObjectResult(
+        id=scores.object_id,
+        start=sequence.frame_names[start],
+        frames=scores.frames,
+        j=tuple(scores.J.tolist()),
+        f=tuple(scores.F.tolist()),
+        category=sequence.categories.get(scores.object_id, ""),
+    )
+
+
 def _keeper(length: int, start: int, pictures: int) -> FrameKeeper:
     """Keeps `pictures` evenly spread frames from `start` on and as many bad ones that are not all neighbours."""
     chosen = {start + index for index in spread(length - start, pictures)}
@@ -228,15 +274,16 @@ def _keeper(length: int, start: int, pictures: int) -> FrameKeeper:
 def _tracked(
     sequence: VideoSequence, prompts: Mapping[int, LabelMap], job: _Job, clock: _Clock
 ) -> Iterator[tuple[int, LabelMap]]:
-    """Frame number and final label map of every frame from the first prompt on; the given masks win where they are."""
+    """Frame number and final label map of the frames asked for, from the first prompt on; given masks win."""
     from tqdm.auto import tqdm
 
     start = min(prompts)
-    numbers = range(start, len(sequence))
-    frames = clock.reading(sequence.frame(index) for index in numbers)
-    results = iter(job.track(frames, {index - start: labels for index, labels in prompts.items()}))
-    with tqdm(total=len(numbers), desc=sequence.name, unit="frame", leave=False, disable=not job.progress) as bar:
-        for index in numbers:
+    wanted = [index for index in wanted_frames(sequence) if index >= start]
+    frames = clock.reading(sequence.frame(index) for index in range(start, len(sequence)))
+    shifted = {index - start: labels for index, labels in prompts.items()}
+    results = _results(job.track, frames, shifted, {index - start for index in wanted}, len(sequence) - start)
+    with tqdm(total=len(wanted), desc=sequence.name, unit="frame", leave=False, disable=not job.progress) as bar:
+        for index in wanted:
             with clock.tracking():
                 result = next(results, None)
                 labels = None if result is None else result.label_map()  # waits for the GPU
@@ -247,15 +294,19 @@ def _tracked(
                     f"frame {sequence.frame_names[index]}: the tracker's answer is {labels.shape}, the given mask "
                     f"{prompts[start].shape} (height, width); both must have the frame's size"
                 )
-            given = prompts.get(index)
-            if index == start:
-                labels = prompts[start]
-            elif given is not None:
-                labels = np.where(given > 0, given, labels)
-            yield index, labels
+            yield index, with_given(labels, prompts.get(index), first=index == start)
             bar.update()
         if next(results, None) is not None:
-            raise VOSError(f"the tracker gave more results than the {len(numbers)} frames it read")
+            raise VOSError(f"the tracker gave more results than the {len(wanted)} frames it was asked for")
+
+
+def _results(
+    track: Any, frames: Iterable[Frame], prompts: Mapping[int, LabelMap], wanted: Set[int], length: int
+) -> Iterator[FrameResult]:
+    """The tracker's results for the frames `wanted`; one that can leave frames undecoded is told which these are."""
+    if len(wanted) < length and "wanted" in inspect.signature(track).parameters:
+        return iter(track(frames, prompts, wanted=wanted))
+    return (result for result in track(frames, prompts) if result.index in wanted or result.index >= length)
 
 
 def _out_of_order(sequence: VideoSequence, expected: int, got: int | None) -> str:

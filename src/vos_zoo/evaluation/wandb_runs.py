@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vos_zoo.evaluation.board.table import Board, Group
 from vos_zoo.evaluation.record import RunRecord
 from vos_zoo.types import UsageError, VOSError
 
 CONFIG_KEY = "record"
-"""Entry of a run's configuration that holds the whole record."""
+"""Entry of a run's configuration that holds the whole record as JSON text (the service drops what is empty)."""
 EVALUATION, LEADERBOARD = "test", "leaderboard"
 """Job types of our runs."""
 _BLOCK, _HEADER = 32768, 7
@@ -33,12 +34,17 @@ def _has_key() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
     import netrc
+    from urllib.parse import urlparse
 
     try:
         hosts = netrc.netrc().hosts
     except (OSError, netrc.NetrcParseError):
         return False
-    return any("wandb" in host for host in hosts)
+    if any("wandb" in host for host in hosts):
+        return True
+    import wandb
+
+    return bool(hosts) and urlparse(wandb.Settings().base_url).hostname in hosts  # a server of one's own
 
 
 @contextmanager
@@ -47,13 +53,14 @@ def wandb_run(folder: Path, project: str, name: str, job: str, config: Mapping[s
     import wandb
 
     folder.mkdir(parents=True, exist_ok=True)
+    mode: Any = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
     run = wandb.init(
         project=project,
         name=name,
         dir=str(folder),
         job_type=job,
         config=dict(config),
-        mode=os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline"),
+        mode=mode,
         settings=wandb.Settings(silent=True, console="off"),
     )
     try:
@@ -62,6 +69,8 @@ def wandb_run(folder: Path, project: str, name: str, job: str, config: Mapping[s
         run.finish(exit_code=1)
         raise
     run.finish()
+    if wandb.run is None:  # nobody else's run: end the background process, which only then has written the file out
+        wandb.teardown()
 
 
 def log_record(record: RunRecord, folder: Path, project: str, pictures: int) -> None:
@@ -75,8 +84,7 @@ def log_record(record: RunRecord, folder: Path, project: str, pictures: int) -> 
     """
     import wandb
 
-    result = record.result
-    with wandb_run(folder, project, folder.name, EVALUATION, {CONFIG_KEY: record.to_json()}) as run:
+    with wandb_run(folder, project, folder.name, EVALUATION, _configuration(record)) as run:
         run.log(
             {
                 "sequences": wandb.Table(columns=["sequence", "objects", "J", "F", "J&F"], data=sequence_rows(record)),
@@ -88,7 +96,23 @@ def log_record(record: RunRecord, folder: Path, project: str, pictures: int) -> 
             run.log({"overlays": [wandb.Image(str(sheet), caption=sheet.stem) for sheet in sheets]})
         for name, value in summary(record).items():
             run.summary[name] = value
-        run.summary["method"] = result.method
+
+
+def _configuration(record: RunRecord) -> dict[str, Any]:
+    """What runs are found and filtered by, and the record itself."""
+    result = record.result
+    return {
+        "method": result.method,
+        "data": result.data.title,
+        "weights": result.weights,
+        "preset": result.preset,
+        "size": result.size,
+        "precision": result.precision,
+        "track": dict(result.track),
+        "device": record.environment.device,
+        "git": record.environment.git,
+        CONFIG_KEY: json.dumps(record.to_json()),
+    }
 
 
 def summary(record: RunRecord) -> dict[str, float | int | None]:
@@ -134,21 +158,75 @@ def fetch_records(project: str) -> list[RunRecord]:
     import wandb
 
     try:
-        runs = wandb.Api(timeout=30).runs(project, filters={"jobType": EVALUATION})
-        found = [(run.name, run.config.get(CONFIG_KEY)) for run in runs]
+        runs = wandb.Api(timeout=30).runs(project)
+        found = [(run.name, run.config.get(CONFIG_KEY)) for run in runs if run.job_type == EVALUATION]
     except (wandb.errors.Error, OSError, ValueError) as error:
         raise VOSError(f"wandb: cannot read project {project!r}: {' '.join(str(error).split())}") from error
-    return [RunRecord.from_json(content, f"wandb run {name}") for name, content in found if content is not None]
+    return [_parse(text, f"wandb run {name}") for name, text in found if text is not None]
 
 
-def read_offline_records(folder: Path) -> list[tuple[Path, RunRecord]]:
-    """File and record of every evaluation run in the run files in `folder` and below."""
-    found = []
-    for path in sorted(folder.rglob("*.wandb")):
-        content = offline_config(path).get(CONFIG_KEY)
-        if content is not None:
-            found.append((path, RunRecord.from_json(content, str(path))))
-    return found
+def _parse(text: Any, source: str) -> RunRecord:
+    try:
+        content = json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise VOSError(f"{source}: its record is not JSON text ({error}); log the run again") from error
+    return RunRecord.from_json(content, source)
+
+
+def find_run_files(folders: Iterable[Path]) -> list[Path]:
+    """The run files in `folders` and below, sorted, none twice (links to the latest run are not followed)."""
+    found = {path.resolve(): path for folder in folders for path in folder.rglob("*.wandb")}
+    return [found[key] for key in sorted(found)]
+
+
+def read_run_file(path: Path) -> RunRecord | None:
+    """The record that a run file holds; None where the run is no evaluation.
+
+    Raises:
+        VOSError: the file is damaged, or what it holds is no record.
+    """
+    text = offline_config(path).get(CONFIG_KEY)
+    return None if text is None else _parse(text, str(path))
+
+
+def publish_board(board: Board, page: str, folder: Path, project: str) -> str:
+    """Write a board to a run of its own: a table and charts per group, and the page; returns where the run is.
+
+    Args:
+        board: the board.
+        page: the board as an HTML file.
+        folder: where the run's files lie.
+        project: name of the project.
+    """
+    import wandb
+
+    with wandb_run(folder, project, "leaderboard", LEADERBOARD, {"groups": [g.heading for g in board.groups]}) as run:
+        for number, group in enumerate(board.groups, 1):
+            names = f"{number} {group.title}"
+            table = wandb.Table(columns=[*_COLUMNS, *group.scores], data=_board_rows(group))
+            charts: dict[str, Any] = {f"{names}/table": table}
+            if group.scores:
+                first = group.scores[0]
+                charts[f"{names}/{first}"] = wandb.plot.bar(table, "name", first, title=f"{names}: {first}")
+                charts[f"{names}/speed"] = wandb.plot.scatter(table, "fps", first, title=f"{names}: {first}, fps")
+            run.log(charts)
+        run.log({"leaderboard": wandb.Html(page, inject=False)})
+        return str(run.url or run.dir)
+
+
+_COLUMNS = ("name", "method", "model", "published", "fps", "memory", "parameters", "runs", "device", "source", "url")
+
+
+def _board_rows(group: Group) -> list[list[Any]]:
+    return [
+        [
+            f"{row.method}: {row.model}" + (" (published)" if row.published else ""),
+            *(row.method, row.model, row.published, row.fps, row.memory, row.parameters, row.runs),
+            *(row.device, row.source, row.url),
+            *(row.scores.get(name) for name in group.scores),
+        ]
+        for row in group.rows
+    ]
 
 
 def offline_config(path: Path) -> dict[str, Any]:
@@ -172,7 +250,7 @@ def offline_config(path: Path) -> dict[str, Any]:
 
 
 def _entries(content: bytes) -> Iterator[bytes]:
-    """The entries of a run file, in LevelDB's log format: blocks of 32 KiB, each part behind checksum, length and kind."""
+    """The entries of a run file in LevelDB's log format: blocks of 32 KiB; checksum, length, kind before each part."""
     if not content.startswith(b":W&B"):
         raise ValueError("it does not begin with :W&B")
     position, parts = _HEADER, b""

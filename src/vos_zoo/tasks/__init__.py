@@ -10,6 +10,8 @@ _HOMES = {
     "run_stages": "stages",
     "run_validate": "evaluate",
     "run_test": "evaluate",
+    "run_check_submission": "evaluate",
+    "run_leaderboard": "leaderboard",
     "run_track": "track",
     "run_convert": "convert",
     "run_check_data": "data",

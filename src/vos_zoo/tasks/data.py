@@ -37,6 +37,7 @@ def _open(data: DataConfig, split: str) -> VideoDataset:
         split=split,
         year=data.year,
         resolution=data.resolution,
+        layout=data.layout,
         sequences=data.sequences,
         min_area=data.static.min_area,
         skip_broken=True,

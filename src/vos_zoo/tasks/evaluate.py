@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,44 +13,94 @@ from vos_zoo.config import RunConfig, check_keywords, to_plain
 from vos_zoo.core.allocator import keep_large_blocks
 from vos_zoo.core.module import VOSModel
 from vos_zoo.data.datamodule import VOSDataModule
-from vos_zoo.evaluation import copy_first_mask, evaluate, format_table
+from vos_zoo.evaluation import (
+    EvaluationReport,
+    check_submission,
+    copy_first_mask,
+    evaluate,
+    format_table,
+    protocol_of,
+    write_archive,
+    write_gallery,
+)
+from vos_zoo.evaluation.report import NO_TRUTH
 from vos_zoo.tasks.console import say
+from vos_zoo.tasks.processes import agree
 from vos_zoo.tasks.records import record_run
+from vos_zoo.tasks.together import evaluate_together
 from vos_zoo.types import UsageError, VideoDataset
 
 
 def run_validate(*, config: RunConfig, weights: str, output: str | None = None) -> int:
-    """Score the validation split: J, F, J&F; no masks are written. Exit code 1 if a video failed."""
+    """Score the validation split: J, F, J&F, and the data set's own numbers. Exit code 1 if a video failed."""
     model, options = load_model(config, weights)
     videos = _videos(config, "val")
-    report = evaluate(model, videos, output=output, write_masks=False, overlays=0, resume=False, track_options=options)
+    protocol = protocol_of(config.data.name, config.data.year)
+    silent: dict[str, Any] = {"write_masks": False, "overlays": 0, "resume": False}
+    report = evaluate_together(model, videos, output=output, track_options=options, protocol=protocol, **silent)
+    if report is None:  # another process speaks
+        return 0
     say(format_table(report))
     return report.exit_code
 
 
 def run_test(*, config: RunConfig, weights: str, output: str | None = None) -> int:
-    """Run the test split: palette PNGs, scores per object, speed and peak memory; resumes; exit code 1 on failures.
+    """Run the test split by the data set's protocol; resumes; exit code 1 on failures.
 
-    On generated videos the copy-the-first-mask baseline is scored, too.
+    Writes palette PNGs, scores per object and sequence, speed and peak memory, and a report with the worst objects;
+    where the truth is not public, the server's archive. Where it is, the copy-the-first-mask baseline is scored, too.
     """
     model, options = load_model(config, weights)
     videos = _videos(config, "test")
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    protocol = protocol_of(config.data.name, config.data.year)
+    stamp = agree(datetime.now().strftime("%Y%m%d-%H%M%S"))
     folder = Path(output) if output else Path(config.output) / f"test-{config.method}-{config.data.name}-{stamp}"
-    report = evaluate(model, videos, output=folder, track_options=options, identity=str(weights))
+    report = evaluate_together(
+        model, videos, output=folder, track_options=options, identity=str(weights), protocol=protocol
+    )
+    if report is None:  # another process speaks
+        return 0
     say(format_table(report))
     record_run(
         config=config, model=model, videos=videos, report=report, weights=weights, folder=folder, options=options
     )
     if report.jf is not None:
-        baseline = evaluate(copy_first_mask, videos, write_masks=False, overlays=0, resume=False, progress=False)
+        baseline = evaluate(
+            copy_first_mask, videos, write_masks=False, overlays=0, resume=False, progress=False, protocol=protocol
+        )
         if baseline.jf is not None:
             say(
                 f"J&F {100 * report.jf:.1f}; copying the first mask gives {100 * baseline.jf:.1f}: "
                 f"{100 * (report.jf - baseline.jf):+.1f} points"
             )
+        title = f"{config.method} on {videos.name}"
+        write_gallery(report, videos, folder / "masks", folder / "report.html", title=title)
+        say(f"report with the worst objects: {folder / 'report.html'}")
+    sent = _archive(report, videos, folder)
     say(f"results: {folder}")
-    return report.exit_code
+    return report.exit_code or sent
+
+
+def _archive(report: EvaluationReport, videos: VideoDataset, folder: Path) -> int:
+    """Write and check the server's archive where a server keeps the truth; exit code 1 if it may not be sent."""
+    form = report.protocol.form
+    if not form.server or not any(sequence.note == NO_TRUTH for sequence in report.sequences):
+        return 0
+    if report.failures:
+        say("no archive for the server: it would be incomplete; run the same command again")
+        return 0
+    path = write_archive(folder / "masks", videos, form, folder / "submission.zip")
+    checked = check_submission(path, videos, form)
+    say(f"{checked}\narchive for {form.server}: {path}")
+    return 0 if checked.sound else 1
+
+
+def run_check_submission(*, config: RunConfig, source: str) -> int:
+    """Look through an archive (or the folder it is made from) for a data set's test split; exit code 1 if it is bad."""
+    form = protocol_of(config.data.name, config.data.year).form
+    checked = check_submission(source, _videos(config, "test"), form, server=bool(form.server))
+    say(str(checked))
+    return 0 if checked.sound else 1
 
 
 def load_model(config: RunConfig, weights: str) -> tuple[VOSModel, dict[str, Any]]:
@@ -70,7 +121,7 @@ def pick_device(config: RunConfig) -> torch.device:
     """The device that `trainer.accelerator` means: a GPU for "auto" where there is one."""
     wanted = config.trainer.get("accelerator", "auto")
     if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     if wanted in ("gpu", "cuda"):
         raise UsageError(f"trainer.accelerator is {wanted!r}, but no GPU is usable here; use auto or cpu")
     keep_large_blocks()

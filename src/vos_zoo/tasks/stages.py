@@ -11,6 +11,8 @@ from vos_zoo.config import RunConfig, check_signatures, to_plain
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.tasks.console import say
 from vos_zoo.tasks.fit import run_fit
+from vos_zoo.tasks.processes import check_run_name
+from vos_zoo.tasks.run_folder import has_checkpoint
 from vos_zoo.types import UsageError
 
 
@@ -29,9 +31,10 @@ def run_stages(
         command: the command line, for the record.
     """
     first = next(iter(stages.values()))
+    check_run_name(first.run_name, first.trainer)
     run = _run_name(first, recipe or "stages", ckpt)
     folder = Path(first.output) / run
-    if ckpt is None and any((folder / stage / "checkpoints").is_dir() for stage in stages):
+    if ckpt is None and any(has_checkpoint(folder / stage) for stage in stages):
         raise UsageError(f"run folder {str(folder)!r} holds trained stages; resume them with --ckpt last, or rename it")
     for config in stages.values():  # whatever is wrong with the last stage should show before the first one starts
         _check(config)
@@ -44,7 +47,7 @@ def run_stages(
         else:
             say(title)
             own = replace(config, run_name=f"{run}/{stage}", init_from=before or config.init_from)
-            cut = (folder / stage / "checkpoints" / "last.ckpt").is_file()
+            cut = has_checkpoint(folder / stage)
             run_fit(config=own, ckpt="last" if cut else None, command=command)
         before = str(model)
     say(f"all {len(stages)} stages are done: {before}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vos_zoo.methods.pcvos.weights import WEIGHTS
 from vos_zoo.registry import MethodInfo
 
 METHOD = MethodInfo(
@@ -11,7 +12,8 @@ METHOD = MethodInfo(
     year=2022,
     url="https://arxiv.org/abs/2208.01924",
     licence_note="The authors' code is GPL-3.0 (inference only). This implementation is our own, Apache-2.0.",
-    summary="All frames of a clip are matched with the memory, refined together by shifted windows, and decoded at once.",
+    summary="A clip of frames at a time is matched with the memory, refined by shifted windows, and decoded.",
     target_model="vos_zoo.methods.pcvos.target_model:PCVOS",
     converter="vos_zoo.methods.pcvos.checkpoint:convert_state_dict",
+    weights=WEIGHTS,
 )

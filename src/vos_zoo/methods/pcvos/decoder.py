@@ -1,7 +1,7 @@
 """The decoder: refined values and a picture's features -> one logit map per object (sheet 2.4).
 
 What depends on the picture alone (the thinned features' share of the first block, both skip convolutions) is computed
-once per frame for all objects; and a linear layer behind an upsampling is applied before it (sheet, sec. 7, items 5, 6).
+once per frame for all objects (sheet, sec. 7, items 5 and 6).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vos_zoo.blocks.winograd import Conv3x3
 from vos_zoo.methods.pcvos.layers import ResBlock, spread
 
 CPU_BYTES = 4 << 20
@@ -46,11 +47,11 @@ class Upsample(nn.Module):
 
     def __init__(self, skip: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.skip_conv = nn.Conv2d(skip, inputs, 3, padding=1)
+        self.skip_conv = Conv3x3(skip, inputs)
         self.out_conv = ResBlock(inputs, outputs)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """``(B, inputs, h, w)`` from below and the skip convolution's result at twice the size -> ``(B, outputs, 2h, 2w)``."""
+        """Features from below ``(B, inputs, h, w)``, the skip convolution's result at twice the size -> that size."""
         return self.out_conv(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False).add_(skip))
 
 
@@ -114,5 +115,15 @@ class Decoder(nn.Module):
         )
         x = self.up_16_8(x, spread(scenery.skip8, objects))
         x = self.up_8_4(x, spread(scenery.skip4, objects))
-        logits = F.interpolate(self.pred(F.relu(x)), scale_factor=4, mode="bilinear", align_corners=False)
+        maps = self.last(F.relu(x, inplace=not torch.is_grad_enabled()))
+        logits = F.interpolate(maps, scale_factor=4, mode="bilinear", align_corners=False)
         return logits[:, 0].unflatten(0, (frames, objects))
+
+    def last(self, x: Tensor) -> Tensor:
+        """The last convolution, ``(B, C, h, w)`` -> ``(B, 1, h, w)``: nine maps, one per tap, shifted and added.
+
+        With one output channel a convolution is bound by memory; as a product with nine rows it reads its input once.
+        """
+        taps = self.pred.weight.flip(-2, -1).flatten(2).permute(2, 1, 0)[..., None]
+        size = (x.shape[-2], x.shape[-1])
+        return F.fold(F.conv2d(x, taps).flatten(2), size, kernel_size=3, padding=1) + self.pred.bias[:, None, None]  # type: ignore[index]

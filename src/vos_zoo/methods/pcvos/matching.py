@@ -7,6 +7,7 @@ all memory positions is ever made (sheet, sec. 7, items 1 and 2).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from vos_zoo.blocks.norms import full_precision
 
-GROUP = 32
+GROUP = 16
 """Memory positions whose largest similarity is looked at first."""
 
 
@@ -77,6 +78,15 @@ class Matches:
 
     scores: Tensor
     positions: Tensor
+
+    @classmethod
+    def stack(cls, parts: Sequence[Matches]) -> Matches:
+        """The matches of all queries from those of some."""
+        return cls(torch.cat([m.scores for m in parts]), torch.cat([m.positions for m in parts]))
+
+    def split(self, rows: int) -> list[Matches]:
+        """The matches of `rows` queries at a time."""
+        return [Matches(s, p) for s, p in zip(self.scores.split(rows), self.positions.split(rows), strict=True)]
 
     def join(self, other: Matches, count: int) -> Matches:
         """The best `count` of both."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vos_zoo.core.frame_bank import BankPolicy, FrameBank
 from vos_zoo.methods.pcvos.matching import Matches, gather_values, match, similarities
 from vos_zoo.methods.pcvos.settings import PCVOSTrackSettings
+
+CPU_BYTES, CUDA_BYTES = 64 << 20, 256 << 20
+"""Bytes of similarities computed together."""
+LEAST_ROWS = 64
+"""Queries that are compared together at the least; with a very long memory its frames are divided."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,12 @@ class ReadPolicy:
     Attributes:
         top_k: positions that a query reads; None: all of them.
         segment: frames F after which a clip's own keys and readouts join what is read; None: never.
-        block_bytes: at most so many bytes of similarities are held at a time.
+        block_bytes: at most so many bytes of similarities are held at a time; None: what suits the device.
     """
 
     top_k: int | None = None
     segment: int | None = None
-    block_bytes: int = 64 << 20
+    block_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class ClipMemory:
         if settings is None:
             return cls()
         segment = settings.segment if settings.progressive else None
-        policy = ReadPolicy(settings.top_k, segment, settings.block_megabytes << 20)
+        budget = None if settings.block_megabytes is None else settings.block_megabytes << 20
+        policy = ReadPolicy(settings.top_k, segment, budget)
         return cls(FrameBank(BankPolicy(settings.capacity)), policy)
 
     @property
@@ -114,7 +119,7 @@ class ClipMemory:
         bank, segment = self.bank, self.policy.segment
         values = bank.owned["values"][:, 0]
         groups, outside = bank.groups(), values.shape[:3].numel()
-        found = [self._match(query, count) for query in queries]
+        found = list(zip(*(m.split(queries.shape[1]) for m in self._match(queries.flatten(0, 1), count)), strict=True))
         readouts = values.new_empty(bank.objects, *queries.shape[:2], values.shape[-1])
         keys: list[Tensor] = []
         extra: list[Tensor] = []
@@ -126,12 +131,11 @@ class ClipMemory:
             )
             own = found[t]
             if joined:
-                while len(keys) < len(joined):
-                    source = places.index(joined[len(keys)])
+                for source in [places.index(p) for p in joined[len(keys) :]]:
                     keys.append(queries[source])
                     extra.append(readouts[:, source])
                 fresh = match(query, torch.cat(keys), _rows(range(len(keys)), values, outside), count)
-                own = [matches.join(fresh, count) for matches in own]
+                own = tuple(matches.join(fresh, count) for matches in own)
             more = torch.stack(extra).flatten(0, 2) if joined else None
             for matches, group in zip(own, groups, strict=True):
                 weights = matches.scores.softmax(dim=1).to(values.dtype)
@@ -140,29 +144,44 @@ class ClipMemory:
                     readouts[slot, t] = gather_values(values.flatten(0, 2), more, rows, weights)
         return readouts
 
-    def _match(self, query: Tensor, count: int) -> list[Matches]:
-        """The best positions of one frame's queries ``(P, C)``, for each group of objects that started together.
+    def _match(self, queries: Tensor, count: int) -> list[Matches]:
+        """The best positions of queries ``(Q, C)``, for each group of objects that started together.
 
         A group reads from its start on, so the frames are gone through from the newest to the oldest; what is best when
         a group's start has been seen is that group's result.
         """
         bank = self.bank
         keys, values = bank.shared["keys"][:, 0], bank.owned["values"][:, 0]
-        frames = max(1, self.policy.block_bytes // (query.shape[0] * keys.shape[1] * 4))
-        best: Matches | None = None
-        results: list[Matches] = []
-        places = bank.places
+        rows, frames = self._block(len(bank), keys)
+        places, fresh = bank.places, []
         for group in reversed(bank.groups()):
             used = bank.used_by(group[0])
-            fresh = [place for place in places if used[place]]
+            fresh.append([place for place in places if used[place]])
             places = [place for place in places if not used[place]]
-            for start in range(0, len(fresh), frames):
-                block = fresh[start : start + frames]
-                found = match(query, keys[block].flatten(0, 1), _rows(block, values), count)
-                best = found if best is None else best.join(found, count)
-            assert best is not None, "every object has a first frame"
-            results.append(best)
-        return results[::-1]
+        blocks = [
+            [(keys[block].flatten(0, 1), _rows(block, values)) for block in _pieces(own, frames)] for own in fresh
+        ]
+        found: list[list[Matches]] = [[] for _ in blocks]
+        for some in queries.split(rows):
+            best: Matches | None = None
+            for own, results in zip(blocks, found, strict=True):
+                for block, positions in own:
+                    matches = match(some, block, positions, count)
+                    best = matches if best is None else best.join(matches, count)
+                assert best is not None, "every object has a first frame"
+                results.append(best)
+        return [Matches.stack(results) for results in found[::-1]]
+
+    def _block(self, frames: int, keys: Tensor) -> tuple[int, int]:
+        """Queries and frames whose similarities are computed together, within the budget."""
+        budget = self.policy.block_bytes or (CPU_BYTES if keys.device.type == "cpu" else CUDA_BYTES)
+        rows = max(LEAST_ROWS, budget // (4 * frames * keys.shape[1]))
+        return rows, max(1, budget // (4 * rows * keys.shape[1]))
+
+
+def _pieces(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """`size` places at a time."""
+    return (places[start : start + size] for start in range(0, len(places), size))
 
 
 def _rows(places: Sequence[int], values: Tensor, start: int = 0) -> Tensor:

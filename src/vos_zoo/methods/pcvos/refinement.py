@@ -1,8 +1,8 @@
 """Intra-clip refinement: shifted windows over time, rows and columns (PCVOS, sec. 3.3; sheet 2.7).
 
 Who looks at whom depends on the pictures alone. So the attention weights are computed once per clip, for all objects;
-and as every row of weights sums to one, value and output projection are one matrix (sheet, sec. 7, items 3 and 4). Rolls,
-padding and windows are one gather each way.
+and as every row of weights sums to one, value and output projection are one matrix (sheet, sec. 7, items 3 and 4).
+Rolls, padding and windows are one gather each way.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class WindowAttention(nn.Module):
             matrix = self.proj.weight @ self.v.weight
             bias = torch.addmv(self.proj.bias, self.proj.weight, self.v.bias)
         projected = F.linear(values, matrix)
-        cut = projected.flatten(0, 1)[:, windows.tokens.flatten()].view(*values.shape[:2], *windows.tokens.shape, -1)
+        cut = projected.index_select(2, windows.tokens.flatten()).unflatten(2, windows.tokens.shape)
         return (weights[:, None].to(cut.dtype) @ cut).add_(bias.to(cut.dtype))
 
 
@@ -181,7 +181,7 @@ class Block(nn.Module):
     def attend(self, weights: Tensor, values: Tensor, windows: Windows) -> Tensor:
         """Values after attention, ``(B, K, T h w, C)``."""
         attended = self.attn.apply_weights(weights, self.norm1_v(values), windows)
-        return values + attended.flatten(2, 3)[:, :, windows.places]
+        return attended.flatten(2, 3).index_select(2, windows.places).add_(values)
 
     def feed_forward(self, values: Tensor) -> Tensor:
         """Values after the feed-forward layer, ``(..., C)``."""

@@ -24,7 +24,7 @@ class PCVOSTrackSettings(TrackSettings):
         progressive: progressive matching: later segments of a clip also read earlier ones (sec. 3.4).
         segment: frames F of such a segment.
         short_edge: frames are resized so that the shorter side has this length; None keeps the size.
-        block_megabytes: at most so many megabytes of similarities are held at a time.
+        block_megabytes: about so many megabytes of similarities are held at a time; None: what suits the device.
     """
 
     clip_length: int = 5
@@ -34,7 +34,7 @@ class PCVOSTrackSettings(TrackSettings):
     progressive: bool = True
     segment: int = 5
     short_edge: int | None = None
-    block_megabytes: int = 64
+    block_megabytes: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

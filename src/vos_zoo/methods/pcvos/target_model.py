@@ -16,7 +16,7 @@ from vos_zoo.core.target_model import ClipPlan, Features, TargetModel, TrackSett
 from vos_zoo.core.views import FullFrame
 from vos_zoo.methods.pcvos.clips import plan_frames, refined_runs
 from vos_zoo.methods.pcvos.decoder import Decoder
-from vos_zoo.methods.pcvos.encoders import Projections, ValueEncoder
+from vos_zoo.methods.pcvos.encoders import Projections, ValueEncoder, mask_filters
 from vos_zoo.methods.pcvos.losses import Bootstrap, bootstrapped_cross_entropy, classes, clip_dice
 from vos_zoo.methods.pcvos.memory import ClipMemory
 from vos_zoo.methods.pcvos.refinement import Refinement
@@ -223,6 +223,14 @@ class PCVOS(TargetModel):
         return aggregate(objects).softmax(dim=-3)
 
     # -- training ----------------------------------------------------------------------------------------------------
+
+    def adopt(self, earlier: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Weights of the one-object stage, with a fresh orthogonal channel for the other objects (sheet, sec. 3)."""
+        name = "value_encoder.conv1.weight"
+        if name not in earlier or earlier[name].shape[1] + 1 != self.value_encoder.conv1.in_channels:
+            return earlier
+        fresh = mask_filters(earlier[name].shape[0], 1).to(earlier[name])
+        return {**earlier, name: torch.cat([earlier[name], fresh], dim=1)}
 
     def merge_training(self, logits: Tensor, valid: Tensor | None = None) -> Tensor:
         """Merged probabilities of the objects, with gradients: they are remembered as they are (sheet 5.1)."""

@@ -1,0 +1,174 @@
+"""The measured numbers of the model cards: measure them, keep them as JSON, write them into the cards.
+
+    python benchmarks/card.py measure --model lwl            writes model_cards/measured/lwl.json (some CPU minutes)
+    python benchmarks/card.py score RESULTS/record.json      adds the scores of a `vos-zoo test` run on real data
+    python benchmarks/card.py write                          brings every card up to date with its JSON
+
+A card holds its numbers between two comment lines; nobody edits what is between them, a test compares it with the JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+CARDS = Path(__file__).resolve().parents[1] / "model_cards"
+BEGIN = "<!-- measured: written by benchmarks/card.py from measured/{method}.json -->"
+END = "<!-- measured: end -->"
+WINDOWS = {"same": "search regions coincide", "apart": "search regions apart", "free": ""}
+
+
+def numbers_file(method: str) -> Path:
+    """Where the numbers of a method's card lie."""
+    return CARDS / "measured" / f"{method}.json"
+
+
+def render(numbers: dict[str, Any]) -> str:
+    """The block of a card: speed and memory by number of objects, then scores, as Markdown."""
+    speed = numbers["speed"]
+    lines = [
+        f"{speed['what']}; measured by `{speed['command']}`.",
+        f"R is one ResNet-50 forward at 480 x 832 in the same process ({speed['R_seconds']:.2f} s, {speed['device']}).",
+        "",
+        "| objects | per frame | held memory |",
+        "|---|---|---|",
+    ]
+    for row in speed["rows"]:
+        name = f"{row['objects']}, {row['note']}" if row["note"] else str(row["objects"])
+        held = f"{row['held_bytes'] / 1e6:.0f} MB"
+        lines.append(f"| {name} | {row['in_R']:.1f} R | {held} |")
+    lines += ["", f"{numbers['parameters'] / 1e6:.1f} million parameters."]
+    if numbers["scores"]:
+        lines += ["", "| weights | data | J&F | J | F |", "|---|---|---|---|---|"]
+        for row in numbers["scores"]:
+            values = [f"{row[name]:.1f}" if name in row else "-" for name in ("J&F", "J", "F")]
+            lines.append("| " + " | ".join([row["weights"], row["data"], *values]) + " |")
+    if not any(row["real"] for row in numbers["scores"]):
+        lines += ["", "No score of ours on a real data set yet."]
+    return "\n".join(lines)
+
+
+def with_numbers(card: str, method: str, block: str) -> str:
+    """The card with the block between its two comment lines.
+
+    Raises:
+        ValueError: the card lacks one of them.
+    """
+    begin = BEGIN.format(method=method)
+    head, found, rest = card.partition(begin)
+    _, ended, tail = rest.partition(END)
+    if not found or not ended:
+        raise ValueError(f"the card of {method} lacks the lines {begin!r} and {END!r}")
+    return f"{head}{begin}\n\n{block}\n\n{END}{tail}"
+
+
+def write_cards() -> None:
+    """Bring every card that has numbers up to date."""
+    for path in sorted((CARDS / "measured").glob("*.json")):
+        card = CARDS / f"{path.stem}.md"
+        card.write_text(with_numbers(card.read_text(), path.stem, render(json.loads(path.read_text()))))
+        print(f"{card.name}: from {path.name}")
+
+
+def add_score(record: Path) -> None:
+    """Add a run's scores to the numbers of its method; the same weights on the same data count once."""
+    from vos_zoo.evaluation.record import read_record
+
+    found = read_record(record)
+    result = found.result
+    scores = {name: round(100 * value, 2) for name, value in result.scores.items() if value is not None}
+    row = {"weights": found.run.source, "data": result.data.title, "real": result.data.name != "synthetic", **scores}
+    path = numbers_file(result.method)
+    numbers = json.loads(path.read_text())
+    same = ("weights", "data")
+    numbers["scores"] = [one for one in numbers["scores"] if any(one[name] != row[name] for name in same)] + [row]
+    path.write_text(json.dumps(numbers, indent=2) + "\n")
+
+
+def measure_once(model: str, objects: int, memory: int, windows: str, frames: int) -> dict[str, float]:
+    """Speed, held memory and parameters for a number of objects, in this process."""
+    from benchmarks.common import random_model, stripes, video
+    from benchmarks.speed import measure
+
+    options = argparse.Namespace(
+        model=model, windows=windows, memory=memory, frames=frames, track=[], height=480, width=854, device="cpu"
+    )
+    times = measure(options, objects)
+    network = random_model(model, torch.device("cpu"))
+    engine = network.propagator(group_size=max(objects, 1))
+    engine.push(video(1, 480, 854)[0], stripes(objects, 480, 854, 1.0 if windows == "same" else 0.15))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return {**times, "held_bytes": engine.nbytes, "parameters": parameters}
+
+
+def measure_card(model: str, memory: int, frames: int) -> None:
+    """Measure 1, 2 and 5 objects, each in a process of its own, and write the JSON; scores that are there stay."""
+    rows, unit, parameters = [], [], 0
+    for objects, windows in ((1, "same"), (2, "same"), (2, "apart"), (5, "same")):
+        command = [sys.executable, __file__, "child", "--model", model, "--memory", str(memory)]
+        command += ["--frames", str(frames), "--objects", str(objects), "--windows", windows]
+        run = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        r = (run["R_before"] + run["R_after"]) / 2
+        unit.append(r)
+        parameters = run["parameters"]
+        note = WINDOWS[windows] if objects > 1 else ""
+        rows.append({"objects": objects, "note": note, "in_R": run["frame"] / r, "held_bytes": run["held_bytes"]})
+        print(rows[-1], flush=True)
+    path = numbers_file(model)
+    earlier = json.loads(path.read_text()) if path.is_file() else {"scores": []}
+    speed = {
+        "what": f"854 x 480 frames, a full memory of {memory}, writes included, float32, one CPU thread, "
+        "random weights, one run",
+        "command": f"python benchmarks/card.py measure --model {model} --memory {memory} --frames {frames}",
+        "device": processor(),
+        "R_seconds": sum(unit) / len(unit),
+        "rows": rows,
+    }
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(
+        json.dumps({"speed": speed, "parameters": parameters, "scores": earlier["scores"]}, indent=2) + "\n"
+    )
+
+
+def processor() -> str:
+    """The processor's name."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(named), platform.processor() or platform.machine())
+
+
+def main() -> None:
+    """Measure one card's numbers, or write the cards."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("action", choices=("measure", "score", "write", "child"))
+    parser.add_argument("record", nargs="?", type=Path, help="score: a record.json")
+    parser.add_argument("--model", default="lwl")
+    parser.add_argument("--memory", type=int, default=32, help="samples in memory")
+    parser.add_argument("--frames", type=int, default=3, help="frames timed")
+    parser.add_argument("--objects", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--windows", default="same", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.action == "write":
+        write_cards()
+    elif options.action == "score":
+        if options.record is None:
+            parser.error("score needs the record.json of a run")
+        add_score(options.record)
+    elif options.action == "measure":
+        measure_card(options.model, options.memory, options.frames)
+    else:
+        one = measure_once(options.model, options.objects, options.memory, options.windows, options.frames)
+        sys.stdout.write(json.dumps(one))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""The command line: options, errors and dispatch. Nothing heavy is imported before a command starts its work.
+
+Every `key=value` after the options overrides the configuration. Usage errors exit with 2, failures of a run with 1,
+both with one line; `--debug` shows the traceback. The work itself is in `vos_zoo.tasks`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from vos_zoo import __version__
+from vos_zoo.cli import handlers
+from vos_zoo.cli.options import Parser, add_config, add_model, add_weights, box, command, finish
+from vos_zoo.registry import suggestion
+from vos_zoo.types import UsageError, VOSError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1 for a failed run, 2 for a wrong request, 130 when interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except VOSError as error:
+        return _fail(str(error), error.exit_code, debug="--debug" in words)
+    except Exception as error:
+        hint = "" if "--debug" in words else " (--debug shows where)"
+        return _fail(f"{type(error).__name__}: {error}{hint}", 1, debug="--debug" in words)
+
+
+def _fail(message: str, code: int, debug: bool = False) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"vos-zoo: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _run(words: list[str]) -> int:
+    parser = build_parser()
+    options, rest = parser.parse_known_args(words)
+    unknown = next((word for word in rest if word.startswith("-")), None)
+    if unknown is not None:
+        near = suggestion(unknown.partition("=")[0], options.known)
+        raise UsageError(f"unknown option {unknown!r}{near} (see vos-zoo {options.command} --help)")
+    if rest and not options.overridable:
+        raise UsageError(f"unexpected argument {rest[0]!r} (see vos-zoo {options.command} --help)")
+    options.overrides = rest
+    options.line = shlex.join(["vos-zoo", *words])
+    handler: Callable[[argparse.Namespace], int | None] = options.handler
+    return int(handler(options) or 0)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; every subcommand sets `handler`."""
+    parser = Parser(prog="vos-zoo", description="Video object segmentation: train, evaluate and run the zoo's methods.")
+    parser.add_argument("--version", action="version", version=f"vos-zoo {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for build in (
+        _fit,
+        _validate,
+        _test,
+        _track,
+        _convert,
+        _leaderboard,
+        _models,
+        _weights,
+        _check_data,
+        _check_submission,
+        _make_data,
+    ):
+        build(commands)
+    return parser
+
+
+def _fit(commands: Any) -> None:
+    parser = command(
+        commands,
+        "fit",
+        handlers.run_fit,
+        "train a method",
+        "--model METHOD --data synthetic",
+        "--model METHOD --data davis data.root=DAVIS data.batch_size=8 trainer.max_epochs=10",
+        "--config runs/NAME/config.yaml --ckpt last",
+        "--model METHOD --recipe paper run_name=NAME paths.davis=DAVIS paths.youtube_vos=YOUTUBE_VOS",
+    )
+    add_model(parser)
+    add_config(parser)
+    parser.add_argument("--ckpt", metavar="last|PATH", help="continue this checkpoint, or the last one of the run")
+    finish(parser)
+
+
+def _validate(commands: Any) -> None:
+    parser = command(
+        commands,
+        "validate",
+        handlers.run_validate,
+        "score a model: J, F and J&F per video and on average",
+        "--model METHOD --weights runs/NAME/model --data davis data.root=DAVIS",
+    )
+    add_model(parser)
+    add_weights(parser, required=True)
+    add_config(parser)
+    parser.add_argument("--output", metavar="FOLDER", help="where the scores are written (default: printed only)")
+    finish(parser)
+
+
+def _test(commands: Any) -> None:
+    parser = command(
+        commands,
+        "test",
+        handlers.run_test,
+        "run a model over a split by its protocol: palette PNGs, scores, speed, a report, the server's archive",
+        "--model METHOD --weights runs/NAME/model --data davis17 data.root=DAVIS --output results",
+        "--weights runs/NAME/model --data synthetic --output results",
+    )
+    add_model(parser)
+    add_weights(parser, required=True)
+    add_config(parser)
+    parser.add_argument("--output", metavar="FOLDER", help="where the results are written (default: a new run folder)")
+    finish(parser)
+
+
+def _track(commands: Any) -> None:
+    parser = command(
+        commands,
+        "track",
+        handlers.run_track,
+        "follow objects through a video, from their masks or boxes in the first frame",
+        "video.mp4 --weights runs/NAME/model --mask first.png --output out.mp4",
+        "frames/ --weights runs/NAME/model --box 1:40,25,80,60 --box 2:150,30,64,64 --output masks/",
+        "camera --weights runs/NAME/model --box 1:200,120,160,160 --output out.mp4",
+    )
+    parser.add_argument("source", metavar="VIDEO|FOLDER|camera", help="a video file, a folder of frames, or a camera")
+    add_model(parser)
+    add_weights(parser, required=False)
+    add_config(parser, data=False)
+    parser.add_argument(
+        "--mask", metavar="FILE", help="palette or grey PNG of the first frame; its values are object ids"
+    )
+    parser.add_argument(
+        "--box",
+        dest="boxes",
+        metavar="ID:X,Y,W,H",
+        action="append",
+        default=[],
+        type=box,
+        help="an object of the first frame by its box in pixels (left, top, width, height); may be repeated",
+    )
+    parser.add_argument(
+        "--output", metavar="FILE|FOLDER", required=True, help="an .mp4 file, or a folder for mask PNGs"
+    )
+    parser.add_argument(
+        "--overlay", action="store_true", help="in a folder, also write overlay.mp4: the frames with masks drawn in"
+    )
+    parser.add_argument(
+        "--every",
+        metavar="N",
+        type=int,
+        default=1,
+        help="results of every N-th frame only; the objects are followed through all frames (a method that reads clips "
+        "need not decode the others)",
+    )
+    parser.add_argument("--skip", action="store_true", help="with --every: the other frames are not looked at, either")
+    finish(parser)
+
+
+def _convert(commands: Any) -> None:
+    parser = command(
+        commands,
+        "convert",
+        handlers.run_convert,
+        "turn the weights that a method's authors released into a model folder of the zoo",
+        "authors.pth --model METHOD --output weights/METHOD",
+        "https://HOST/authors.pth#sha256=DIGEST --model METHOD --output weights/METHOD",
+    )
+    text = "the authors' checkpoint: a file, or an address with #sha256=DIGEST"
+    parser.add_argument("source", metavar="AUTHORS_FILE", help=text)
+    add_model(parser)
+    add_config(parser, data=False)
+    parser.add_argument("--output", metavar="FOLDER", required=True, help="the model folder to write")
+    finish(parser)
+
+
+def _leaderboard(commands: Any) -> None:
+    parser = command(
+        commands,
+        "leaderboard",
+        handlers.run_leaderboard,
+        "put the runs of vos-zoo test on one board, papers' rows beside them",
+        "runs",
+        "runs results --output board",
+        "--source wandb --project vos-zoo --publish",
+        overridable=False,
+    )
+    parser.add_argument("folders", metavar="FOLDER", nargs="*", help="where the runs lie (default: runs)")
+    parser.add_argument(
+        "--source",
+        choices=("runs", "wandb"),
+        default="runs",
+        help="records of run folders, or Weights & Biases: its run files in FOLDERs, without one the project's runs",
+    )
+    parser.add_argument("--project", metavar="NAME", default="vos-zoo", help="the project there (default: vos-zoo)")
+    parser.add_argument(
+        "--across",
+        metavar="WHAT",
+        action="append",
+        default=[],
+        choices=("size", "precision", "device"),
+        help="runs that differ in size, precision or device may share a table, which then says so; may be repeated",
+    )
+    parser.add_argument(
+        "--published",
+        choices=("matching", "all", "none"),
+        default="matching",
+        help="papers' rows: of the data sets that were measured (default), all, or none",
+    )
+    parser.add_argument("--output", metavar="FOLDER", help="also write leaderboard.md, .csv and .html there")
+    parser.add_argument("--publish", action="store_true", help="also write the board to a run at Weights & Biases")
+    finish(parser)
+
+
+def _models(commands: Any) -> None:
+    finish(command(commands, "models", handlers.run_models, "list the methods", "", overridable=False))
+
+
+def _weights(commands: Any) -> None:
+    parser = command(
+        commands,
+        "weights",
+        handlers.run_weights,
+        "list published weights: what is here, what is missing and how to get it",
+        "",
+        "METHOD",
+        overridable=False,
+    )
+    parser.add_argument("name", metavar="NAME", nargs="?", help="tell all about these weights (or a method's)")
+    finish(parser)
+
+
+def _check_data(commands: Any) -> None:
+    parser = command(
+        commands,
+        "check-data",
+        handlers.run_check_data,
+        "read a data set completely and report what is missing or broken",
+        "DAVIS",
+        "my_videos --data folder",
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="root of the data set")
+    parser.add_argument(
+        "--data",
+        metavar="NAME",
+        help="how to read it (default: as ImageSets or meta.json in it tell, else folder)",
+    )
+    finish(parser)
+
+
+def _check_submission(commands: Any) -> None:
+    parser = command(
+        commands,
+        "check-submission",
+        handlers.run_check_submission,
+        "look through an archive for an evaluation server, or the folder it is made from",
+        "results/submission.zip --data davis17 data.root=DAVIS data.test_split=test-dev",
+        "results/masks --data davis16 data.root=DAVIS",
+    )
+    parser.add_argument("source", metavar="ARCHIVE|FOLDER", help="a zip, or a folder of masks")
+    parser.add_argument("--data", metavar="NAME", required=True, help="what was evaluated: davis17, youtube_vos19, ...")
+    finish(parser)
+
+
+def _make_data(commands: Any) -> None:
+    parser = command(
+        commands,
+        "make-data",
+        handlers.run_make_data,
+        "write generated videos with exact masks to a folder, in the layout of DAVIS",
+        "synthetic --output toy_davis data.synthetic.train_videos=4 data.synthetic.frames=12",
+    )
+    parser.add_argument("kind", metavar="KIND", choices=["synthetic"], help="what to make: synthetic")
+    parser.add_argument("--output", metavar="FOLDER", required=True, help="the folder to write")
+    finish(parser)

@@ -1,0 +1,216 @@
+"""From parsed options to a task: the configuration is put together and checked, then `vos_zoo.tasks` takes over."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vos_zoo.cli.options import method_names
+from vos_zoo.download import is_url
+from vos_zoo.registry import load_method
+from vos_zoo.resources import config_folder, model_card, variants
+from vos_zoo.types import UsageError
+from vos_zoo.weights import find_weights, known_weights, missing, nowhere, weights_details, weights_table
+
+if TYPE_CHECKING:
+    from vos_zoo.config import RunConfig
+
+
+def run_fit(options: argparse.Namespace) -> int | None:
+    """Train: one stage, or all stages of a recipe."""
+    config = _config(options)
+    if options.ckpt not in (None, "last"):
+        _existing(options.ckpt, "--ckpt")
+    from vos_zoo import tasks
+
+    if config.stages:
+        stages = {name: _config(options, stage=name) for name in config.stages}
+        return tasks.run_stages(stages=stages, recipe=options.recipe, ckpt=options.ckpt, command=options.line)
+    return tasks.run_fit(config=config, ckpt=options.ckpt, command=options.line)
+
+
+def run_validate(options: argparse.Namespace) -> int | None:
+    """Score the validation split."""
+    config = _config(options)
+    from vos_zoo import tasks
+
+    return tasks.run_validate(config=config, weights=options.weights, output=options.output)
+
+
+def run_test(options: argparse.Namespace) -> int | None:
+    """Run the test split by its protocol."""
+    config = _config(options)
+    from vos_zoo import tasks
+
+    return tasks.run_test(config=config, weights=options.weights, output=options.output)
+
+
+def run_track(options: argparse.Namespace) -> int | None:
+    """Follow objects through one video."""
+    if options.mask is None and not options.boxes:
+        raise UsageError("what shall be followed? give --mask FILE or --box ID:X,Y,W,H")
+    if options.every < 1:
+        raise UsageError(f"--every: {options.every} must be at least 1")
+    boxes = dict(options.boxes)
+    if len(boxes) < len(options.boxes):
+        raise UsageError("--box: every object needs an id of its own")
+    if options.source != "camera":
+        _existing(options.source, "source")
+    if options.mask is not None:
+        _existing(options.mask, "--mask")
+    config = _config(options)
+    from vos_zoo import tasks
+
+    return tasks.run_track(
+        config=config,
+        source=options.source,
+        weights=options.weights,
+        mask=options.mask,
+        boxes=boxes,
+        output=options.output,
+        overlay=options.overlay,
+        every=options.every,
+        skip=options.skip,
+    )
+
+
+def run_convert(options: argparse.Namespace) -> int | None:
+    """Turn the authors' weights into a model folder."""
+    if not is_url(options.source):
+        _existing(options.source, "authors' file")
+    config = _config(options)
+    from vos_zoo import tasks
+
+    return tasks.run_convert(config=config, source=options.source, output=options.output)
+
+
+def run_leaderboard(options: argparse.Namespace) -> int | None:
+    """Put the records of runs on one board."""
+    from vos_zoo import tasks
+
+    return tasks.run_leaderboard(
+        source=options.source,
+        folders=options.folders,
+        project=options.project,
+        across=options.across,
+        published=options.published,
+        output=options.output,
+        publish=options.publish,
+    )
+
+
+def run_models(options: argparse.Namespace) -> None:
+    """List the methods and their variants."""
+    rows = [("name", "year", "title", "paper", "config", "card")]
+    further = variants()
+    for name in method_names():
+        info = load_method(further.get(name, name))
+        config = "yes" if (config_folder() / f"{name}.yaml").is_file() else "no"
+        rows.append((name, str(info.year), info.title, info.paper, config, "yes" if model_card(info.name) else "no"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def run_weights(options: argparse.Namespace) -> None:
+    """List published weights, or tell of one."""
+    everything = known_weights()
+    if options.name is None:
+        print(weights_table(everything))
+        return
+    chosen = [each for each in everything if options.name in (each.known.name, each.method)]
+    if not chosen:
+        raise nowhere(options.name)
+    print("\n\n".join(weights_details(each) for each in chosen))
+
+
+def run_check_data(options: argparse.Namespace) -> int | None:
+    """Read a data set completely."""
+    folder = Path(_existing(options.folder, "folder"))
+    listed = any(next(folder.glob(depth), None) for depth in ("*/meta.json", "*/*/meta.json"))
+    found = "davis" if (folder / "ImageSets").is_dir() else "youtube_vos" if listed else "folder"
+    data = options.data or found
+    config = _config(options, needs_method=False, data=data, flags={"data": {"root": options.folder}})
+    from vos_zoo import tasks
+
+    return tasks.run_check_data(config=config)
+
+
+def run_check_submission(options: argparse.Namespace) -> int | None:
+    """Look through an archive for a server."""
+    _existing(options.source, "archive")
+    config = _config(options, needs_method=False)
+    from vos_zoo import tasks
+
+    return tasks.run_check_submission(config=config, source=options.source)
+
+
+def run_make_data(options: argparse.Namespace) -> int | None:
+    """Write generated videos."""
+    config = _config(options, needs_method=False, data=options.kind)
+    from vos_zoo import tasks
+
+    return tasks.run_make_data(config=config, kind=options.kind, output=options.output)
+
+
+def _config(options: argparse.Namespace, needs_method: bool = True, **more: Any) -> RunConfig:
+    """The configuration the options ask for; the method comes from --model, the weights' folder, or a --config."""
+    from vos_zoo.config import load_config
+
+    weights = getattr(options, "weights", None)
+    method = getattr(options, "model", None) or _method_of(weights)
+    config = load_config(
+        method=method,
+        data=more.pop("data", getattr(options, "data", None)),
+        recipe=getattr(options, "recipe", None),
+        files=getattr(options, "config", []),
+        overrides=options.overrides,
+        flags=more.pop("flags", None),
+        stage=more.pop("stage", None),
+    )
+    if needs_method and config.method is None:
+        if weights is not None and not Path(weights).exists() and weights.count("/") != 1 and not is_url(weights):
+            raise nowhere(weights)
+        raise UsageError(f"which method? give --model, one of: {', '.join(method_names())}")
+    return config
+
+
+def _method_of(weights: str | None) -> str | None:
+    """The method that the weights' folder names in its config.json, or that their name belongs to; or None."""
+    if weights is None or is_url(weights):
+        return None
+    path = Path(weights)
+    published = None if path.exists() else find_weights(weights)
+    if published is not None and published.state == "missing":
+        raise missing(published)
+    if published is not None:
+        return published.method
+    if path.suffix in (".ckpt", ".safetensors", ".pth", ".pt") or path.is_absolute():
+        _existing(weights, "--weights")
+    for folder in (path, path.parent):
+        if (folder / "config.json").is_file():
+            try:
+                method = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("method")
+            except (ValueError, AttributeError):
+                raise UsageError(f"{folder / 'config.json'}: not a model's configuration; give --model") from None
+            return str(method) if method else None
+    return _method_of_run(path.parent.parent / "config.yaml")
+
+
+def _method_of_run(path: Path) -> str | None:
+    """The method that the configuration of a run names, or None: a checkpoint lies in the run's `checkpoints`."""
+    if not path.is_file():
+        return None
+    import yaml
+
+    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    method = tree.get("method") if isinstance(tree, dict) else None
+    return str(method) if method else None
+
+
+def _existing(path: str, option: str) -> str:
+    if not Path(path).exists():
+        raise UsageError(f"{option} {path}: no such file or folder")
+    return path

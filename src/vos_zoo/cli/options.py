@@ -1,0 +1,103 @@
+"""The options that commands share, and the form of a command's help."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from vos_zoo.registry import available_methods
+from vos_zoo.resources import variants
+from vos_zoo.types import Box, UsageError
+
+OVERRIDES = "Every key=value overrides a key of the configuration, with dots between its parts: data.batch_size=4."
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are `UsageError`s, so that all errors are printed in one place."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what `main` prints."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def command(
+    commands: Any,
+    name: str,
+    handler: Callable[[argparse.Namespace], int | None],
+    summary: str,
+    *examples: str,
+    overridable: bool = True,
+) -> argparse.ArgumentParser:
+    """A subcommand with its examples and `--debug`; `overridable` ones take key=value."""
+    method = next(iter(available_methods()), "METHOD")
+    lines = [f"  vos-zoo {name} {example.replace('METHOD', method)}".rstrip() for example in examples]
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog="\n".join(["examples:", *lines, *(["", OVERRIDES] if overridable else [])]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(handler=handler, overridable=overridable)
+    return parser
+
+
+def method_names() -> list[str]:
+    """The names of all methods and of their variants."""
+    return sorted([*available_methods(), *variants()])
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """`--model`."""
+    parser.add_argument("--model", metavar="METHOD", help=f"the method: {', '.join(method_names())}")
+
+
+def add_weights(parser: argparse.ArgumentParser, required: bool) -> None:
+    """`--weights`."""
+    text = (
+        "a model folder, a checkpoint, a name that `vos-zoo weights` lists, a hub name, or an address with "
+        "#sha256=DIGEST; all but the last two know their method, so --model may be left out"
+    )
+    parser.add_argument("--weights", metavar="PATH|NAME", required=required, help=text)
+
+
+def add_config(parser: argparse.ArgumentParser, data: bool = True) -> None:
+    """`--data`, `--recipe` and `--config`."""
+    if data:
+        parser.add_argument(
+            "--data",
+            metavar="NAME",
+            help="the data set: davis17, davis16, youtube_vos18, youtube_vos19, folder, synthetic (default: synthetic)",
+        )
+    parser.add_argument(
+        "--recipe", metavar="NAME", help="a file of configs/recipe/METHOD: one training stage, or all of them"
+    )
+    text = "a YAML file over the defaults; may be repeated, later wins"
+    parser.add_argument("--config", metavar="FILE", action="append", default=[], help=text)
+
+
+def finish(parser: argparse.ArgumentParser) -> None:
+    """Remember the option names for suggestions, and show key=value in the usage line."""
+    actions = [option for action in parser._actions for option in action.option_strings]
+    parser.set_defaults(known=actions)
+    if parser.get_default("overridable"):
+        parser.usage = parser.format_usage().removeprefix("usage: ").rstrip() + " [key=value ...]"
+
+
+def box(text: str) -> tuple[int, Box]:
+    """`ID:X,Y,W,H` as an object id and a box."""
+    number, _, sides = text.partition(":")
+    try:
+        identity, box = int(number), Box(*(float(side) for side in sides.split(",")))
+    except (ValueError, TypeError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not of the form ID:X,Y,W,H (for example 1:40,25,80,60)"
+        ) from None
+    if not 1 <= identity <= 254:
+        raise argparse.ArgumentTypeError(f"{text!r}: object ids are 1 to 254 (255 means void)")
+    if not (box.w > 0 and box.h > 0):
+        raise argparse.ArgumentTypeError(f"{text!r}: width and height must be greater than 0")
+    return identity, box

@@ -1,0 +1,127 @@
+"""Checkpoint files that are whole or not there: written aside, synced, renamed; verified before they are read."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from vos_zoo.types import UsageError, VOSError
+
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, syncs it to the disk, and only then gives it its name.
+
+    So a process that dies, or a disk that is full, leaves the file that was there before. Of the checkpoint of every
+    few steps the one before it stays, too, as `previous.ckpt`: should the disk itself damage the newest one, a run goes
+    on from there. The file's own checksums (CRC-32 of every tensor) tell.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            VOSError: it cannot be written, for example because the disk is full.
+        """
+        if storage_options is not None:
+            raise TypeError(f"checkpoints are files of this machine; storage options {storage_options!r} mean nothing")
+        path = Path(path)
+        part = path.with_name(f".{path.name}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.name == LAST and path.is_file():
+                _keep(path)
+            part.replace(path)
+            _sync_folder(path.parent)
+        except (OSError, RuntimeError) as error:
+            part.unlink(missing_ok=True)
+            kept = newest_checkpoint(path.parent)
+            rest = f"; {str(kept)!r} is good, go on with --ckpt last" if kept else ""
+            raise VOSError(f"cannot write checkpoint {str(path)!r}: {_reason(error, path.parent)}{rest}") from error
+
+    def load_checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        map_location: Callable[..., Any] | None = lambda storage, _: storage,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Read a checkpoint that is whole; tensors and plain values only.
+
+        Raises:
+            UsageError: it is damaged.
+        """
+        damage = damage_of(path)
+        if damage is not None:
+            raise UsageError(f"checkpoint {str(path)!r} is damaged ({damage}); go on from another one")
+        loaded: dict[str, Any] = super().load_checkpoint(str(path), map_location, weights_only is not False)
+        return loaded
+
+
+def damage_of(path: str | os.PathLike[str]) -> str | None:
+    """What is wrong with a checkpoint file, by its own checksums; None if it is whole."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        return " ".join(str(error).split())
+    return None if damaged is None else f"entry {damaged} does not have its checksum"
+
+
+def newest_checkpoint(folder: Path, warn: Callable[[str], object] | None = None) -> Path | None:
+    """The newest whole one of the checkpoints that a run renews; None if there is none.
+
+    Args:
+        folder: the run's checkpoints.
+        warn: told of a newer one that is damaged.
+    """
+    for name in (LAST, PREVIOUS):
+        path = folder / name
+        if path.is_file():
+            damage = damage_of(path)
+            if damage is None:
+                return path
+            if warn is not None:
+                warn(f"checkpoint {str(path)!r} is damaged ({damage}); trying the one before it")
+    return None
+
+
+def _keep(path: Path) -> None:
+    """Give a checkpoint its second name; where files cannot have two, it loses the first one."""
+    second = path.with_name(f".{PREVIOUS}.part")
+    second.unlink(missing_ok=True)
+    try:
+        second.hardlink_to(path)
+    except OSError:
+        path.replace(path.with_name(PREVIOUS))
+    else:
+        second.replace(path.with_name(PREVIOUS))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a renaming last."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _reason(error: Exception, folder: Path) -> str:
+    """Why a file could not be written: torch hides the system's own words."""
+    causes = [error, error.__cause__, error.__context__]
+    said = next((e.strerror for e in causes if isinstance(e, OSError) and e.strerror), None)
+    return said or " ".join(str(error).split())

@@ -1,0 +1,62 @@
+"""Scores that papers and authors report, with their sources: never ours, and never shown as if they were."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vos_zoo.types import VOSError
+
+PUBLISHED_FILE = "published.json"
+"""Name of the file in a method's folder."""
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """One row of somebody's table.
+
+    Attributes:
+        method: name of the method.
+        model: what the authors call the network or file.
+        data: title of the data set and split, as in `DataFacts.title`.
+        videos: number of videos of the whole split.
+        scores: name -> percent, as printed.
+        source: where it stands: paper and table, or the authors' read-me.
+        url: where that can be read.
+        fps: frames per second as reported, None where nothing is.
+        hardware: what that speed was measured on.
+        note: what a reader should know besides.
+    """
+
+    method: str
+    model: str
+    data: str
+    videos: int
+    scores: Mapping[str, float]
+    source: str
+    url: str
+    fps: float | None = None
+    hardware: str = ""
+    note: str = field(default="")
+
+
+def read_published(path: Path, method: str) -> list[PublishedRow]:
+    """The published rows of a method; none where it brings no file.
+
+    Raises:
+        VOSError: a row that lacks something, or says something unknown.
+    """
+    if not path.is_file():
+        return []
+    try:
+        content: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        rows = [PublishedRow(method=method, **row) for row in content]
+    except (ValueError, TypeError) as error:
+        raise VOSError(f"{path}: not a list of published rows ({error})") from error
+    for row in rows:
+        if not row.source or not row.url.startswith("https://"):
+            raise VOSError(f"{path}: the row of {row.model!r} on {row.data!r} names no source or no https:// address")
+    return rows

@@ -1,0 +1,233 @@
+"""Which runs stand in one table: those of the same videos, size, number format and device, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vos_zoo.evaluation.board.published import PublishedRow
+from vos_zoo.evaluation.record import RunRecord
+
+ACROSS = ("size", "precision", "device")
+"""What may be put into one table on request; other videos never are."""
+_SCORE_ORDER = ("G", "J_seen", "F_seen", "J_unseen", "F_unseen", "J&F", "J", "F")
+"""What the board shows of a record, in this order; the first one ranks. Recall and decay stay in the record."""
+Published = Literal["matching", "all", "none"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the board.
+
+    Attributes:
+        published: whether somebody reports it; otherwise it was measured here.
+        method: name of the method.
+        model: the weights' name, or the authors' name of the network.
+        scores: name -> percent.
+        fps: frames per second of the tracker alone, or as reported.
+        memory: peak memory in bytes.
+        parameters: number of them.
+        runs: so many runs gave exactly this result.
+        size: shorter side that the network saw, in pixels.
+        precision: number format.
+        device: where it ran.
+        source: weights' digest and revision, or paper and table.
+        url: where that can be read; "" where it is ours.
+        note: what a reader should know besides.
+    """
+
+    published: bool
+    method: str
+    model: str
+    scores: Mapping[str, float]
+    fps: float | None
+    memory: int | None = None
+    parameters: int | None = None
+    runs: int = 1
+    size: int | None = None
+    precision: str = ""
+    device: str = ""
+    source: str = ""
+    url: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that can be compared.
+
+    Attributes:
+        title: data set and split.
+        facts: what all runs of the group share: videos, objects, size, number format, device.
+        rows: best first.
+        warnings: what makes a comparison doubtful.
+    """
+
+    title: str
+    facts: tuple[str, ...]
+    rows: tuple[Row, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """Names of the scores, the one that ranks first."""
+        present = {name for row in self.rows for name in row.scores}
+        return tuple(name for name in _SCORE_ORDER if name in present)
+
+    @property
+    def heading(self) -> str:
+        """Title and facts in one line."""
+        return " · ".join((self.title, *self.facts))
+
+
+@dataclass(frozen=True)
+class Board:
+    """All groups, and what is to be said about them as a whole."""
+
+    groups: tuple[Group, ...]
+    warnings: tuple[str, ...] = field(default=())
+
+
+def build_board(
+    records: Iterable[RunRecord],
+    published: Sequence[PublishedRow] = (),
+    *,
+    across: Iterable[str] = (),
+    show: Published = "matching",
+    warnings: Sequence[str] = (),
+) -> Board:
+    """Sort records into groups that can be compared, and put the published rows beside them.
+
+    Args:
+        records: what was measured here.
+        published: what papers report.
+        across: names of `ACROSS` that may differ within a table; it says so then.
+        show: which published rows: of the data sets that were measured, all, or none.
+        warnings: what went wrong while the records were collected.
+    """
+    dropped = set(across)
+    groups: dict[tuple[object, ...], list[RunRecord]] = {}
+    for record in sorted(records, key=lambda record: record.run.time):
+        groups.setdefault(_key(record, dropped), []).append(record)
+    built = [_group(members, published if show != "none" else ()) for members in groups.values()]
+    built.sort(key=lambda group: (group.title, -len(group.rows), group.facts))
+    if show == "all":
+        built += _published_groups(published, {_benchmark(group.title) for group in built})
+    return Board(tuple(built), (*warnings, *_separations(list(groups.values()))))
+
+
+def _benchmark(title: str) -> str:
+    """The split that papers name: all frames of YouTube-VOS are tracked for the scores of its sampled ones."""
+    return title.removesuffix("_all_frames")
+
+
+def _facts(record: RunRecord) -> dict[str, object]:
+    """What must be equal for two runs to stand in one table."""
+    result = record.result
+    return {
+        "videos": (result.data.title, result.data.digest),
+        "size": result.size,
+        "precision": result.precision,
+        "device": record.environment.device,
+    }
+
+
+def _key(record: RunRecord, dropped: set[str]) -> tuple[object, ...]:
+    return tuple(value for name, value in _facts(record).items() if name not in dropped)
+
+
+def _group(members: Sequence[RunRecord], published: Sequence[PublishedRow]) -> Group:
+    data = members[0].result.data
+    theirs = [row for row in published if row.data == _benchmark(data.title)]
+    shared = {name: {_facts(member)[name] for member in members} for name in ACROSS}
+    texts = {name: sorted(_text(name, value) for value in values) for name, values in shared.items()}
+    facts = [f"{data.videos} videos", f"{data.objects} objects"]
+    facts += [values[0] for values in texts.values() if len(values) == 1]
+    warnings = [
+        f"runs that differ in {name} stand in one table: {', '.join(values)}"
+        for name, values in texts.items()
+        if len(values) > 1
+    ]
+    if theirs and data.videos != theirs[0].videos:
+        warnings.append(
+            f"these runs are of {data.videos} videos, the published rows of the whole split, {theirs[0].videos}: "
+            "they cannot be compared"
+        )
+    failed = sorted({name for member in members for name in member.result.failures})
+    if failed:
+        warnings.append(f"not finished: {', '.join(failed)}")
+    rows = [*_measured(members), *(_published(row) for row in theirs)]
+    return Group(data.title, tuple(facts), _ranked(rows), tuple(warnings))
+
+
+def _measured(members: Sequence[RunRecord]) -> list[Row]:
+    """One row per result; of equal results the newest run gives the speed. `members` are in order of time."""
+    same: dict[tuple[str, str], list[RunRecord]] = {}
+    for member in members:
+        same.setdefault((member.digest, member.environment.device), []).append(member)
+    return [_row(runs[-1], len(runs)) for runs in same.values()]
+
+
+def _row(record: RunRecord, runs: int) -> Row:
+    result, revision = record.result, record.environment.git
+    return Row(
+        published=False,
+        method=result.method,
+        model=record.run.source,
+        scores={n: 100 * v for n, v in result.scores.items() if v is not None and n in _SCORE_ORDER},
+        fps=record.run.tracking_fps,
+        memory=record.run.peak_memory,
+        parameters=result.parameters,
+        runs=runs,
+        size=result.size,
+        precision=result.precision,
+        device=record.environment.device,
+        source=f"weights {result.weights[:12]}" + (f", revision {revision[:8]}" if revision else ""),
+        note=f"preset {result.preset}" if result.preset else "",
+    )
+
+
+def _published(row: PublishedRow) -> Row:
+    note = "; ".join(part for part in (row.note, f"speed on {row.hardware}" if row.hardware else "") if part)
+    return Row(True, row.method, row.model, dict(row.scores), row.fps, source=row.source, url=row.url, note=note)
+
+
+def _ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Best first by G or J&F; rows without a score last; equal ones by method and name."""
+
+    def rank(row: Row) -> tuple[float, str, str]:
+        best = next((row.scores[name] for name in _SCORE_ORDER if name in row.scores), -1.0)
+        return -best, row.method, row.model
+
+    return tuple(sorted(rows, key=rank))
+
+
+def _published_groups(published: Sequence[PublishedRow], shown: set[str]) -> list[Group]:
+    titles = sorted({row.data for row in published} - shown)
+    groups = []
+    for title in titles:
+        rows = [row for row in published if row.data == title]
+        facts = (f"{rows[0].videos} videos", "published rows only")
+        groups.append(Group(title, facts, _ranked(_published(row) for row in rows)))
+    return groups
+
+
+def _separations(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
+    """Why runs on one data set stand in several tables."""
+    by_title: dict[str, list[dict[str, object]]] = {}
+    for members in groups:
+        by_title.setdefault(members[0].result.data.title, []).append(_facts(members[0]))
+    return [
+        f"{title}: {len(facts)} tables, because the runs differ in "
+        + ", ".join(name for name in facts[0] if len({fact[name] for fact in facts}) > 1)
+        for title, facts in sorted(by_title.items())
+        if len(facts) > 1
+    ]
+
+
+def _text(name: str, value: object) -> str:
+    """A fact as people read it."""
+    if name == "size":
+        return "frames as stored" if value is None else f"{value} px"
+    return str(value)

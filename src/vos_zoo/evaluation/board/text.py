@@ -1,0 +1,114 @@
+"""The board for the terminal, as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from vos_zoo.evaluation.board.table import Board, Group, Row
+
+
+def format_text(board: Board) -> str:
+    """The board as text tables. Scores in percent, memory in MiB, parameters in millions."""
+    parts = []
+    for group in board.groups:
+        header, *rows = [header_cells(group), *(cells(group, row) for row in group.rows)]
+        widths = [max(len(line[column]) for line in (header, *rows)) for column in range(len(header))]
+        lines = [group.heading, _line(header, widths), "-" * len(_line(header, widths))]
+        lines += [_line(row, widths) for row in rows]
+        parts.append("\n".join([*lines, *(f"! {warning}" for warning in group.warnings)]))
+    if any(row.published for group in board.groups for row in group.rows):
+        parts.append("* reported by the authors, not measured here")
+    if board.warnings:
+        parts.append("\n".join(f"! {warning}" for warning in board.warnings))
+    return "\n\n".join(parts)
+
+
+def header_cells(group: Group) -> list[str]:
+    """Column names."""
+    return ["method", "model", *group.scores, "fps", "memory", "params", "runs"]
+
+
+def cells(group: Group, row: Row) -> list[str]:
+    """A row as texts; published rows carry an asterisk and no number of runs."""
+    scores = [_number(row.scores.get(name), 1) for name in group.scores]
+    memory = None if row.memory is None else row.memory / 2**20
+    parameters = None if row.parameters is None else row.parameters / 1e6
+    counts = [_number(row.fps, 1), _number(memory, 0), _number(parameters, 1), "-" if row.published else str(row.runs)]
+    return [f"{row.method}{' *' if row.published else ''}", row.model, *scores, *counts]
+
+
+def _number(value: float | None, decimals: int) -> str:
+    return "-" if value is None else f"{value:.{decimals}f}"
+
+
+def _line(texts: Sequence[str], widths: Sequence[int]) -> str:
+    """Names to the left, numbers to the right."""
+    padded = [
+        text.ljust(width) if column < 2 else text.rjust(width)
+        for column, (text, width) in enumerate(zip(texts, widths, strict=True))
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def format_markdown(board: Board) -> str:
+    """The board as Markdown: a section per group; published rows in italics, with their source."""
+    parts = ["# Leaderboard"]
+    parts += [f"> {_escape(warning)}" for warning in board.warnings]
+    for group in board.groups:
+        header = [*header_cells(group), "source"]
+        rule = ["---", "---", *["---:"] * (len(header) - 3), "---"]
+        lines = [_table_line(header), _table_line(rule), *(_markdown_row(group, row) for row in group.rows)]
+        parts += [f"## {_escape(group.heading)}", *(f"> {_escape(w)}" for w in group.warnings), "\n".join(lines)]
+    if any(row.published for group in board.groups for row in group.rows):
+        parts.append("Rows in italics are published: reported by the authors, not measured here.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_row(group: Group, row: Row) -> str:
+    source = f"[{_escape(row.source)}]({row.url})" if row.url else _escape(row.source)
+    source += f" ({_escape(row.note)})" if row.note else ""
+    if not row.published:
+        return _table_line([*map(_escape, cells(group, row)), source])
+    name, *others = cells(group, row)
+    texts = [f"{name.removesuffix(' *')} (published)", *others]
+    return _table_line([*(text if text == "-" else f"*{_escape(text)}*" for text in texts), source])
+
+
+def _table_line(texts: Sequence[str]) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def _escape(text: str) -> str:
+    """Text that Markdown shows as it is, also inside a table."""
+    for sign in "\\`*_[]<>|":
+        text = text.replace(sign, f"\\{sign}")
+    return " ".join(text.split())
+
+
+def format_csv(board: Board) -> str:
+    """The board as one CSV table, a line per row with all that identifies its group; percent, bytes, numbers."""
+    names = list(dict.fromkeys(name for group in board.groups for name in group.scores))
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    facts = ("size", "precision", "device", "source", "url", "note")
+    counts = ("fps", "memory", "parameters", "runs")
+    table.writerow(["group", "data", "published", "method", "model", *names, *counts, *facts])
+    for number, group in enumerate(board.groups, 1):
+        for row in group.rows:
+            scores = [_exact(row.scores.get(name)) for name in names]
+            runs = "" if row.published else str(row.runs)
+            cost = [_exact(row.fps), _plain(row.memory), _plain(row.parameters), runs]
+            rest = [_plain(row.size), row.precision, row.device, row.source, row.url, row.note]
+            whose = "yes" if row.published else "no"
+            table.writerow([number, group.title, whose, row.method, row.model, *scores, *cost, *rest])
+    return text.getvalue()
+
+
+def _exact(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _plain(value: int | None) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,200 @@
+"""A report as one HTML file that opens offline: scores, tables, and pictures of the objects that went worst."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from vos_zoo.evaluation.protocols import readable
+from vos_zoo.evaluation.report import EvaluationReport, ObjectResult, SequenceResult, write_text
+from vos_zoo.types import Frame, LabelMap, VideoSequence
+from vos_zoo.video.masks import read_mask
+from vos_zoo.video.panels import overlay_panel, spread
+
+_STYLE = """
+:root { color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif; }
+body { max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; margin: .5rem 0 1.5rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .15rem .7rem; text-align: right; border-bottom: 1px solid #8884; }
+th:first-child, td:first-child { text-align: left; }
+article { margin: 1.5rem 0 2.2rem; }
+h3 { margin: 0 0 .2rem; }
+img { max-width: 100%; display: block; }
+svg { display: block; margin: .3rem 0; }
+.note { color: #a50; }
+"""
+_WIDTH, _HEIGHT = 640, 70
+
+
+def write_gallery(
+    report: EvaluationReport,
+    sequences: Sequence[VideoSequence],
+    masks: str | Path,
+    path: str | Path,
+    *,
+    worst: int = 10,
+    pictures: int = 6,
+    title: str = "Evaluation",
+) -> list[tuple[str, int]]:
+    """Write the report.
+
+    Args:
+        report: what was found.
+        sequences: the videos, for the pictures.
+        masks: folder of the results, ``SEQUENCE/FRAME.png``.
+        path: the HTML file.
+        worst: so many objects are shown, the one with the lowest J&F first.
+        pictures: frames per object.
+        title: heading of the page.
+
+    Returns:
+        (sequence, object id) of the objects shown.
+    """
+    ranked = sorted(
+        (
+            (score.mean_jf, result.name, score.id, result, score)
+            for result in report.sequences
+            for score in result.objects
+        ),
+        key=lambda entry: entry[:3],
+    )[:worst]
+    wanted = {name for _, name, *_ in ranked}
+    videos = {sequence.name: sequence for sequence in readable(sequences) if sequence.name in wanted}
+    articles = [_article(videos[name], score, Path(masks) / name, pictures) for _, name, _, _, score in ranked]
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>{escape(report.protocol.name)}. {escape(report.protocol.convention)}.</p>",
+        *(f'<p class="note">{escape(note)}</p>' for note in report.notes),
+        _table(("score", "percent"), [(name, _percent(value)) for name, value in report.scores.items()]),
+        *([f"<h2>The {len(ranked)} objects with the lowest J&amp;F</h2>", _LEGEND, *articles] if ranked else []),
+        "<h2>Sequences</h2>",
+        _table(("sequence", "objects", "frames", "J", "F", "J&F", "fps"), [_row(one) for one in report.sequences]),
+        "<h2>Objects</h2>",
+        _table(
+            ("object", "category", "J", "F", "J&F"),
+            [_object(r, score) for r in report.sequences for score in r.objects],
+        ),
+    ]
+    failures = [f"<li>{escape(one.sequence)}: {escape(one.message)}</li>" for one in report.failures]
+    if failures:
+        body.append(f"<h2>Failed</h2><ul>{''.join(failures)}</ul>")
+    head = f"<meta charset='utf-8'><title>{escape(title)}</title><style>{_STYLE}</style>"
+    write_text(
+        Path(path),
+        f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n",
+    )
+    return [(name, identity) for _, name, identity, *_ in ranked]
+
+
+_LEGEND = (
+    "<p>Above the prediction, below the truth, of this object alone. The curve is the mean of J and F per scored "
+    "frame, from 0 to 100; the dots are the frames shown.</p>"
+)
+
+
+def _article(sequence: VideoSequence, score: ObjectResult, masks: Path, pictures: int) -> str:
+    """One object: its numbers, its curve, its strip."""
+    values = (np.array(score.j) + np.array(score.f)) / 2
+    shown = chosen_frames(values, pictures)
+    names = [score.frames[index] for index in shown]
+    numbers = [sequence.frame_names.index(name) for name in names]
+    frames, predictions, truths = [], [], []
+    for number, name in zip(numbers, names, strict=True):
+        truth, shown_there = sequence.labels(number), read_mask(masks / f"{name}.png")
+        assert truth is not None, "a scored frame has a truth"
+        crop = _window(truth == score.id, shown_there == score.id)
+        frames.append(sequence.frame(number)[crop])
+        predictions.append(_only(shown_there, score.id)[crop])
+        truths.append(_only(truth, score.id)[crop])
+    captions = [
+        f"{name}   J {100 * score.j[t]:.0f}  F {100 * score.f[t]:.0f}" for t, name in zip(shown, names, strict=True)
+    ]
+    strip = overlay_panel(frames, predictions, truths, columns=len(frames), width=200, captions=captions)
+    category = f" ({escape(score.category)})" if score.category else ""
+    return (
+        f"<article><h3>{escape(sequence.name)}, object {score.id}{category}</h3>"
+        f"<p>J {_percent(score.mean_j)}, F {_percent(score.mean_f)}, J&amp;F {_percent(score.mean_jf)}; "
+        f"given in frame {escape(score.start)}, {len(score.frames)} frames scored</p>"
+        f"{_curve(values, shown)}<img alt='{escape(sequence.name)} object {score.id}' src='{_data(strip)}'></article>"
+    )
+
+
+def chosen_frames(values: np.ndarray, count: int) -> list[int]:
+    """Frames that tell the story of an object: first, last and worst, the fall into the worst, and evenly spread ones.
+
+    Args:
+        values: score per scored frame, ``(T,)``.
+        count: at most so many.
+    """
+    worst = int(np.argmin(values))
+    before = np.flatnonzero(values[:worst] > (values.max() + values[worst]) / 2)
+    story = [worst, 0, *([int(before[-1])] if len(before) else []), len(values) - 1, *spread(len(values), count)]
+    return sorted(list(dict.fromkeys(story))[:count])
+
+
+def _window(*masks: np.ndarray) -> tuple[slice, slice]:
+    """A cut-out in the picture's proportions around the pixels of all masks; the whole where they are large or none."""
+    either = np.logical_or.reduce(masks)
+    height, width = either.shape
+    rows, columns = np.flatnonzero(either.any(axis=1)), np.flatnonzero(either.any(axis=0))
+    if not len(rows):
+        return slice(0, height), slice(0, width)
+    share = max((rows[-1] - rows[0] + 1) / height, (columns[-1] - columns[0] + 1) / width)
+    side = min(1.0, max(2.2 * share, 0.25))
+    h, w = round(side * height), round(side * width)
+    top = min(max((rows[0] + rows[-1] + 1 - h) // 2, 0), height - h)
+    left = min(max((columns[0] + columns[-1] + 1 - w) // 2, 0), width - w)
+    return slice(int(top), int(top) + h), slice(int(left), int(left) + w)
+
+
+def _only(labels: LabelMap, identity: int) -> LabelMap:
+    return np.where(labels == identity, labels, 0).astype(np.uint8)
+
+
+def _curve(values: np.ndarray, shown: Sequence[int]) -> str:
+    """The score over time as a line."""
+    step = (_WIDTH - 8) / max(len(values) - 1, 1)
+    points = [(4 + step * t, 4 + (_HEIGHT - 8) * (1 - value)) for t, value in enumerate(values)]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    dots = "".join(f"<circle cx='{points[t][0]:.1f}' cy='{points[t][1]:.1f}' r='3.5' fill='#c33'/>" for t in shown)
+    frame = f"<rect x='.5' y='.5' width='{_WIDTH - 1}' height='{_HEIGHT - 1}' fill='none' stroke='#8888'/>"
+    return (
+        f"<svg width='{_WIDTH}' height='{_HEIGHT}' viewBox='0 0 {_WIDTH} {_HEIGHT}' role='img' "
+        f"aria-label='score over time'>"
+        f"{frame}<polyline points='{line}' fill='none' stroke='#36c' stroke-width='1.5'/>{dots}</svg>"
+    )
+
+
+def _data(picture: Frame) -> str:
+    from PIL import Image
+
+    buffer = BytesIO()
+    Image.fromarray(picture).save(buffer, format="JPEG", quality=82)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _row(result: SequenceResult) -> tuple[str, ...]:
+    part = EvaluationReport((result,))
+    name = result.name if result.objects else f"{result.name} ({result.note})"
+    numbers = (_percent(part.j), _percent(part.f), _percent(part.jf))
+    return name, str(len(result.objects)), str(result.frames), *numbers, "-" if part.fps is None else f"{part.fps:.1f}"
+
+
+def _object(result: SequenceResult, score: ObjectResult) -> tuple[str, ...]:
+    numbers = (_percent(score.mean_j), _percent(score.mean_f), _percent(score.mean_jf))
+    return f"{result.name}/{score.id}", score.category, *numbers
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"

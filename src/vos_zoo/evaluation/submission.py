@@ -1,0 +1,289 @@
+"""Archives for the evaluation servers: written from a folder of masks, and checked before they are sent.
+
+DAVIS wants the sequences' folders at the top of the archive, YouTube-VOS wants them in one folder ``Annotations``.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Protocol as Interface
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vos_zoo.evaluation.protocols import ResultForm
+from vos_zoo.metrics.streaming import wanted_frames
+from vos_zoo.types import LabelMap, UsageError, VideoSequence, VOSError
+from vos_zoo.video.masks import davis_palette
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""Time of every entry: equal masks make equal archives."""
+_JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with results, and where; `fatal` ones make a server refuse them or score them wrongly."""
+
+    where: str
+    what: str
+    fatal: bool = True
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{'error' if self.fatal else 'note'}: {self.where}: {self.what}"
+
+
+@dataclass
+class CheckedSubmission:
+    """What `check_submission` found.
+
+    Attributes:
+        sequences: number of sequences looked at.
+        masks: number of masks looked at.
+        faults: all that is wrong.
+    """
+
+    sequences: int = 0
+    masks: int = 0
+    faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing stands in the way of handing it in."""
+        return not any(fault.fatal for fault in self.faults)
+
+    def __str__(self) -> str:
+        """The faults, at most 20 of a kind, and a last line that says whether it can be handed in."""
+        lines = []
+        for fatal in (True, False):
+            chosen = [str(fault) for fault in self.faults if fault.fatal is fatal]
+            lines += chosen[:20] + ([f"... and {len(chosen) - 20} more"] if len(chosen) > 20 else [])
+        verdict = "can be handed in" if self.sound else "must be corrected first"
+        return "\n".join([*lines, f"{self.sequences} sequences, {self.masks} masks: {verdict}"])
+
+
+def asked_frames(sequence: VideoSequence, form: ResultForm) -> list[int]:
+    """Frames of a sequence that belong into an archive."""
+    start = min(sequence.prompts()) if form.from_first_mask else 0
+    return [index for index in wanted_frames(sequence) if index >= start]
+
+
+def write_archive(masks: str | Path, sequences: Sequence[VideoSequence], form: ResultForm, path: str | Path) -> Path:
+    """Pack the masks that a server asks for into a zip; equal masks make an equal archive.
+
+    Args:
+        masks: folder with ``SEQUENCE/FRAME.png``.
+        sequences: all videos of the split.
+        form: where things lie in the archive.
+        path: the archive; it appears complete or not at all.
+
+    Raises:
+        VOSError: a mask is missing.
+    """
+    path, masks = Path(path), Path(masks)
+    temporary = path.with_name(f".{path.name}-{os.getpid()}.tmp")
+    try:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:  # PNGs do not get smaller
+            for sequence in sequences:
+                for index in asked_frames(sequence, form):
+                    name = f"{sequence.name}/{sequence.frame_names[index]}.png"
+                    if not (masks / name).is_file():
+                        raise VOSError(f"{masks / name}: there is no such mask, so the archive would be incomplete")
+                    entry = zipfile.ZipInfo(str(PurePosixPath(form.top, name)), _EPOCH)
+                    entry.external_attr = 0o644 << 16
+                    archive.writestr(entry, (masks / name).read_bytes())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+class _Store(Interface):
+    """A folder or an archive of files."""
+
+    def names(self) -> list[str]: ...
+
+    def read(self, name: str) -> bytes: ...
+
+
+class _Folder:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def names(self) -> list[str]:
+        files = (path for path in self.root.rglob("*") if path.is_file())
+        return sorted(path.relative_to(self.root).as_posix() for path in files)
+
+    def read(self, name: str) -> bytes:
+        return (self.root / name).read_bytes()
+
+
+class _Archive:
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self.archive = archive
+
+    def names(self) -> list[str]:
+        return [entry.filename for entry in self.archive.infolist() if not entry.is_dir()]
+
+    def read(self, name: str) -> bytes:
+        return self.archive.read(name)
+
+
+def check_submission(
+    source: str | Path, sequences: Sequence[VideoSequence], form: ResultForm, *, server: bool = True
+) -> CheckedSubmission:
+    """Look through results before they are handed in.
+
+    All sequences and frames must be there and nothing else beside them; masks must be palette PNGs of the frames' size;
+    ids must be given ones, and not before they are given; the first given masks must be as they were given.
+
+    Args:
+        source: a zip, or the folder that will be packed.
+        sequences: all videos of the split.
+        form: what the results must look like.
+        server: whether a server will read them; else wrong folders and formats that other tools accept are only noted.
+
+    Raises:
+        UsageError: there is no such file or folder, or it is no zip.
+    """
+    path = Path(source)
+    checked = CheckedSubmission()
+    with ExitStack() as stack:
+        if path.is_dir():
+            store: _Store = _Folder(path)
+        elif path.is_file():
+            try:
+                store = _Archive(stack.enter_context(zipfile.ZipFile(path)))
+            except (zipfile.BadZipFile, OSError) as error:
+                raise UsageError(f"{source}: is no readable zip ({error}); pack the folder again") from error
+        else:
+            raise UsageError(f"{source}: there is no such archive or folder")
+        found = _sort_files(store, sequences, form, checked)
+        for sequence in sequences:
+            checked.sequences += 1
+            if not found[sequence.name]:
+                checked.faults.append(Fault(sequence.name, "the sequence is missing"))
+                continue
+            checked.faults += _check_names(sequence, found[sequence.name], form)
+            for fault in _check_masks(sequence, found[sequence.name], store, form, checked):
+                checked.faults.append(fault)
+    if not server:
+        checked.faults = [Fault(f.where, f.what, f.fatal and f.what not in _ONLY_SERVERS) for f in checked.faults]
+    return checked
+
+
+_NO_PALETTE = "is a grey PNG, not a palette PNG (mode P)"
+_ONLY_SERVERS = (_NO_PALETTE,)
+
+
+def _sort_files(
+    store: _Store, sequences: Sequence[VideoSequence], form: ResultForm, checked: CheckedSubmission
+) -> dict[str, dict[str, str]]:
+    """Sequence -> frame -> entry; what lies elsewhere is a fault."""
+    found: dict[str, dict[str, str]] = {sequence.name: {} for sequence in sequences}
+    names = store.names()
+    top = _common_top(names, form, found)
+    if top != form.top:
+        wanted = f"in one folder {form.top!r}" if form.top else "at the top"
+        where = f"in the folder {top!r}" if top else "at the top"
+        checked.faults.append(Fault(where, f"the sequences' folders lie here; they must lie {wanted} of the archive"))
+    for name in names:
+        parts = PurePosixPath(name).parts
+        if any(part in _JUNK or part.startswith("._") for part in parts):
+            checked.faults.append(Fault(name, "does not belong into an archive"))
+            continue
+        inner = parts[1:] if top and parts[0] == top else parts
+        if ".." in parts or len(inner) != 2 or inner[0] not in found:
+            checked.faults.append(Fault(name, "is in no folder of a sequence of this split"))
+        elif not inner[1].endswith(".png"):
+            checked.faults.append(Fault(name, "is not a .png"))
+        elif inner[1].removesuffix(".png") in found[inner[0]]:
+            checked.faults.append(Fault(name, "is there twice"))
+        else:
+            found[inner[0]][inner[1].removesuffix(".png")] = name
+    return found
+
+
+def _common_top(names: Sequence[str], form: ResultForm, known: dict[str, dict[str, str]]) -> str:
+    """The folder above the sequences' folders: the right one, or whichever is there."""
+    tops = {PurePosixPath(name).parts[0] for name in names if len(PurePosixPath(name).parts) > 2} - set(_JUNK)
+    if form.top in tops:
+        return form.top
+    return next(iter(sorted(tops - known.keys())), "" if names else form.top)
+
+
+def _check_names(sequence: VideoSequence, files: dict[str, str], form: ResultForm) -> Iterator[Fault]:
+    asked = [sequence.frame_names[index] for index in asked_frames(sequence, form)]
+    missing = [name for name in asked if name not in files]
+    if missing:
+        yield Fault(sequence.name, f"{len(missing)} masks are missing, the first is {missing[0]}.png")
+    more = sorted(set(files) - set(asked))
+    unknown = [name for name in more if name not in sequence.frame_names]
+    if unknown:
+        yield Fault(sequence.name, f"{len(unknown)} masks belong to no frame, the first is {unknown[0]}.png")
+    elif more:
+        yield Fault(sequence.name, f"{len(more)} masks are not asked for, the first is {more[0]}.png", fatal=False)
+
+
+def _check_masks(
+    sequence: VideoSequence, files: dict[str, str], store: _Store, form: ResultForm, checked: CheckedSubmission
+) -> Iterator[Fault]:
+    prompts = sequence.prompts()
+    size = next(iter(prompts.values())).shape
+    ids: set[int] = set()
+    palette: str | None = None
+    for index, name in enumerate(sequence.frame_names):
+        given = prompts.get(index)
+        if given is not None:
+            given = np.where(np.isin(given, sequence.object_ids), given, 0)  # void is nothing to hand in
+            ids |= {int(identity) for identity in np.unique(given) if identity}
+        if name not in files:
+            continue
+        checked.masks += 1
+        where = files[name]
+        labels, problems = _read(store, where)
+        yield from (Fault(where, what, fatal) for what, fatal in problems if what != palette)
+        palette = next((what for what, _ in problems if "colour table" in what), palette)  # once per sequence
+        if labels is None:
+            continue
+        if labels.shape != size:
+            yield Fault(
+                where, f"is {labels.shape[1]}x{labels.shape[0]} (width x height), the frame {size[1]}x{size[0]}"
+            )
+            continue
+        if form.binary and set(np.unique(labels)) <= {0, 255}:
+            labels = (labels > 0).astype(np.uint8)
+        unknown = sorted({int(identity) for identity in np.unique(labels) if identity} - ids)
+        if unknown:
+            known = ", ".join(map(str, sorted(ids))) or "none"
+            yield Fault(where, f"has the ids {', '.join(map(str, unknown))}; given up to this frame: {known}")
+        if given is not None and index == min(prompts) and not np.array_equal(labels, given):
+            yield Fault(where, f"differs from the given mask in {int((labels != given).sum())} pixels")
+
+
+def _read(store: _Store, name: str) -> tuple[LabelMap | None, list[tuple[str, bool]]]:
+    """A mask, uint8 ``(H, W)`` (None where it is not one), and (what is wrong, whether that is fatal)."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(BytesIO(store.read(name))) as image:
+            image.load()
+            if image.format != "PNG" or image.mode not in ("P", "L"):
+                return None, [(f"is a {image.format} of mode {image.mode}, not a palette PNG (mode P)", True)]
+            labels: NDArray[np.uint8] = np.array(image).astype(np.uint8)
+            colours = (image.getpalette() or []) if image.mode == "P" else None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        return None, [(f"cannot be read as an image ({error})", True)]
+    if colours is None:
+        return labels, [(_NO_PALETTE, True)]
+    used = int(labels.max(initial=0)) + 1
+    if colours[: 3 * used] != davis_palette()[: 3 * used]:
+        return labels, [("has another colour table than DAVIS's: the ids count, the colours will look wrong", False)]
+    return labels, []

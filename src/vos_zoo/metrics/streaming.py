@@ -1,0 +1,102 @@
+"""J and F of one video while its results stream in: what training's validation and the evaluations share.
+
+Holds numbers only, no masks. Labels are compared by id; what is no object of the video (void) is background. Given
+masks win over predictions where they lie, and a frame scores an object only after its mask was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from vos_zoo.metrics.davis import SequenceScores
+from vos_zoo.metrics.scoring import ObjectScores, score_frame
+from vos_zoo.types import LabelMap, VideoSequence, VOSError
+
+Rule = Literal["davis", "youtube_vos"]
+"""Which of the wanted frames count, after an object's given mask: "davis" all but the video's first and
+last, "youtube_vos" all that have a truth."""
+
+
+def wanted_frames(sequence: VideoSequence) -> Sequence[int]:
+    """Frames of a video whose results an evaluation wants: those it names, else all."""
+    return range(len(sequence)) if sequence.wanted_frames is None else sequence.wanted_frames
+
+
+def with_given(labels: LabelMap, given: LabelMap | None, *, first: bool = False) -> LabelMap:
+    """The result of a frame, uint8 ``(H, W)``, once the mask given there is laid over it.
+
+    Args:
+        labels: the prediction.
+        given: the given mask, or None where there is none.
+        first: whether nothing was tracked before, so that the given mask is all there is.
+    """
+    if given is None:
+        return labels
+    return given if first else np.where(given > 0, given, labels)
+
+
+class StreamScorer:
+    """Collects J and F of every object of a video, frame by frame.
+
+    Args:
+        sequence: the video; its truth is read when a frame is scored.
+        prompts: frame -> given mask; tells where each object starts (an object in none: with the first).
+        rule: which frames count.
+
+    Attributes:
+        starts: object id -> frame of its given mask.
+    """
+
+    def __init__(self, sequence: VideoSequence, prompts: Mapping[int, LabelMap], rule: Rule = "davis") -> None:
+        self.sequence, self.rule = sequence, rule
+        first = min(prompts)
+        self.starts = {
+            identity: min((index for index, labels in prompts.items() if (labels == identity).any()), default=first)
+            for identity in sequence.object_ids
+        }
+        self._wanted = frozenset(wanted_frames(sequence))
+        self._values: dict[int, dict[str, tuple[float, float]]] = {identity: {} for identity in self.starts}
+        self._frames: list[str] = []
+
+    def add(self, index: int, labels: LabelMap) -> float | None:
+        """Score frame `index` of the video.
+
+        Args:
+            index: number of the frame.
+            labels: the prediction, uint8 ``(H, W)``.
+
+        Returns:
+            Mean of J and F over the objects scored in this frame; None if the frame is not scored.
+
+        Raises:
+            VOSError: prediction and truth differ in size.
+        """
+        if index not in self._wanted or (self.rule == "davis" and not 0 < index < len(self.sequence) - 1):
+            return None
+        scored = [identity for identity, start in self.starts.items() if start < index]
+        truth = self.sequence.labels(index) if scored else None
+        if truth is None:
+            return None
+        name = self.sequence.frame_names[index]
+        if truth.shape != labels.shape:
+            raise VOSError(
+                f"frame {name}: its truth is {truth.shape}, the prediction {labels.shape} (height, width); "
+                "bring masks and frames to one size"
+            )
+        scores = score_frame(labels, truth, scored)
+        self._frames.append(name)
+        for identity, values in scores.items():
+            self._values[identity][name] = values
+        return float(np.mean(list(scores.values())))
+
+    def scores(self) -> SequenceScores:
+        """Scores of all objects that were scored in at least one frame, in the order of the sequence's ids."""
+        objects = []
+        for identity, values in self._values.items():
+            if values:
+                pairs = np.array(list(values.values()), dtype=np.float64)
+                objects.append(ObjectScores(self.sequence.name, identity, tuple(values), pairs[:, 0], pairs[:, 1]))
+        return SequenceScores(self.sequence.name, tuple(self._frames), tuple(objects), {})

@@ -1,0 +1,143 @@
+"""What a training run says about itself while it runs, and the table at its end."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections import defaultdict, deque
+from statistics import median
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.profilers import Profiler
+
+from vos_zoo.types import Batch
+
+_WAIT, _WORK = "train_dataloader_next", "run_training_batch"
+_WINDOW = 50
+
+
+class StepClock(Profiler):
+    """Seconds spent waiting for batches and working on them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._began: dict[str, float] = {}
+
+    def start(self, action_name: str) -> None:
+        """Note when an action of interest begins."""
+        if action_name.endswith((_WAIT, _WORK)):
+            self._began[action_name] = time.perf_counter()
+
+    def stop(self, action_name: str) -> None:
+        """Add what it took."""
+        began = self._began.pop(action_name, None)
+        if began is not None:
+            kind = _WAIT if action_name.endswith(_WAIT) else _WORK
+            self.seconds[kind] += time.perf_counter() - began
+
+    def take(self) -> tuple[float, float]:
+        """Seconds of waiting and of work since the last call."""
+        taken = self.seconds[_WAIT], self.seconds[_WORK]
+        self.seconds.clear()
+        return taken
+
+
+class Insight(Callback):
+    """Logs throughput, data-wait share and peak memory after every step, and remembers what the final table shows.
+
+    Args:
+        clock: the trainer's profiler; None: times are not measured (another profiler is at work).
+    """
+
+    def __init__(self, clock: StepClock | None) -> None:
+        self.clock = clock
+        self._recent: deque[tuple[float, float, float]] = deque(maxlen=_WINDOW)
+        self._totals = [0.0, 0.0, 0.0]
+        self._norms: list[float] = []
+        self._scores: list[tuple[int, float]] = []
+        self._started = time.monotonic()
+        self._first_step = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start counting; building and loading are over."""
+        self._started, self._first_step = time.monotonic(), trainer.global_step
+        if self.clock is not None:
+            self.clock.take()
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Log the means over the last steps."""
+        norm = trainer.callback_metrics.get("train/grad_norm")
+        if norm is not None:
+            self._norms.append(float(norm))
+        memory = peak_memory() / 2**30
+        pl_module.log("train/peak_memory_gb", memory, on_step=True, batch_size=1)
+        if self.clock is None:
+            return
+        step = (len(batch.frames) * trainer.world_size, *self.clock.take())
+        self._recent.append(step)
+        self._totals = [total + value for total, value in zip(self._totals, step, strict=True)]
+        clips, wait, work = (sum(values) for values in zip(*self._recent, strict=True))
+        pl_module.log("train/clips_per_second", clips / max(wait + work, 1e-9), on_step=True, batch_size=1)
+        pl_module.log("train/data_wait", wait / max(wait + work, 1e-9), on_step=True, batch_size=1)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember J&F over time."""
+        score = trainer.callback_metrics.get("val/J&F")
+        if score is not None and not trainer.sanity_checking:
+            self._scores.append((trainer.global_step, float(score)))
+
+    def summary(self, trainer: pl.Trainer) -> dict[str, Any]:
+        """What happened since this start, by name; see `format_summary`."""
+        clips, wait, work = self._totals
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        skipped = ("grad_norm", "clips_per_second", "data_wait", "peak_memory_gb")
+        terms = {name.removeprefix("train/"): value for name, value in metrics.items() if name.startswith("train/")}
+        found: dict[str, Any] = {
+            "steps": trainer.global_step,
+            "steps since this start": trainer.global_step - self._first_step,
+            "epochs": trainer.current_epoch,
+            "seconds": time.monotonic() - self._started,
+            "clips per second": clips / (wait + work) if wait + work else None,
+            "data wait": wait / (wait + work) if wait + work else None,
+            "peak memory (GiB)": peak_memory() / 2**30,
+            "learning rates": {str(g["name"]): g["lr"] for o in trainer.optimizers for g in o.param_groups},
+            "losses": {name: value for name, value in terms.items() if not name.startswith(skipped)},
+            "gradient norm (median, largest)": [median(self._norms), max(self._norms)] if self._norms else None,
+            "J&F by step": dict(self._scores),
+        }
+        if self._scores:
+            step, score = max(self._scores, key=lambda entry: entry[1])
+            found["best J&F (step)"] = [score, step]
+        return found
+
+
+def peak_memory() -> int:
+    """Bytes at the highest point: what torch allocated on the GPU, or else the resident memory of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def format_summary(found: dict[str, Any]) -> str:
+    """The final table: one line per row, names on the left."""
+    rows = [(name, _cell(value)) for name, value in found.items() if value not in (None, {})]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return "  ".join(f"{name} {_cell(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(_cell(part) for part in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,263 @@
+"""What a training run loses when something breaks: at most the steps since its last checkpoint, and never silently."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.test_fit import TINY, fit, weights
+from vos_zoo.core.checkpoint_files import SafeCheckpointIO, damage_of, newest_checkpoint
+from vos_zoo.core.module import VOSModel
+from vos_zoo.data.datamodule import ClipDataset
+from vos_zoo.types import UsageError, VOSError
+
+STEPS = 6
+RUN = [
+    "trainer.max_epochs=2",
+    "data.batches_per_epoch=3",
+    "checkpoint_every=1",
+    "logger.name=none",
+    "trainer.limit_val_batches=0",
+]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """The weights at the end of a run in which nothing breaks."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    assert fit(folder, "run_name=a", *RUN) == 0
+    state: dict[str, torch.Tensor] = weights(folder / "a")["state_dict"]
+    return state
+
+
+def script(folder: Path, before: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """`fit` in a process of its own, after some code that breaks something."""
+    line = ["fit", "--model", "lwl", "--recipe", "quickstart", *TINY, f"output={folder}", "run_name=a", *RUN, *words]
+    code = f"import sys\n{before}\nfrom vos_zoo.cli import main\nsys.exit(main({line!r}))"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+def finish(folder: Path, unbroken: dict[str, torch.Tensor], *words: str) -> None:
+    """Go on with the run of a folder; it must end with the bits of one that nothing happened to."""
+    assert fit(folder, "run_name=a", *RUN, "--ckpt", "last", *words) == 0
+    last = weights(folder / "a")
+    assert last["global_step"] == STEPS
+    for name, tensor in unbroken.items():
+        assert torch.equal(tensor, last["state_dict"][name]), name
+
+
+# Breaks things in the process that trains; N counts checkpoints written (there are two after step 3).
+DIES_WHILE_WRITING = """
+import os, signal, torch
+real, written = torch.save, [0]
+def save(checkpoint, file):
+    written[0] += 1
+    if written[0] == 3:
+        real(checkpoint, file)
+        file.flush()
+        os.ftruncate(file.fileno(), os.fstat(file.fileno()).st_size // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(checkpoint, file)
+torch.save = save
+"""
+DIES_BETWEEN_RENAMES = """
+import os, signal
+from vos_zoo.core import checkpoint_files
+real, kept = checkpoint_files._keep, [0]
+def keep(path):
+    real(path)
+    kept[0] += 1
+    if kept[0] == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+checkpoint_files._keep = keep
+"""
+DIES_IN_A_STEP = """
+import os, signal
+from vos_zoo.core.module import VOSModel
+real = VOSModel.on_before_optimizer_step
+def step(self, optimizer):
+    if self.global_step == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(self, optimizer)
+VOSModel.on_before_optimizer_step = step
+"""
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was killed in its fifth step; tests go on with copies of it."""
+    folder = tmp_path_factory.mktemp("killed")
+    done = script(folder, DIES_IN_A_STEP)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    return folder / "a"
+
+
+@pytest.mark.parametrize(
+    ("fault", "reached"),
+    [(None, 4), (DIES_WHILE_WRITING, 2), (DIES_BETWEEN_RENAMES, 2)],
+    ids=["in a step", "in a checkpoint", "between two renames"],
+)
+def test_a_run_that_is_killed_loses_the_steps_since_its_last_checkpoint(
+    tmp_path: Path, unbroken: dict[str, torch.Tensor], killed: Path, fault: str | None, reached: int
+) -> None:
+    if fault is None:
+        shutil.copytree(killed, tmp_path / "a")
+    else:
+        done = script(tmp_path, fault)
+        assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    checkpoints = tmp_path / "a" / "checkpoints"
+    newest = newest_checkpoint(checkpoints, warn=pytest.fail)
+    assert newest is not None and torch.load(newest, weights_only=True)["global_step"] == reached
+    finish(tmp_path, unbroken)
+    assert not list(checkpoints.glob(".*.part")), "what was half written is gone"
+
+
+def break_file(path: Path) -> None:
+    """Flip the bits of one byte in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_used(
+    tmp_path: Path, unbroken: dict[str, torch.Tensor], killed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(killed, tmp_path / "a")
+    last = tmp_path / "a" / "checkpoints" / "last.ckpt"
+    copy = shutil.copy(last, tmp_path / "copy.ckpt")
+    break_file(last)
+    assert damage_of(last) and damage_of(copy) is None
+    with pytest.raises(UsageError, match="is damaged"):
+        SafeCheckpointIO().load_checkpoint(last)
+    assert fit(tmp_path, "run_name=a", *RUN, "--ckpt", str(last)) == 2
+    assert "is damaged" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match=r"last\.ckpt' is damaged \(.*\); trying the one before it"):
+        finish(tmp_path, unbroken)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_says_so(
+    tmp_path: Path, killed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(killed, tmp_path / "a")
+    for name in ("last.ckpt", "previous.ckpt"):
+        (tmp_path / "a" / "checkpoints" / name).write_bytes(b"PK\x03\x04")
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert fit(tmp_path, "run_name=a", *RUN, "--ckpt", "last") == 2
+    assert "every checkpoint in" in capsys.readouterr().err
+
+
+def test_a_full_disk_stops_the_run_and_keeps_the_checkpoint_before(
+    tmp_path: Path, unbroken: dict[str, torch.Tensor], killed: Path
+) -> None:
+    shutil.copytree(killed, tmp_path / "a")
+    checkpoints = tmp_path / "a" / "checkpoints"
+    size = (checkpoints / "last.ckpt").stat().st_size
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={int(2.5 * size)}", "tmpfs", str(small)], capture_output=True
+    )
+    limit = ""
+    if mounted.returncode:  # no right to mount: files of this process may not grow beyond half a checkpoint instead
+        limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        limit += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size // 2}, {size // 2}))"
+    try:
+        shutil.copytree(tmp_path / "a", small / "a")
+        done = script(small, limit, "--ckpt", "last")
+        said = done.stderr.strip().splitlines()[-1]
+        assert done.returncode == 1, said
+        assert "cannot write checkpoint" in said and "go on with --ckpt last" in said
+        reason = os.strerror(errno.EFBIG if mounted.returncode else errno.ENOSPC)
+        assert reason in said
+        newest = newest_checkpoint(small / "a" / "checkpoints", warn=pytest.fail)
+        assert newest is not None and torch.load(newest, weights_only=True)["global_step"] == 4
+        shutil.rmtree(tmp_path / "a")
+        shutil.copytree(small / "a", tmp_path / "a")
+    finally:
+        if not mounted.returncode:
+            subprocess.run(["umount", str(small)], check=True)
+    finish(tmp_path, unbroken)
+
+
+@pytest.mark.parametrize("broken", ["loss", "gradient"])
+def test_a_loss_or_gradient_that_is_no_number_stops_with_the_clips_and_the_checkpoint_before(
+    tmp_path: Path,
+    unbroken: dict[str, torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    broken: str,
+) -> None:
+    real = VOSModel.training_step
+
+    def step(self: VOSModel, batch: Any, index: int) -> torch.Tensor:
+        if self.global_step == 4 and broken == "loss":
+            batch.frames[:, 1] = torch.nan
+        loss = real(self, batch, index)
+        if self.global_step == 4 and broken == "gradient":
+            loss.register_hook(lambda gradient: gradient * torch.nan)
+        return loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VOSModel, "training_step", step)
+        assert fit(tmp_path, "run_name=a", *RUN) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"training stopped at step 4: the {'loss' if broken == 'loss' else 'norm of the gradient'} is nan" in said
+    assert said.count("synthetic_train_") == 2 and "go on with --ckpt last" in said
+    assert weights(tmp_path / "a")["global_step"] == 4
+    finish(tmp_path, unbroken)
+
+
+def test_a_loader_process_that_dies_stops_the_run_with_a_cure(
+    tmp_path: Path,
+    unbroken: dict[str, torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    real = ClipDataset.__getitem__
+    parent = os.getpid()
+
+    def clip(self: ClipDataset, index: int) -> Any:
+        if index >= 8 and os.getpid() != parent:
+            time.sleep(1.0)  # until the checkpoint of the steps before is written
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClipDataset, "__getitem__", clip)
+        assert fit(tmp_path, "run_name=a", *RUN, "data.workers=1") == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "a loader process died" in said and "data.workers" in said
+    assert weights(tmp_path / "a")["global_step"] >= 2
+    finish(tmp_path, unbroken, "data.workers=0")
+
+
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.ckpt"
+    files = SafeCheckpointIO()
+    files.save_checkpoint({"weight": torch.ones(3)}, path)
+
+    def fail(checkpoint: Any, file: Any) -> None:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(VOSError, match=r"No space left on device; '.*last\.ckpt' is good"):
+        files.save_checkpoint({"weight": torch.zeros(3)}, path)
+    assert torch.equal(files.load_checkpoint(path)["weight"], torch.ones(3))
+    assert [item.name for item in tmp_path.iterdir()] == ["last.ckpt"]
