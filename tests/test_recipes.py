@@ -252,7 +252,7 @@ def test_a_chain_killed_in_its_second_stage_ends_with_the_bits_of_an_unbroken_on
         stderr=subprocess.PIPE,
     )
     checkpoint = tmp_path / "cut" / "boxes" / "checkpoints" / "last.ckpt"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not checkpoint.is_file() and started.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     started.send_signal(signal.SIGKILL)
@@ -292,5 +292,6 @@ def test_what_to_go_on_with_is_said_or_found(tmp_path: Path, capsys: pytest.Capt
     assert main([*words, "--ckpt", str(tmp_path / "chain.yaml")]) == 2
     assert "go on with --ckpt last" in capsys.readouterr().err
     (tmp_path / "x" / "masks" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "x" / "masks" / "checkpoints" / "last.ckpt").write_bytes(b"")
     assert main([*words, "run_name=x"]) == 2
     assert "resume them with --ckpt last" in capsys.readouterr().err
