@@ -134,7 +134,7 @@ def quiet(bars_only: bool = False) -> Iterator[None]:
 def tiles(
     maps: Sequence[Any], captions: Sequence[str] | None = None, columns: int = 4, width: int = 192
 ) -> Image.Image:
-    """Maps of numbers ``(h, w)`` (dark: lowest, bright: highest, each on its own scale) and RGB pictures, as one picture."""
+    """Maps of numbers ``(h, w)`` (dark: lowest, bright: highest, each on its own scale) and RGB pictures, as one."""
     cells = []
     for number, values in enumerate(maps):
         picture = Image.fromarray(_colours(values))

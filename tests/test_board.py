@@ -22,6 +22,7 @@ from vos_zoo.evaluation.record import RunRecord, write_record
 from vos_zoo.registry import available_methods
 from vos_zoo.tasks.leaderboard import published_rows
 from vos_zoo.types import VOSError
+from vos_zoo.weights import known_weights
 
 PAPER = PublishedRow(
     "lwl", "LWL", "davis2017-val", 30, {"J&F": 81.6}, "ECCV 2020", "https://arxiv.org/abs/2003.11540", 14.0, "a GPU"
@@ -95,6 +96,18 @@ def test_published_rows_of_a_whole_split_beside_runs_of_a_part_bear_a_warning() 
     assert build_board([scored("lwl", 0.8)], [PAPER]).groups[0].warnings == ()
 
 
+def test_all_frames_of_youtube_vos_stand_beside_the_scores_of_its_sampled_ones() -> None:
+    paper = PublishedRow("lwl", "LWL", "youtube_vos2019-valid", 507, {"G": 81.0}, "read-me", "https://example.org")
+    run = example(title="youtube_vos2019-valid_all_frames", videos=507, scores={"J": None, "F": None, "J&F": None})
+    (group,) = build_board([run], [paper], show="all").groups
+    assert [row.published for row in group.rows] == [True, False] and group.scores == ("G",)
+
+
+def test_recall_and_decay_stay_in_the_record_and_groups_of_categories_are_shown() -> None:
+    scores = {"J": 0.6, "F": 0.7, "J&F": 0.65, "J-Recall": 0.8, "J-Decay": 0.1, "G": 0.66, "J_seen": 0.6}
+    assert build_board([example(scores=scores)]).groups[0].scores == ("G", "J_seen", "J&F", "J", "F")
+
+
 def test_published_rows_of_other_data_are_shown_on_request_only() -> None:
     other = PublishedRow("lwl", "LWL", "other-val", 5, {"G": 50.0}, "a paper", "https://example.org")
     records = [scored("lwl", 0.8)]
@@ -154,6 +167,19 @@ def test_every_published_row_says_where_it_stands_and_fits_the_others() -> None:
         if {"J", "F", "J&F"} <= set(row.scores):
             assert (row.scores["J"] + row.scores["F"]) / 2 == pytest.approx(row.scores["J&F"], abs=0.1)
     assert all(len({r.videos for r in rows if r.data == data}) == 1 for data in {row.data for row in rows})
+
+
+def test_published_rows_say_what_the_table_of_weights_says() -> None:
+    rows = published_rows()
+    data = {"davis16": "davis2016-val", "davis17": "davis2017-val"}
+    data |= {f"youtube_vos{year}": f"youtube_vos20{year}-valid" for year in (18, 19)}
+    checked = 0
+    for local in known_weights():
+        for name, scores in local.known.published.items():
+            shown = [row.scores for row in rows if (row.method, row.data) == (local.method, data[name])]
+            assert any(scores.items() <= dict(row).items() for row in shown), f"{local.known.name} on {name}"
+            checked += 1
+    assert checked >= 5
 
 
 @pytest.mark.parametrize(

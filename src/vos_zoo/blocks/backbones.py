@@ -96,14 +96,14 @@ class ResNet(nn.Module):
         x = self.normalise(frames).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(_trained(x, self.conv1, self.bn1)):
             x = self.maxpool(F.relu_(conv_norm(self.conv1, self.bn1, x)))
-        levels: tuple[Tensor, ...] = ()
+        levels = []
         stages: tuple[Any, ...] = (self.layer1, self.layer2, self.layer3, self.layer4)
-        for stage in stages if self.layer4 is not None else stages[:3]:
+        for stage in stages[: len(self.channels)]:
             with torch.set_grad_enabled(_trained(x, stage)):
                 for block in stage:
                     x = _residual_block(block, x)
-            levels = (*levels, x)
-        return levels
+            levels.append(x)
+        return tuple(levels)
 
 
 def _trained(x: Tensor, *parts: nn.Module) -> bool:

@@ -11,7 +11,8 @@ from vos_zoo.evaluation.record import RunRecord
 
 ACROSS = ("size", "precision", "device")
 """What may be put into one table on request; other videos never are."""
-_SCORE_ORDER = ("G", "J&F", "J", "F")
+_SCORE_ORDER = ("G", "J_seen", "F_seen", "J_unseen", "F_unseen", "J&F", "J", "F")
+"""What the board shows of a record, in this order; the first one ranks. Recall and decay stay in the record."""
 Published = Literal["matching", "all", "none"]
 
 
@@ -72,7 +73,7 @@ class Group:
     def scores(self) -> tuple[str, ...]:
         """Names of the scores, the one that ranks first."""
         present = {name for row in self.rows for name in row.scores}
-        return (*(name for name in _SCORE_ORDER if name in present), *sorted(present - set(_SCORE_ORDER)))
+        return tuple(name for name in _SCORE_ORDER if name in present)
 
     @property
     def heading(self) -> str:
@@ -112,8 +113,13 @@ def build_board(
     built = [_group(members, published if show != "none" else ()) for members in groups.values()]
     built.sort(key=lambda group: (group.title, -len(group.rows), group.facts))
     if show == "all":
-        built += _published_groups(published, {group.title for group in built})
+        built += _published_groups(published, {_benchmark(group.title) for group in built})
     return Board(tuple(built), (*warnings, *_separations(list(groups.values()))))
+
+
+def _benchmark(title: str) -> str:
+    """The split that papers name: all frames of YouTube-VOS are tracked for the scores of its sampled ones."""
+    return title.removesuffix("_all_frames")
 
 
 def _facts(record: RunRecord) -> dict[str, object]:
@@ -133,7 +139,7 @@ def _key(record: RunRecord, dropped: set[str]) -> tuple[object, ...]:
 
 def _group(members: Sequence[RunRecord], published: Sequence[PublishedRow]) -> Group:
     data = members[0].result.data
-    theirs = [row for row in published if row.data == data.title]
+    theirs = [row for row in published if row.data == _benchmark(data.title)]
     shared = {name: {_facts(member)[name] for member in members} for name in ACROSS}
     texts = {name: sorted(_text(name, value) for value in values) for name, values in shared.items()}
     facts = [f"{data.videos} videos", f"{data.objects} objects"]
@@ -169,7 +175,7 @@ def _row(record: RunRecord, runs: int) -> Row:
         published=False,
         method=result.method,
         model=record.run.source,
-        scores={name: 100 * value for name, value in result.scores.items() if value is not None},
+        scores={n: 100 * v for n, v in result.scores.items() if v is not None and n in _SCORE_ORDER},
         fps=record.run.tracking_fps,
         memory=record.run.peak_memory,
         parameters=result.parameters,
