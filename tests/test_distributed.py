@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.run import get_args_parser as torchrun_parser
 
 from tests import two_processes
+from vos_zoo.cli import build_parser
+from vos_zoo.config import check_signatures, load_config
 from vos_zoo.core.module import VOSModel
 from vos_zoo.tasks.processes import check_run_name, fill_in_processes, processes
 from vos_zoo.types import UsageError
@@ -125,3 +130,35 @@ def test_several_processes_need_the_name_of_their_run(options: dict[str, Any], e
         check_run_name(None, options, environ)
     check_run_name("a", options, environ)
     check_run_name(None, {"devices": 1}, {})
+
+
+def test_the_printed_lines_for_several_processes_and_nodes_are_understood() -> None:
+    text = (REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    checked = {"torchrun": 0, "srun": 0, "#SBATCH": 0}
+    for line in lines:
+        words = shlex.split(line.replace("#SBATCH", "SBATCH"))
+        if words[0] == "torchrun":
+            options = torchrun_parser().parse_args(words[1:])
+            assert options.module and options.training_script == "vos_zoo.cli"
+            words = ["vos-zoo", *options.training_script_args]
+        elif words[0] == "srun":
+            words = words[1:]
+        elif words[0] == "SBATCH":
+            asked = dict(word.removeprefix("--").split("=") for word in words[1:])
+            checked["#SBATCH"] += 1
+            continue
+        assert words[0] == "vos-zoo"
+        options, overrides = build_parser().parse_known_args(words[1:])
+        config = load_config(
+            "lwl" if options.command == "test" else options.model, options.data, options.recipe, (), overrides
+        )
+        check_signatures(config)
+        kind = line.split()[0]
+        if kind in checked:
+            checked[kind] += 1
+            assert options.command != "fit" or config.run_name
+        if kind == "srun":
+            assert str(config.trainer["devices"]) == asked["ntasks-per-node"] == asked["gpus-per-node"]
+            assert str(config.trainer["num_nodes"]) == asked["nodes"]
+    assert checked == {"torchrun": 3, "srun": 2, "#SBATCH": 1}

@@ -17,14 +17,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.contract_settings import settings_of
 from tests.test_evaluation import Squares, perfect
 from tests.youtube_videos import SIZE, Late, lagging, write_meta
 from vos_zoo.cli import main
 from vos_zoo.config import load_config
+from vos_zoo.core.hub import create_model
+from vos_zoo.core.validation import track_and_score
 from vos_zoo.evaluation import check_submission, copy_first_mask, evaluate, format_table, protocol_of, write_archive
 from vos_zoo.evaluation.gallery import chosen_frames, write_gallery
 from vos_zoo.evaluation.protocols import only_sampled
 from vos_zoo.metrics import evaluate_davis, evaluate_youtube_vos
+from vos_zoo.registry import available_methods
 from vos_zoo.types import UsageError, VOSError
 from vos_zoo.video.masks import read_mask, write_mask
 
@@ -91,6 +95,17 @@ def test_g_of_a_run_is_that_of_the_folder_evaluation(tmp_path: Path) -> None:
     seen = quiet(lagging, videos[1:], protocol=YOUTUBE)
     assert seen.scores["G"] == pytest.approx((seen.scores["J_seen"] + seen.scores["F_seen"]) / 2)  # type: ignore[operator]
     assert any("no object has an unseen category" in note for note in seen.notes)
+
+
+def test_validation_in_training_and_the_evaluation_give_the_same_values() -> None:
+    video = Squares(starts={1: 0, 5: 3})
+    scores, kept = track_and_score(copy_first_mask, video, keep=[0, 3])
+    report = quiet(copy_first_mask, [video])
+    assert scores is not None
+    assert [(one.object_id, one.frames, one.J.tolist(), one.F.tolist()) for one in scores.objects] == [
+        (one.id, one.frames, list(one.j), list(one.f)) for one in report.objects
+    ]
+    assert np.array_equal(kept[0], video.prompts()[0]) and set(np.unique(kept[3])) == {0, 1, 5}
 
 
 def test_only_frames_that_are_asked_for_are_written_and_a_tracker_that_can_skip_the_rest_is_told(
@@ -338,8 +353,6 @@ def test_the_frames_of_a_strip_include_first_last_worst_and_the_fall() -> None:
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model with random weights."""
-    from vos_zoo.core.hub import create_model
-
     small = {"backbone": "timm:resnet10t", "feature_channels": 16, "label_channels": 4, "label_widths": [4, 4, 8]}
     folder = tmp_path_factory.mktemp("tiny") / "model"
     model = create_model("lwl", track={"size": (32, 64), "first_iterations": 1}, decoder_width=4, **small)
@@ -389,6 +402,20 @@ def write_frames(video: Late, folder: Path, every: int = 1) -> None:
         path = folder / "JPEGImages" / video.name / f"{name}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(video.frame(index)).save(path)
+
+
+@pytest.mark.parametrize("method", available_methods())
+def test_every_method_writes_a_sound_archive_of_late_objects_and_of_wanted_frames(
+    method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_of(method)
+    create_model(method, track=dict(settings.track), **settings.model).save_pretrained(tmp_path / "model")
+    write_youtube(tmp_path)
+    data = ["--data", "youtube_vos18", f"data.root={tmp_path}", "trainer.accelerator=cpu"]
+    assert main(["test", "--weights", str(tmp_path / "model"), *data, "--output", str(tmp_path / "run")]) == 0
+    assert "can be handed in" in capsys.readouterr().out
+    with zipfile.ZipFile(tmp_path / "run" / "submission.zip") as archive:
+        assert archive.namelist() == [f"Annotations/2bf8bf0a3c/{t:05d}.png" for t in (5, 10, 15)]
 
 
 def test_youtube_vos_gives_an_archive_where_the_server_knows_and_g_where_the_truth_is_here(

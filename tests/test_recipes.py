@@ -291,6 +291,8 @@ def test_what_to_go_on_with_is_said_or_found(tmp_path: Path, capsys: pytest.Capt
     assert "no run 'x'" in capsys.readouterr().err
     assert main([*words, "--ckpt", str(tmp_path / "chain.yaml")]) == 2
     assert "go on with --ckpt last" in capsys.readouterr().err
-    (tmp_path / "x" / "masks" / "checkpoints").mkdir(parents=True)
+    kept = tmp_path / "x" / "masks" / "checkpoints" / "last.ckpt"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
     assert main([*words, "run_name=x"]) == 2
     assert "resume them with --ckpt last" in capsys.readouterr().err

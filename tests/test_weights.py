@@ -126,6 +126,8 @@ def test_what_is_missing_is_listed_with_the_way_to_get_it(capsys: pytest.Capture
     assert main(["weights", "toy"]) == 0
     text = capsys.readouterr().out
     assert "published  davis17: J&F 12.3" in text and "GPL-3.0" in text
+    assert main(["test", "--weights", "toy-authors", "--data", "davis17", "data.root=nowhere"]) == 2
+    assert "get toy_authors.pth from https://example.org/toy" in capsys.readouterr().err
     assert main(["weights", "toy-author"]) == 2
     assert "did you mean 'toy-authors'" in capsys.readouterr().err
 

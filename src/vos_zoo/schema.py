@@ -276,6 +276,7 @@ class RunConfig:
         stages: stages that `fit` trains one after the other, each in a folder of its own and from the model of the one
             before. A stage is the name of a recipe, or `name`, `recipe` (one of both may be left out) and further keys,
             which win over the recipe's.
+        compile: compile the network's parts for training (`torch.compile`); the first step then takes minutes.
         paths: folders and files that a recipe refers to as `${paths.NAME}`: data sets, initial weights. What a layer
             declares as null must be given.
         checkpoint_every: the last checkpoint is renewed after so many training steps, and at the end of every epoch.
@@ -293,5 +294,6 @@ class RunConfig:
     seed: int = _rule(0, minimum=0)
     init_from: str | None = None
     stages: list[Any] = field(default_factory=list)
+    compile: bool = False
     paths: dict[str, str | None] = field(default_factory=dict)
     checkpoint_every: int = _rule(500, minimum=1)

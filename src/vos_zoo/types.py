@@ -142,6 +142,7 @@ class Batch:
         reference_frames: the first so many frames of T are references (their masks are given), the rest are queries.
         names: ``B`` names "sequence/object" for messages.
         step: optimiser steps taken before this batch; losses with a schedule follow it.
+        skipped: unreadable files whose clips were replaced by others (`data.skip_broken`), with the reason.
     """
 
     frames: Tensor
@@ -151,6 +152,7 @@ class Batch:
     reference_frames: int = 1
     names: list[str] = field(default_factory=list)
     step: int = 0
+    skipped: list[str] = field(default_factory=list)
 
     def to(self, device: torch.device | str, **options: Any) -> Batch:
         """The same batch with its tensors on `device`, frames and masks as float32."""

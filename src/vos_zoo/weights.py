@@ -56,6 +56,11 @@ class LocalWeights:
         }[self.state]
 
 
+def missing(local: LocalWeights) -> UsageError:
+    """The error for published weights that somebody has to fetch first."""
+    return UsageError(f"weights {local.known.name!r} are not at hand: {local.how_to_get()}")
+
+
 def known_weights() -> list[LocalWeights]:
     """All published weights of all methods, in the order of the methods."""
     return [_locate(method, known) for method in available_methods() for known in load_method(method).weights]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.blocks.norms import FrozenBatchNorm2d
+from vos_zoo.blocks.norms import FrozenBatchNorm2d, conv_norm
 from vos_zoo.types import UsageError, VOSError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -82,11 +83,42 @@ class ResNet(nn.Module):
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         """Features at strides 4, 8, 16 (and 32) of float RGB ``(B, 3, h, w)``, 0..255."""
+        if torch.is_grad_enabled():
+            return self._forward_with_gradients(frames)
         x = self.maxpool(self.relu(self.bn1(self.conv1(self.normalise(frames)))))
         f4 = self.layer1(x)
         f8 = self.layer2(f4)
         f16 = self.layer3(f8)
         return (f4, f8, f16) if self.layer4 is None else (f4, f8, f16, self.layer4(f16))
+
+    def _forward_with_gradients(self, frames: Tensor) -> tuple[Tensor, ...]:
+        """The same features with every norm inside its convolution, channels last; frozen stages record nothing."""
+        x = self.normalise(frames).contiguous(memory_format=torch.channels_last)
+        with torch.set_grad_enabled(_trained(x, self.conv1, self.bn1)):
+            x = self.maxpool(F.relu_(conv_norm(self.conv1, self.bn1, x)))
+        levels = []
+        stages: tuple[Any, ...] = (self.layer1, self.layer2, self.layer3, self.layer4)
+        for stage in stages[: len(self.channels)]:
+            with torch.set_grad_enabled(_trained(x, stage)):
+                for block in stage:
+                    x = _residual_block(block, x)
+            levels.append(x)
+        return tuple(levels)
+
+
+def _trained(x: Tensor, *parts: nn.Module) -> bool:
+    """Whether a gradient has anywhere to go."""
+    return x.requires_grad or any(parameter.requires_grad for part in parts for parameter in part.parameters())
+
+
+def _residual_block(block: Any, x: Tensor) -> Tensor:
+    """A basic block or bottleneck, with its norms inside the convolutions."""
+    shortcut = x if block.downsample is None else conv_norm(block.downsample[0], block.downsample[1], x)
+    y = F.relu_(conv_norm(block.conv1, block.bn1, x))
+    y = conv_norm(block.conv2, block.bn2, y)
+    if hasattr(block, "conv3"):
+        y = conv_norm(block.conv3, block.bn3, F.relu_(y))
+    return F.relu_(y.add_(shortcut))
 
 
 class TimmEncoder(nn.Module):

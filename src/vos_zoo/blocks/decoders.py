@@ -7,12 +7,13 @@ once per canvas and shared by the objects that look at it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.blocks.norms import FrozenBatchNorm2d
+from vos_zoo.blocks.norms import FrozenBatchNorm2d, conv_norm
 
 Spread = Callable[[Tensor], Tensor]
 """Repeats a per-canvas tensor ``(U, ...)`` for the objects, ``(B, ...)``."""
@@ -23,6 +24,29 @@ def resize_to(x: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
     if x.shape[-2:] == tuple(size[-2:]):
         return x
     return F.interpolate(x, tuple(size[-2:]), mode="bilinear", align_corners=False)
+
+
+def bicubic(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bicubic resize ``(B, C, h, w)`` to `size`; no antialiasing.
+
+    With gradients on a CPU it is two matrix products, one per axis: the library's backward takes four times as long.
+    """
+    autocast = torch.is_autocast_enabled(x.device.type)
+    if not torch.is_grad_enabled() or x.device.type != "cpu" or autocast:
+        return F.interpolate(x, size, mode="bicubic", align_corners=False)
+    rows, columns = (_bicubic_weights(a, b, x.dtype) for a, b in zip(x.shape[-2:], size, strict=True))
+    if x.shape[1] < 16:
+        return rows @ (x.contiguous() @ columns.T)
+    pixels = x.permute(0, 2, 3, 1)  # channels last is how the convolutions before leave them
+    return (columns @ (rows @ pixels.flatten(2)).unflatten(2, pixels.shape[2:])).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=32)
+def _bicubic_weights(length: int, size: int, dtype: torch.dtype) -> Tensor:
+    """The matrix ``(size, length)`` that resizes one axis."""
+    with torch.no_grad():
+        unit = torch.eye(length, dtype=torch.float64)[None, None]
+        return F.interpolate(unit, (size, length), mode="bicubic", align_corners=False)[0, 0].to(dtype)
 
 
 class TSE(nn.Module):
@@ -79,7 +103,10 @@ class RRB(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, width, h, w)`` -> the same shape."""
         x = self.conv1x1(x)
-        return F.relu(x + self.bblock(x))
+        if not torch.is_grad_enabled():
+            return F.relu(x + self.bblock(x))
+        conv, norm, _, last = self.bblock
+        return F.relu_(last(F.relu_(conv_norm(conv, norm, x))).add_(x))
 
 
 class CAB(nn.Module):
@@ -111,9 +138,9 @@ class UpsampleProject(nn.Module):
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """``(B, width, h/4, w/4)`` -> logits ``(B, 1, h, w)``."""
         doubled = (2 * x.shape[-2], 2 * x.shape[-1])
-        x = F.relu(self.conv1(F.interpolate(x, doubled, mode="bicubic", align_corners=False)))
+        x = F.relu(self.conv1(bicubic(x, doubled)))
         taps = self.conv2.weight.flip(-2, -1).flatten(2).permute(2, 1, 0)[..., None]
-        maps = F.interpolate(F.conv2d(x, taps), size, mode="bicubic", align_corners=False)
+        maps = bicubic(F.conv2d(x, taps), size)
         logits = F.fold(maps.flatten(2), size, kernel_size=3, padding=1)
         return logits + self.conv2.bias  # type: ignore[operator]
 

@@ -19,9 +19,28 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
         assert self.running_mean is not None and self.running_var is not None
         if not torch.is_grad_enabled():
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        shift = self.bias - self.running_mean * scale
+        scale, shift = self.as_affine()
         return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
+
+    def as_affine(self) -> tuple[Tensor, Tensor]:
+        """The factor and the summand of every channel, ``(C,)``, that this norm is."""
+        assert self.running_mean is not None and self.running_var is not None
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return scale, self.bias - self.running_mean * scale
+
+
+def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+    """A convolution and the frozen norm behind it as one convolution, ``(B, C, h, w)``; exact up to rounding.
+
+    The norm's factor goes into the filter, its summand into the bias, so no pass over the picture is needed for either,
+    forward or backward: gradients reach norm and filter through the small product.
+    """
+    assert isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d)
+    scale, shift = norm.as_affine()
+    if conv.bias is not None:
+        shift = torch.addcmul(shift, conv.bias, scale)
+    weight = conv.weight * scale[:, None, None, None]
+    return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)  # type: ignore[arg-type]
 
 
 def full_precision(x: Tensor) -> Tensor:

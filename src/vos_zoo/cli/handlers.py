@@ -12,7 +12,7 @@ from vos_zoo.download import is_url
 from vos_zoo.registry import load_method
 from vos_zoo.resources import config_folder, model_card, variants
 from vos_zoo.types import UsageError
-from vos_zoo.weights import find_weights, known_weights, nowhere, weights_details, weights_table
+from vos_zoo.weights import find_weights, known_weights, missing, nowhere, weights_details, weights_table
 
 if TYPE_CHECKING:
     from vos_zoo.config import RunConfig
@@ -183,6 +183,8 @@ def _method_of(weights: str | None) -> str | None:
         return None
     path = Path(weights)
     published = None if path.exists() else find_weights(weights)
+    if published is not None and published.state == "missing":
+        raise missing(published)
     if published is not None:
         return published.method
     if path.suffix in (".ckpt", ".safetensors", ".pth", ".pt") or path.is_absolute():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -69,6 +69,7 @@ class VOSModel(Pretrained):
         self.pictures = 0
         self._scores: DavisScores | None = None
         self._optimised = False
+        self._compiled = False
         self._names: list[str] = []
 
     # -- running -----------------------------------------------------------------------------------------------------
@@ -146,11 +147,12 @@ class VOSModel(Pretrained):
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """Eval mode for one call: between two frames other streams, or training, may go on."""
+        """Eval mode for one call, nothing compiled: between two frames other streams, or training, may go on."""
         awake = [module for module in self.network.modules() if module.training]
         self.network.eval()
         try:
-            yield
+            with torch.compiler.set_stance("force_eager") if self._compiled else nullcontext():
+                yield
         finally:
             for module in awake:
                 module.training = True
@@ -163,6 +165,16 @@ class VOSModel(Pretrained):
             freeze_unnamed(self.network, self._groups)
             self._optimised = True
             self.train()
+
+    def compile_parts(self) -> None:
+        """Compile the parts of the network (backbone, encoders, decoder) for training, each at its first call.
+
+        The unroll between them, the learner's memory and the losses stay as they are; videos are run uncompiled, since
+        their sizes change.
+        """
+        for part in self.network.children():
+            part.compile()
+        self._compiled = True
 
     def train(self, mode: bool = True) -> Self:
         """Training mode; frozen parts stay in eval, so that their norms never move."""

@@ -21,7 +21,7 @@ from vos_zoo.core.target_model import TargetModel
 from vos_zoo.download import fetch, is_url, offline, split_url
 from vos_zoo.resources import card_pictures, model_card
 from vos_zoo.types import UsageError
-from vos_zoo.weights import LocalWeights, find_weights, nowhere
+from vos_zoo.weights import LocalWeights, find_weights, missing, nowhere
 
 FORMAT_VERSION = 2
 WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "README.md"
@@ -209,7 +209,7 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
             if file is None and known.url and known.sha256:
                 file = fetch(known.url, known.sha256)
             if file is None:
-                raise UsageError(f"weights {known.name!r} are not at hand: {local.how_to_get()}")
+                raise missing(local)
             if not known.converted:
                 return cls._load_file(file, str(file), overrides)
             _convert_to(folder, file, local)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, overload
 
 from vos_zoo.data.sequence import (
+    JPEG_END,
+    TAIL,
     PictureDataset,
     PictureSequence,
     Problem,
@@ -24,8 +26,7 @@ from vos_zoo.data.sequence import (
 from vos_zoo.data.static_images import StaticImage
 from vos_zoo.types import UsageError, VideoDataset, VideoSequence, VOSError
 
-_ENDINGS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}
-_TAIL = 4096  # some cameras write a few bytes behind the end of the picture
+_ENDINGS = {".jpg": JPEG_END, ".jpeg": JPEG_END, ".png": b"IEND"}
 
 
 @dataclass
@@ -202,7 +203,7 @@ def _ends_well(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         file.seek(0, os.SEEK_END)
-        file.seek(max(file.tell() - _TAIL, 0))
+        file.seek(max(file.tell() - TAIL, 0))
         return ending in file.read()
 
 

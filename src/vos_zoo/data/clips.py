@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,21 @@ from vos_zoo.data.transforms import Clip, ClipTransform
 from vos_zoo.data.warps import WarpTransform
 from vos_zoo.types import Batch, Frame, LabelMap, VideoSequence, VOSError
 
+_UNREADABLE = 100  # clips in a row that cannot be read before the training ends
 _VIDEOS = 1000  # videos looked at before the data set is said to show no object
+
+
+class UnreadableError(VOSError):
+    """A picture or mask of a clip cannot be read."""
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Errors from here on are those of a file."""
+    try:
+        yield
+    except VOSError as error:
+        raise UnreadableError(str(error)) from error
 
 
 class NumberedClips(Dataset[Clip]):
@@ -33,20 +49,40 @@ class NumberedClips(Dataset[Clip]):
 
     Attributes:
         reduced: whether pictures of which a canvas keeps half the pixels or fewer per axis are decoded at that size.
+        skip_broken: whether a clip with an unreadable file is replaced by the next drawn with the same number.
     """
 
     def __init__(
         self, sampler: MiniSequenceSampler | OrderedSampler, length: int, warps: WarpTransform | None = None
     ) -> None:
         self.sampler, self.length, self.warps = sampler, length, warps
-        self.reduced = False
+        self.reduced, self.skip_broken = False, False
 
     def __len__(self) -> int:
         return self.length
 
-    @abstractmethod
     def __getitem__(self, item: int) -> Clip:
-        """Clip number `item`."""
+        """Clip number `item`; only its frames are decoded.
+
+        Raises:
+            VOSError: a file cannot be read, and `skip_broken` is off or so many cannot; or nothing shows an object.
+        """
+        skipped: list[str] = []
+        while True:
+            try:
+                clip = self.make(item, self.sampler.random(item, len(skipped)))
+                return replace(clip, skipped=tuple(skipped)) if skipped else clip
+            except UnreadableError as error:
+                skipped.append(str(error))
+                if not self.skip_broken:
+                    cure = "mend it, or set data.skip_broken=true to train on other clips in its place"
+                    raise VOSError(f"{error}; {cure}") from error
+                if len(skipped) == _UNREADABLE:
+                    raise VOSError(f"{_UNREADABLE} clips in a row cannot be read, the last for: {error}") from error
+
+    @abstractmethod
+    def make(self, item: int, chance: np.random.Generator) -> Clip:
+        """Clip number `item`, drawn with `chance`."""
 
     @property
     def slots(self) -> int:
@@ -56,7 +92,9 @@ class NumberedClips(Dataset[Clip]):
     def _warped(self, image: StaticImage, plan: ClipPlan, chance: np.random.Generator, warps: WarpTransform) -> Clip:
         """A clip that warps one picture, with its object in slot 0."""
         count, empty = len(plan.reference + plan.query), ((0, 0), (0, self.slots - 1))
-        picture, mask = self._picture(image, 0, warps.reduction(image.size())), image.soft_mask()
+        with reading():
+            size, mask = image.size(), image.soft_mask()
+        picture = self._picture(image, 0, warps.reduction(size))
         frames, masks, boxes = warps(picture, mask, count, chance)
         padded = np.pad(masks, (*empty, (0, 0), (0, 0)))
         return self._clip(image, plan, plan.ids, frames, padded, np.pad(boxes, (*empty, (0, 0))))
@@ -64,7 +102,8 @@ class NumberedClips(Dataset[Clip]):
     def _picture(self, sequence: VideoSequence, index: int, reduction: int) -> Frame:
         """Frame `index`, uint8 RGB ``(H, W, 3)``, divided by `reduction` if that is wanted and the video can do it."""
         reduce = getattr(sequence, "reduced_frame", None) if self.reduced and reduction > 1 else None
-        return sequence.frame(index) if reduce is None else reduce(index, reduction)
+        with reading():
+            return sequence.frame(index) if reduce is None else reduce(index, reduction)
 
     def _clip(
         self,
@@ -97,15 +136,17 @@ class ClipDataset(NumberedClips):
         super().__init__(sampler, length, warps)
         self.transform = transform
 
-    def __getitem__(self, item: int) -> Clip:
-        """Clip number `item`."""
-        chance = self.sampler.random(item)
+    def make(self, item: int, chance: np.random.Generator) -> Clip:
+        """Clip number `item`, drawn with `chance`."""
         plan = self.sampler.draw(chance)
         sequence = self.sampler.datasets[plan.dataset][plan.sequence]
         order = plan.reference + plan.query
         if isinstance(sequence, StaticImage):
             return self._static_clip(sequence, plan, chance)
-        pictures = {index: (sequence.frame(index), self._masks(sequence, index, plan)) for index in sorted(set(order))}
+        pictures = {
+            index: (self._picture(sequence, index, 1), self._masks(sequence, index, plan))
+            for index in sorted(set(order))
+        }
         frames, masks, boxes = self.transform(
             [pictures[index][0] for index in order],
             [pictures[index][1] for index in order],
@@ -118,12 +159,8 @@ class ClipDataset(NumberedClips):
         """A clip that shows one picture, with its object in slot 0."""
         if self.warps is not None:
             return self._warped(image, plan, chance, self.warps)
-        count, frame, mask, box = (
-            len(plan.reference + plan.query),
-            image.frame(0),
-            self._masks(image, 0, plan),
-            image.box(),
-        )
+        count, box = len(plan.reference + plan.query), image.box()
+        frame, mask = self._picture(image, 0, 1), self._masks(image, 0, plan)
         given = None if box is None else [box, *[None] * (self.slots - 1)]
         canvases = self.transform([frame] * count, [mask] * count, len(plan.reference), chance, given)
         return self._clip(image, plan, plan.ids, *canvases)
@@ -156,13 +193,12 @@ class FrameClips(NumberedClips):
         super().__init__(sampler, length, warps)
         self.transform = transform
 
-    def __getitem__(self, item: int) -> Clip:
-        """Clip number `item`.
+    def make(self, item: int, chance: np.random.Generator) -> Clip:
+        """Clip number `item`, drawn with `chance`.
 
         Raises:
             VOSError: no video shows an object on its first canvas, and empty clips are not wanted.
         """
-        chance = self.sampler.random(item)
         for _ in range(_VIDEOS):
             dataset, number = self.sampler.video(chance)
             clip = self._of_video(dataset, number, item, chance)
@@ -203,7 +239,8 @@ class FrameClips(NumberedClips):
 
 def labels_of(sequence: VideoSequence, index: int) -> LabelMap:
     """The label map of a frame that is known to have one, uint8 ``(H, W)``."""
-    labels = sequence.labels(index)
+    with reading():
+        labels = sequence.labels(index)
     assert labels is not None, "samplers choose among the frames that have masks"
     return labels
 
@@ -221,4 +258,5 @@ def collate(clips: Sequence[Clip]) -> Batch:
         **stacked,
         reference_frames=clips[0].reference_frames,
         names=[clip.name for clip in clips],
+        skipped=[reason for clip in clips for reason in clip.skipped],
     )

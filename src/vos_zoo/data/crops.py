@@ -197,8 +197,8 @@ def cut_and_warp(
     """`cut`, then `warp`, in one resampling; of the mirrored frame, if asked for.
 
     The maps are those of the two functions, so the geometry is the same (the column that `cut` drops at the right edge
-    is not dropped). The first mask travels as the picture's fourth channel, with which OpenCV is faster than with three:
-    it is looked up linearly and cut at one half, others by the nearest pixel.
+    is not dropped). The first mask travels as the picture's fourth channel, with which OpenCV is faster than with
+    three: it is looked up linearly and cut at one half, others by the nearest pixel.
 
     Args:
         frame: uint8 RGB ``(H, W, 3)``, as it is on disk.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,7 +26,7 @@ from vos_zoo.data.packing import pack_dataset
 from vos_zoo.data.sampling import MiniSequenceSampler, SamplingSettings
 from vos_zoo.data.transforms import AugmentSettings, ClipTransform
 from vos_zoo.data.warps import StaticSettings, WarpTransform
-from vos_zoo.types import Batch, UsageError, VideoDataset
+from vos_zoo.types import Batch, UsageError, VideoDataset, VOSError
 
 CANVASES = ("object", "frame")
 """What a training canvas shows: the surroundings of an object, or a part of the frame."""
@@ -98,10 +101,24 @@ class ClipLoader(DataLoader[Any]):
     sampler: ClipNumbers
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # a generator, so that a batch is counted when taken
-        """The batches of an epoch."""
-        for batch in super().__iter__():
+        """The batches of an epoch; files that were skipped are reported once each, by name.
+
+        Raises:
+            VOSError: a file cannot be read, or a loader process has died.
+        """
+        batches = super().__iter__()
+        while (batch := _taken(batches)) is not None:
+            for reason in batch.skipped:
+                if reason not in self.reported:
+                    warnings.warn(f"another clip was taken: {reason}", stacklevel=2)
+                self.reported.add(reason)
             self.sampler.given += 1
             yield batch
+
+    @cached_property
+    def reported(self) -> set[str]:
+        """What has been reported as skipped."""
+        return set()
 
     def state_dict(self) -> dict[str, int]:
         """The number of batches given out."""
@@ -110,6 +127,43 @@ class ClipLoader(DataLoader[Any]):
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Go on behind so many batches."""
         self.sampler.given = int(state["given"])
+
+
+def _taken(batches: Iterator[Batch]) -> Batch | None:
+    """The next batch, or None at the end; what breaks in a loader process is said in one line.
+
+    Raises:
+        VOSError: a file cannot be read, or a loader process has died.
+    """
+    try:
+        return next(batches, None)
+    except VOSError as error:  # torch puts the traceback of the process in front
+        raise VOSError(str(error).strip().splitlines()[-1].partition("VOSError: ")[2] or str(error)) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        death = _death(batches, error)
+        if death is None:
+            raise
+        raise VOSError(
+            f"a loader process has died ({death}); mostly the memory is full: lower data.workers or data.batch_size, "
+            "and resume with --ckpt last"
+        ) from error
+
+
+def _death(batches: Iterator[Batch], error: Exception) -> str | None:
+    """How a loader process has died, if that is what is behind an error.
+
+    A process that dies while it sends a batch breaks the pipe first; torch learns of its death a moment later.
+    """
+    processes = getattr(batches, "_workers", [])
+    if "DataLoader worker" not in str(error) and processes:
+        try:
+            time.sleep(0.5)
+        except RuntimeError as late:  # raised by torch where the signal arrives
+            error = late
+    if "DataLoader worker" in str(error):
+        return str(error).splitlines()[0]
+    dead = [str(process.pid) for process in processes if not process.is_alive()]
+    return f"process {', '.join(dead)}: {type(error).__name__}" if dead else None
 
 
 def seed_worker(worker: int) -> None:
@@ -210,6 +264,7 @@ class VOSDataModule(pl.LightningDataModule):
             ("batch_size", batch_size, 1),
             ("batches_per_epoch", batches_per_epoch, 1),
             ("workers", workers, 0),
+            ("pack_short_side", 1 if pack_short_side is None else pack_short_side, 1),
         ):
             if value < least:
                 raise UsageError(f"data.{key}: {value} must be at least {least}")
@@ -279,7 +334,7 @@ class VOSDataModule(pl.LightningDataModule):
             weights = mixture_weights([*self.mixture.values()], [len(dataset) for dataset in datasets])
             make = self._frame_clips if self.canvas == "frame" else self._crops
             self._clips = make(datasets, weights)
-            self._clips.reduced = self.reduced
+            self._clips.reduced, self._clips.skip_broken = self.reduced, self.skip_broken
         return self._clips
 
     def _crops(self, datasets: Sequence[VideoDataset], weights: Sequence[float] | None) -> ClipDataset:

@@ -277,7 +277,7 @@ class FrameClipTransform:
             forth = forth @ np.array([[-1.0, 0, width], [0, 1, 0], [0, 0, 1]])
             left, right = width - right, width - left
         rows, columns = shape or draw.frame_size
-        y, x = rows / height, columns / width
+        y, x = 1 / round(height / rows), 1 / round(width / columns)
         top, bottom = _whole(top * y, bottom * y, rows)
         left, right = _whole(left * x, right * x, columns)
         back = np.array([[x, 0, -left], [0, y, -top], [0, 0, 1.0]]) @ inverse(forth)

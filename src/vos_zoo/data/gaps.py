@@ -188,9 +188,9 @@ class OrderedSampler:
             )
         return usable
 
-    def random(self, item: int) -> np.random.Generator:
-        """The random numbers of clip number `item`, the same wherever and whenever it is asked for."""
-        return np.random.default_rng((self.seed, item))
+    def random(self, item: int, attempt: int = 0) -> np.random.Generator:
+        """The random numbers of clip number `item`, as in `MiniSequenceSampler`."""
+        return np.random.default_rng((self.seed, item, attempt) if attempt else (self.seed, item))
 
     def video(self, random: np.random.Generator) -> tuple[int, int]:
         """The number of a data set and that of a video in it."""

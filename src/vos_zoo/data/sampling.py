@@ -168,9 +168,14 @@ class MiniSequenceSampler:
         self._units = [_units(dataset, self.settings.objects) for dataset in datasets]
         self._visible: dict[tuple[int, int], dict[int, Frames]] = {}
 
-    def random(self, item: int) -> np.random.Generator:
-        """The random numbers of item number `item`, the same wherever and whenever it is asked for."""
-        return np.random.default_rng((self.seed, item))
+    def random(self, item: int, attempt: int = 0) -> np.random.Generator:
+        """The random numbers of item number `item`, the same wherever and whenever it is asked for.
+
+        Args:
+            item: number of the clip.
+            attempt: clips drawn for it in vain before.
+        """
+        return np.random.default_rng((self.seed, item, attempt) if attempt else (self.seed, item))
 
     def plan(self, item: int) -> ClipPlan:
         """The clip of item number `item` (drawn with fresh `random(item)`)."""

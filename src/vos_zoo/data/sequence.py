@@ -25,6 +25,10 @@ from vos_zoo.video.masks import read_binary_mask, read_mask
 
 FRAME_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 """Pictures that count as frames (lower case; any case on disk)."""
+JPEG_END = b"\xff\xd9"
+"""The last bytes of a whole JPEG."""
+TAIL = 4096
+"""Where they are looked for: some cameras write a few bytes behind the end of the picture."""
 _EXIF_ORIENTATION = 0x0112
 
 
@@ -58,11 +62,24 @@ def read_frame(path: Path) -> Frame:
     """
     import cv2
 
-    if path.suffix.lower() in {".jpg", ".jpeg"}:  # the fast path; OpenCV honours EXIF and expands grey by default
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is not None:
-            return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-    return read_frame_strictly(path)
+    picture = _quickly(path, cv2.IMREAD_COLOR)  # OpenCV honours EXIF and expands grey by default
+    return read_frame_strictly(path) if picture is None else picture
+
+
+def _quickly(path: Path, flags: int) -> Frame | None:
+    """A whole JPEG by OpenCV, uint8 RGB ``(H, W, 3)``; None for anything else, and for what ends too early."""
+    import cv2
+
+    if path.suffix.lower() not in {".jpg", ".jpeg"}:
+        return None
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if JPEG_END not in content[-TAIL:]:  # OpenCV would show grey where the file ends
+        return None
+    picture = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags)
+    return None if picture is None else np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def read_reduced(path: Path, reduction: int) -> Frame:
@@ -74,11 +91,8 @@ def read_reduced(path: Path, reduction: int) -> Frame:
     import cv2
 
     flags = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
-    if reduction in flags and path.suffix.lower() in {".jpg", ".jpeg"}:
-        picture = cv2.imread(str(path), flags[reduction])
-        if picture is not None:
-            return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-    return read_frame(path)
+    picture = _quickly(path, flags[reduction]) if reduction in flags else None
+    return read_frame(path) if picture is None else picture
 
 
 def read_frame_strictly(path: Path) -> Frame:

@@ -156,6 +156,7 @@ class Clip:
         boxes: float32 ``(T, K, 4)``, x y w h in canvas pixels, zero where the object is not visible.
         reference_frames: the first so many frames are references.
         name: "sequence/id", or "sequence/id+id" with several objects.
+        skipped: unreadable files that were drawn before it, with the reason.
     """
 
     frames: NDArray[Any]
@@ -164,6 +165,7 @@ class Clip:
     boxes: NDArray[np.float32]
     reference_frames: int
     name: str
+    skipped: tuple[str, ...] = ()
 
 
 class _Member(NamedTuple):

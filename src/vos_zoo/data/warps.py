@@ -134,10 +134,8 @@ class WarpTransform:
             Frames ``(T, 3, h, w)`` 0..255, masks ``(T, 1, h, w)`` in 0..1, boxes float32 ``(T, 1, 4)``, zero where the
             object has left the canvas.
         """
-        import cv2
-
         if mask.shape != frame.shape[:2]:
-            mask = cast("NDArray[np.uint8]", cv2.resize(mask, frame.shape[1::-1], interpolation=cv2.INTER_AREA))
+            mask = _reduced(mask, frame.shape[:2])
         common = self._common(frame, mask, random)
         soften = self.settings.soft_masks
         frames = np.empty((count, 3, *self.size), dtype=self.dtype)
@@ -192,6 +190,16 @@ class WarpTransform:
         else:
             canvas = resample(layers, back, self.size, cv2.INTER_CUBIC)
         return cast("Sequence[NDArray[np.uint8]]", cv2.split(recolour(canvas, 1 + random.uniform(-1, 1, 3) * s.colour)))
+
+
+def _reduced(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A mask divided as its picture was: every pixel is the mean of the same square block."""
+    import cv2
+
+    by = round(mask.shape[0] / size[0])
+    missing = size[0] * by - mask.shape[0], size[1] * by - mask.shape[1]
+    whole = cv2.copyMakeBorder(mask, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE)
+    return cast("NDArray[np.uint8]", cv2.resize(whole, (size[1], size[0]), interpolation=cv2.INTER_AREA))
 
 
 def cover(source: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:

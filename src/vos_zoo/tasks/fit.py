@@ -39,6 +39,8 @@ def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") ->
     pl.seed_everything(config.seed, workers=True, verbose=False)
     model = build_model(config)
     model.pictures = config.logger.images
+    if config.compile:
+        model.compile_parts()
     if is_first():
         folder.mkdir(parents=True, exist_ok=True)
         save_config(config, folder / "config.yaml")

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vos_zoo.blocks.winograd import Conv3x3
 from vos_zoo.methods.pcvos.layers import ResBlock, spread
 
 CPU_BYTES = 4 << 20
@@ -46,7 +47,7 @@ class Upsample(nn.Module):
 
     def __init__(self, skip: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.skip_conv = nn.Conv2d(skip, inputs, 3, padding=1)
+        self.skip_conv = Conv3x3(skip, inputs)
         self.out_conv = ResBlock(inputs, outputs)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vos_zoo.blocks.backbones import IMAGENET, build_backbone
 from vos_zoo.blocks.norms import FrozenBatchNorm2d
+from vos_zoo.blocks.winograd import Conv3x3, convolve
 from vos_zoo.methods.pcvos.layers import CBAM, ResBlock, conv_part, spread
 
 
@@ -23,19 +24,19 @@ class Projections(nn.Module):
 
     def __init__(self, inputs: int, key: int, thin: int, local: int) -> None:
         super().__init__()
-        self.key = orthogonal(nn.Conv2d(inputs, key, 3, padding=1))
-        self.thin = nn.Conv2d(inputs, thin, 3, padding=1)
-        self.local = orthogonal(nn.Conv2d(inputs, local, 3, padding=1)) if local else None
+        self.key = orthogonal(Conv3x3(inputs, key))
+        self.thin = Conv3x3(inputs, thin)
+        self.local = orthogonal(Conv3x3(inputs, local)) if local else None
 
     def forward(self, f16: Tensor) -> tuple[Tensor, ...]:
         """``(B, C, h, w)`` -> matching key, thinned features and, where there is a refinement, local key."""
         convs = [conv for conv in (self.key, self.thin, self.local) if conv is not None]
         weight = torch.cat([conv.weight for conv in convs])
         bias = torch.cat([conv.bias for conv in convs if conv.bias is not None])
-        return F.conv2d(f16, weight, bias, padding=1).split([conv.out_channels for conv in convs], dim=1)
+        return convolve(f16, weight, bias).split([conv.out_channels for conv in convs], dim=1)
 
 
-def orthogonal(conv: nn.Conv2d) -> nn.Conv2d:
+def orthogonal(conv: Conv3x3) -> Conv3x3:
     """The convolution with orthogonal weights and no bias to begin with."""
     nn.init.orthogonal_(conv.weight)
     assert conv.bias is not None

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vos_zoo.blocks.winograd import Conv3x3, convolve
+
 
 class ResBlock(nn.Module):
     """Pre-activation residual block without norms; where the width changes, the shortcut is a 3x3 convolution.
@@ -20,9 +22,9 @@ class ResBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.downsample = nn.Conv2d(inputs, outputs, 3, padding=1) if inputs != outputs else None
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.downsample = Conv3x3(inputs, outputs) if inputs != outputs else None
+        self.conv1 = Conv3x3(inputs, outputs)
+        self.conv2 = Conv3x3(outputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, inputs, h, w)`` -> ``(B, outputs, h, w)``."""
@@ -52,8 +54,10 @@ class ResBlock(nn.Module):
 
 def conv_part(conv: nn.Conv2d, x: Tensor, start: int, bias: bool = False) -> Tensor:
     """The share of the input channels from `start` on in a convolution; `bias` says whether to add its bias."""
-    weight = conv.weight[:, start : start + x.shape[1]]
-    return F.conv2d(x, weight, conv.bias if bias else None, conv.stride, conv.padding)  # type: ignore[arg-type]
+    weight, offset = conv.weight[:, start : start + x.shape[1]], conv.bias if bias else None
+    if isinstance(conv, Conv3x3):
+        return convolve(x, weight, offset)
+    return F.conv2d(x, weight, offset, conv.stride, conv.padding)  # type: ignore[arg-type]
 
 
 def spread(shared: Tensor, copies: int) -> Tensor:

@@ -1,0 +1,45 @@
+"""The GPU benchmark, rehearsed on the CPU with small networks; on CUDA where there is a device."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks import gpu
+
+
+def test_the_rehearsal_measures_everything_and_equals_the_cpu_on_the_cpu(tmp_path: Path) -> None:
+    words = ["--device", "cpu", "--small", "--models", "lwl", "--batch", "1", "--steps", "1", "--workers", "0"]
+    assert gpu.main([*words, "--output", str(tmp_path / "cpu.json")]) == 0
+    found = json.loads((tmp_path / "cpu.json").read_text())
+    assert found["device"] == "cpu"
+    own = found["lwl"]
+    assert own["parity"]["generated"] == {"equal_labels": 1.0, "probabilities": 0.0, "passed": True}
+    assert own["training"]["parity"]["gradient_cosine"] == pytest.approx(1, abs=1e-6)
+    assert own["training"]["bf16"]["clips_per_second"] > 0 and 0 <= own["training"]["loader"]["data_wait"] <= 1
+    assert set(own["tracking"]) == {f"{n} objects, {kind}" for n in (1, 5) for kind in ("float32", "bf16")}
+
+
+def test_a_comparison_that_fails_anywhere_fails_the_benchmark() -> None:
+    good = {"a": {"passed": True, "b": {"passed": True}}, "c": 1}
+    assert gpu.passed(good)
+    assert not gpu.passed({**good, "d": {"e": {"passed": False}}})
+    one, two = (torch.zeros(2, 4, 4) for _ in range(2))
+    two[1] = 1.0
+
+    class Result:
+        def __init__(self, probabilities: torch.Tensor) -> None:
+            self.probabilities = probabilities
+
+        def label_map(self) -> object:
+            return self.probabilities.argmax(0).numpy()
+
+    assert gpu.compare_tracks([Result(one)], [Result(two)]) == {"equal_labels": 0.0, "probabilities": 0.5}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_the_rehearsal_passes_on_a_gpu(tmp_path: Path) -> None:
+    assert gpu.main(["--device", "cuda", "--small", "--steps", "1", "--output", str(tmp_path / "cuda.json")]) == 0
