@@ -79,13 +79,26 @@ def fresh_compiler() -> Iterator[None]:
     torch.compiler.reset()
 
 
-@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler")
-def test_a_compiled_step_has_the_loss_of_a_plain_one(fresh_compiler: None) -> None:
+COMPILER = pytest.mark.skipif(
+    not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler"
+)
+
+
+@pytest.mark.parametrize("generates", [pytest.param(True, marks=COMPILER, id="one part to code"), False])
+def test_a_compiled_step_has_the_loss_of_a_plain_one(
+    fresh_compiler: None, monkeypatch: pytest.MonkeyPatch, generates: bool
+) -> None:
+    """All parts are captured and differentiated as graphs; that these become code is tried on a small one."""
     plain, compiled = (build("lwl", optim={"groups": {"decoder": 1e-4}}) for _ in range(2))
     batch = training_batch("lwl")
     for model in (plain, compiled):
         model.setup("fit")
     calls = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    if generates:
+        monkeypatch.setattr(compiled.network, "children", lambda: iter([compiled.network.label_encoder]))
+    else:
+        real = nn.Module.compile
+        monkeypatch.setattr(nn.Module, "compile", lambda part: real(part, backend="aot_eager"))
     compiled.compile_parts()
     for _ in range(2):
         (loss, gradient), (same, moved) = step(plain, batch), step(compiled, batch)
