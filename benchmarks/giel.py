@@ -29,11 +29,13 @@ LIMITS = {"giel": 2.1, "giel-fast": 1.35}
 """Largest accepted time of six objects over that of one."""
 
 
-def tame(model: VOSModel) -> None:
-    """Make the blocks of the random trunks small steps, so that outputs have structure and no number is huge."""
-    for name, parameter in model.network.named_parameters():
-        if "encoder.body." in name and name.endswith(".bn3.weight"):
-            torch.nn.init.constant_(parameter, 0.2)
+def enliven(model: VOSModel) -> None:
+    """Random weights under which outputs have structure: the trunks' blocks small steps, unit gain behind them."""
+    for name, module in model.network.named_modules():
+        if isinstance(module, torch.nn.BatchNorm2d) and name.endswith("bn3"):
+            torch.nn.init.constant_(module.weight, 0.2)
+        elif isinstance(module, torch.nn.Conv2d) and not name.startswith(("query_encoder", "support_encoder")):
+            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
 
 def steady(model: VOSModel, frames: list[Frame], objects: int, group: int) -> Propagator:
@@ -48,7 +50,7 @@ def steady(model: VOSModel, frames: list[Frame], objects: int, group: int) -> Pr
 def measure(name: str, counts: list[int], repeats: int, device: torch.device, size: tuple[int, int]) -> dict[str, Any]:
     """Seconds per frame by number of objects, and the largest difference to one object at a time."""
     model = random_model(name, device)
-    tame(model)
+    enliven(model)
     frames = video(2 + repeats, *size)
     engines = {count: steady(model, frames, count, count) for count in counts}
     apart = steady(model, frames, max(counts), 1)

@@ -252,7 +252,7 @@ def test_a_chain_killed_in_its_second_stage_ends_with_the_bits_of_an_unbroken_on
         stderr=subprocess.PIPE,
     )
     checkpoint = tmp_path / "cut" / "boxes" / "checkpoints" / "last.ckpt"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not checkpoint.is_file() and started.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     started.send_signal(signal.SIGKILL)

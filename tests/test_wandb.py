@@ -16,7 +16,7 @@ import wandb
 
 from tests.test_board import board_of_all, scored
 from tests.test_records import TINY, VIDEOS, example
-from tests.wandb_stub import KEY, PROJECT, Run, WandbStub, wandb_stub
+from tests.wandb_stub import KEY, Run, WandbStub, wandb_stub
 from vos_zoo.cli import main
 from vos_zoo.core.hub import create_model
 from vos_zoo.evaluation.board.page import format_page
@@ -115,7 +115,8 @@ def test_with_a_key_the_run_goes_to_the_server_and_the_board_reads_it_there(
     log_record(example(), run_folder(tmp_path), "vos-zoo", 2)
     check_evaluation(the_run(server))
     server.runs["other"] = Run("other", "a training", "train")
-    assert [record.to_json() for record in fetch_records(PROJECT["name"])] == [example().to_json()]
+    for project in ("vos-zoo", "somebody/vos-zoo"):
+        assert [record.to_json() for record in fetch_records(project)] == [example().to_json()]
     assert main(["leaderboard", "--source", "wandb"]) == 0
     assert "weights/lwl" in capsys.readouterr().out
     with pytest.raises(VOSError, match="cannot read project 'nowhere'"):
@@ -126,7 +127,7 @@ def test_a_published_board_is_a_run_with_a_table_and_charts_per_group_and_the_pa
     tmp_path: Path, server: WandbStub
 ) -> None:
     board = board_of_all()
-    publish_board(board, format_page(board), tmp_path, "vos-zoo")
+    publish_board(board, format_page(board), tmp_path, "somebody/vos-zoo")
     run = the_run(server)
     assert run.job_type == LEADERBOARD and run.finished
     assert len(board.groups) == 2

@@ -49,12 +49,22 @@ def _has_key() -> bool:
 
 @contextmanager
 def wandb_run(folder: Path, project: str, name: str, job: str, config: Mapping[str, Any]) -> Iterator[Any]:
-    """A run of Weights & Biases in `folder`, silent, closed at the end; offline without a key."""
+    """A run of Weights & Biases in `folder`, silent, closed at the end; offline without a key.
+
+    Args:
+        folder: gets the run's files, in ``wandb/``.
+        project: "project", or "entity/project" where it is not the user's own.
+        name: name of the run.
+        job: its job type.
+        config: its configuration.
+    """
     import wandb
 
+    entity, _, project = project.rpartition("/")
     folder.mkdir(parents=True, exist_ok=True)
     mode: Any = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
     run = wandb.init(
+        entity=entity or None,
         project=project,
         name=name,
         dir=str(folder),
