@@ -93,6 +93,13 @@ def test_matching_gathers_what_a_dense_affinity_would_read() -> None:
     assert (own - dense_read(query, keys, values, 20)).abs().max() <= 1e-5
 
 
+def test_half_precision_gives_nearly_the_same_masks(model: VOSModel) -> None:
+    full, half = (run(model, frames=8, clip_length=3, precision=precision) for precision in ("float32", "bf16"))
+    for t, own in half.items():
+        assert own.dtype == torch.float32
+        assert (own - full[t]).abs().mean() <= 0.01, f"frame {t}"
+
+
 # -- clips of which some frames are wanted ---------------------------------------------------------------------------
 
 

@@ -181,7 +181,7 @@ class Block(nn.Module):
     def attend(self, weights: Tensor, values: Tensor, windows: Windows) -> Tensor:
         """Values after attention, ``(B, K, T h w, C)``."""
         attended = self.attn.apply_weights(weights, self.norm1_v(values), windows)
-        return attended.flatten(2, 3).index_select(2, windows.places).add_(values)
+        return attended.flatten(2, 3).index_select(2, windows.places).to(values.dtype).add_(values)
 
     def feed_forward(self, values: Tensor) -> Tensor:
         """Values after the feed-forward layer, ``(..., C)``."""

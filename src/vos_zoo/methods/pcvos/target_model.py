@@ -166,7 +166,8 @@ class PCVOS(TargetModel):
 
     def _remember(self, memory: ClipMemory, features: Any, masks: Tensor, new: Sequence[int] = ()) -> ClipMemory:
         for t in range(masks.shape[1]):
-            values = self.value_encoder(features.pixels[:, t], masks[:, t], features.f16[:, t])
+            f16 = full_precision(features.f16[:, t])  # a write may run outside of the autocast that made it
+            values = self.value_encoder(features.pixels[:, t], masks[:, t], f16)
             rows = full_precision(values.flatten(3).transpose(2, 3))
             memory = memory.write(full_precision(features.keys[:, t]), rows, new)
         return memory
