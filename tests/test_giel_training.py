@@ -146,6 +146,17 @@ def test_detaching_the_support_stops_the_gradient_between_steps(detached: bool) 
     assert same is detached
 
 
+@pytest.mark.parametrize("detached", [False, True])
+def test_both_masks_of_a_prediction_carry_a_gradient_unless_they_are_detached(detached: bool) -> None:
+    net, frames = network(detach_support=detached), pictures(2)
+    memory, features = support(net, frames[:1], boxes(1, 2)[0]), net.encode(frames[1][None, None])
+    readout = net.read(memory, features)
+    kept = net.retain(features, readout)
+    assert kept.saliency is not None
+    assert kept.saliency.requires_grad is not detached
+    assert net.merge_training(net.decode(readout, features)).requires_grad is not detached
+
+
 # -- gradients and statistics ----------------------------------------------------------------------------------------
 
 
