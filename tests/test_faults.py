@@ -242,7 +242,7 @@ def test_a_loader_process_that_dies_stops_the_run_with_a_cure(
         patch.setattr(ClipDataset, "__getitem__", clip)
         assert fit(tmp_path, "run_name=a", *RUN, "data.workers=1") == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "a loader process died" in said and "data.workers" in said
+    assert "a loader process has died" in said and "data.workers" in said
     assert weights(tmp_path / "a")["global_step"] >= 2
     finish(tmp_path, unbroken, "data.workers=0")
 

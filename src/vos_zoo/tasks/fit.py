@@ -68,7 +68,7 @@ def _train(trainer: pl.Trainer, model: VOSModel, data: VOSDataModule, resumed: s
             raise
         first = " ".join(str(error).split())
         raise VOSError(
-            f"a loader process died after step {trainer.global_step} (often for lack of memory): {first}; "
+            f"a loader process has died after step {trainer.global_step} (often for lack of memory): {first}; "
             "go on with --ckpt last, perhaps with fewer data.workers"
         ) from error
 
