@@ -16,6 +16,7 @@ from tests.contract_settings import BY_METHOD, build, build_lively, moving_squar
 from tests.toy_model import ToyMemory, ToyModel
 from vos_zoo.core.memory import SampleMemory, SamplePolicy
 from vos_zoo.core.merge import GIVEN_LOGIT, given_logits, soft_aggregation
+from vos_zoo.core.module import mean_jaccard
 from vos_zoo.core.optimisation import freeze_unnamed, parameter_groups
 from vos_zoo.core.propagator import Propagator
 from vos_zoo.core.search_region import SearchRegion, box_of_mask, crop_window, cut, mask_moments, paste, placement
@@ -767,3 +768,12 @@ def test_rates_fall_by_gamma_at_the_milestones() -> None:
         configured["optimizer"].step()
         configured["lr_scheduler"]["scheduler"].step()
     np.testing.assert_allclose(rates, [[1e-3, 1e-4]] * 2 + [[1e-4, 1e-5]] * 2)
+
+
+def test_empty_slots_do_not_count_in_the_overlap_of_a_training_step() -> None:
+    truth = torch.zeros(1, 2, 2, 4, 4)
+    truth[:, :, 0] = 1
+    logits = torch.ones(1, 2, 2, 4, 4)  # the second slot predicts an object that is not there
+    assert mean_jaccard(logits, truth).item() == 0.5
+    assert mean_jaccard(logits, truth, torch.tensor([[True, False]])).item() == 1
+    assert mean_jaccard(logits, truth, torch.tensor([[False, False]])).item() == 1

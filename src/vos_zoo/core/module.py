@@ -214,7 +214,8 @@ class VOSModel(Pretrained):
         )
         for name, value in terms.items():
             self.log(f"train/{name}", value.detach(), batch_size=size, sync_dist=shared)
-        self.log("train/iou", mean_jaccard(unrolled.logits, unrolled.truth), prog_bar=True, batch_size=size)
+        overlap = mean_jaccard(unrolled.logits, unrolled.truth, batch.valid)
+        self.log("train/iou", overlap, prog_bar=True, batch_size=size)
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -265,7 +266,7 @@ class VOSModel(Pretrained):
 
 
 def mean_jaccard(logits: Tensor, truth: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Mean over images of the IoU of (probability > 0.5); 1 where both are empty (LWL sheet 5.3).
+    """Mean over images of the IoU of (probability > 0.5); 1 where both are empty, or nothing counts (LWL sheet 5.3).
 
     Args:
         logits: ``(B, T, K, h, w)``.
@@ -276,4 +277,5 @@ def mean_jaccard(logits: Tensor, truth: Tensor, valid: Tensor | None = None) -> 
     intersection = (predicted & present).sum(dim=(-2, -1)).float()
     union = (predicted | present).sum(dim=(-2, -1)).float()
     values = torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(union))
-    return values.mean() if valid is None else values.transpose(1, 2)[valid].mean()
+    counted = values if valid is None else values.transpose(1, 2)[valid]
+    return counted.mean() if counted.numel() else values.new_ones(())
