@@ -19,6 +19,18 @@ def test_the_algebra_is_exact(size: tuple[int, int]) -> None:
         assert (winograd(x, weight, offset) - expected).abs().max() <= 1e-12
 
 
+@pytest.mark.parametrize("size", [(8, 12), (13, 9)])
+def test_positive_parts_and_a_summand_come_in_by_the_way(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(3, 5, *size).double(), torch.randn(6, 5, 3, 3).double(), torch.randn(6).double()
+    plus = torch.randn(3, 6, *size).double()
+    before = x.clone(), plus.clone()
+    expected = F.conv2d(x.relu(), weight, bias, padding=1) + plus
+    for way in (winograd, convolve):
+        assert (way(x, weight, bias, rectify=True, plus=plus) - expected).abs().max() <= 1e-12
+    assert torch.equal(x, before[0]) and torch.equal(plus, before[1]), "nothing is overwritten"
+
+
 def test_strips_of_any_height_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight = torch.randn(1, 3, 30, 11).double(), torch.randn(4, 3, 3, 3).double()
     whole = winograd(x, weight, None)

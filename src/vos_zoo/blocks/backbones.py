@@ -101,7 +101,7 @@ class ResNet(nn.Module):
         for stage in stages[: len(self.channels)]:
             with torch.set_grad_enabled(_trained(x, stage)):
                 for block in stage:
-                    x = _residual_block(block, x)
+                    x = residual_block(block, x)
             levels.append(x)
         return tuple(levels)
 
@@ -111,7 +111,7 @@ def _trained(x: Tensor, *parts: nn.Module) -> bool:
     return x.requires_grad or any(parameter.requires_grad for part in parts for parameter in part.parameters())
 
 
-def _residual_block(block: Any, x: Tensor) -> Tensor:
+def residual_block(block: Any, x: Tensor) -> Tensor:
     """A basic block or bottleneck, with its norms inside the convolutions."""
     shortcut = x if block.downsample is None else conv_norm(block.downsample[0], block.downsample[1], x)
     y = F.relu_(conv_norm(block.conv1, block.bn1, x))

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vos_zoo.blocks.winograd import convolve
+
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
     """Batch norm that always uses its running statistics, also in training mode; its affine part can be trained.
@@ -40,6 +42,8 @@ def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     if conv.bias is not None:
         shift = torch.addcmul(shift, conv.bias, scale)
     weight = conv.weight * scale[:, None, None, None]
+    if weight.shape[2:] == (3, 3) and conv.stride == conv.padding == conv.dilation == (1, 1) and conv.groups == 1:
+        return convolve(x, weight, shift)
     return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)  # type: ignore[arg-type]
 
 

@@ -27,18 +27,23 @@ class Reach:
 def seen_from(frame: int, length: int, reach: Reach) -> set[int]:
     """Frames of a clip that the refined `frame` depends on."""
     seen = {frame}
-    if length <= reach.window:
-        return set(range(length))
-    padded = -(-length // reach.window) * reach.window
     for shift in reversed(reach.shifts):
-        wider: set[int] = set()
-        for member in seen:
-            window = (member - shift) % padded // reach.window
-            rolled = range(window * reach.window, (window + 1) * reach.window)
-            # Frames before the first and after the last one meet in the last window, and are kept apart by its mask.
-            wider |= {(p + shift) % padded for p in rolled if (p + shift >= padded) == (member < shift)}
-        seen = {member for member in wider if member < length}
+        seen = in_one_window(seen, length, reach.window, shift)
     return seen
+
+
+def in_one_window(frames: set[int], length: int, window: int, shift: int) -> set[int]:
+    """Frames of a clip that one block brings together with some of `frames`, these included."""
+    if length <= window:
+        return set(range(length))
+    padded = -(-length // window) * window
+    wider: set[int] = set()
+    for member in frames:
+        place = (member - shift) % padded // window
+        rolled = range(place * window, (place + 1) * window)
+        # Frames before the first and after the last one meet in the last window, and are kept apart by its mask.
+        wider |= {(p + shift) % padded for p in rolled if (p + shift >= padded) == (member < shift)}
+    return {member for member in wider if member < length}
 
 
 def refined_runs(length: int, needed: Sequence[int], reach: Reach) -> list[tuple[int, int]]:

@@ -6,34 +6,17 @@ once per frame for all objects (sheet, sec. 7, items 5 and 6).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo.blocks.winograd import Conv3x3
-from vos_zoo.methods.pcvos.layers import ResBlock, spread
+from vos_zoo.methods.pcvos.layers import ResBlock
 
-CPU_BYTES = 4 << 20
-"""Bytes of one layer at stride 4 that go through the CPU together: more would leave the cache."""
-CUDA_BYTES = 512 << 20
-"""The same on a GPU: enough to fill it."""
-
-
-@dataclass(frozen=True)
-class Scenery:
-    """What all objects of a frame share, each ``(F, C, h/s, w/s)``.
-
-    Attributes:
-        hidden, shortcut: share of the thinned features in the first block.
-        skip8, skip4: results of the skip convolutions.
-    """
-
-    hidden: Tensor
-    shortcut: Tensor
-    skip8: Tensor
-    skip4: Tensor
+CPU_MAPS, CUDA_MAPS = 8, 64
+"""Object-frames decoded together; on the CPU the finest level goes through one by one, more would leave the cache."""
+COARSE = 4
+"""At stride 16, where a map is small and the filters are large, so many times more go together."""
 
 
 class Upsample(nn.Module):
@@ -51,8 +34,15 @@ class Upsample(nn.Module):
         self.out_conv = ResBlock(inputs, outputs)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Features from below ``(B, inputs, h, w)``, the skip convolution's result at twice the size -> that size."""
-        return self.out_conv(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False).add_(skip))
+        """Features from below and what is to be added at twice their size -> features of that size.
+
+        Args:
+            x: ``(F K, inputs, h, w)``.
+            skip: result of the skip convolution for the K objects of each of F frames, ``(F, inputs, 2h, 2w)``.
+        """
+        doubled = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        doubled.unflatten(0, (skip.shape[0], -1)).add_(skip[:, None])
+        return self.out_conv(doubled)
 
 
 class Decoder(nn.Module):
@@ -84,46 +74,62 @@ class Decoder(nn.Module):
         Returns:
             Logits ``(B, T, K, h, w)``.
         """
-        objects, per_pass = values.shape[2], self.maps_per_pass(f4)
-        frames, own = max(1, per_pass // objects), max(1, min(objects, per_pass))
-        pictures = zip(*(level.flatten(0, 1).split(frames) for level in (thin, f8, f4)), strict=True)
-        maps = []
-        for picture, target in zip(pictures, values.flatten(0, 1).split(frames), strict=True):
-            scenery = self.scenery(*picture)
-            maps.append(torch.cat([self.decode(some, scenery) for some in target.split(own, dim=1)], dim=1))
-        logits = torch.cat(maps).unflatten(0, values.shape[:2])
-        return logits
+        coarse = self.coarse(values.flatten(0, 1), thin.flatten(0, 1))
+        frames, own = self.maps_per_pass(coarse.shape[0], coarse.shape[1])
+        logits = []
+        levels = zip(coarse.split(frames), *(f.flatten(0, 1).split(frames) for f in (f8, f4)), strict=True)
+        for maps, *pyramid in levels:
+            skips = self.up_16_8.skip_conv(pyramid[0]), self.up_8_4.skip_conv(pyramid[1])
+            logits.append(torch.cat([self.fine(some, *skips) for some in maps.split(own, dim=1)], dim=1))
+        return torch.cat(logits).unflatten(0, values.shape[:2])
 
-    def maps_per_pass(self, f4: Tensor) -> int:
-        """Object-frames decoded together; all of them where gradients are recorded."""
+    def maps_per_pass(self, frames: int, objects: int, times: int = 1) -> tuple[int, int]:
+        """Frames, and objects of each, that go together; all of them where gradients are recorded."""
         if torch.is_grad_enabled():
-            return 1 << 30
-        size = self.width * f4.shape[-2] * f4.shape[-1] * f4.element_size()
-        return max(1, (CPU_BYTES if f4.device.type == "cpu" else CUDA_BYTES) // size)
+            return frames, objects
+        most = times * (CPU_MAPS if self.pred.weight.device.type == "cpu" else CUDA_MAPS)
+        return max(1, most // objects), min(objects, most)
 
-    def scenery(self, thin: Tensor, f8: Tensor, f4: Tensor) -> Scenery:
-        """What all objects of the frames share; all arguments ``(F, C, h/s, w/s)``."""
-        hidden, shortcut = self.compress.part(thin, self.value, bias=True)
-        return Scenery(hidden, shortcut, self.up_16_8.skip_conv(f8), self.up_8_4.skip_conv(f4))
+    def coarse(self, values: Tensor, thin: Tensor) -> Tensor:
+        """The block at stride 16: values ``(F, K, C, h, w)``, thinned features ``(F, C', h, w)`` -> values' shape."""
+        frames, own = self.maps_per_pass(values.shape[0], values.shape[1], COARSE)
+        parts = []
+        for target, picture in zip(values.split(frames), thin.split(frames), strict=True):
+            shared = self.compress.part(picture, self.value, bias=True)
+            parts.append(torch.cat([self.mix(some, *shared) for some in target.split(own, dim=1)], dim=1))
+        return torch.cat(parts)
 
-    def decode(self, values: Tensor, scenery: Scenery) -> Tensor:
-        """Logits ``(F, K, h, w)`` of some objects, values ``(F, K, C, h/16, w/16)``."""
-        frames, objects = values.shape[:2]
-        hidden, shortcut = self.compress.part(values.flatten(0, 1), 0)
-        x = self.compress.finish(
-            hidden.add_(spread(scenery.hidden, objects)), shortcut.add_(spread(scenery.shortcut, objects))
-        )
-        x = self.up_16_8(x, spread(scenery.skip8, objects))
-        x = self.up_8_4(x, spread(scenery.skip4, objects))
-        maps = self.last(F.relu(x, inplace=not torch.is_grad_enabled()))
+    def mix(self, values: Tensor, *shared: Tensor) -> Tensor:
+        """The coarse block for some objects' values ``(F, K, C, h, w)`` and the pictures' share of it."""
+        maps = values.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        both = self.compress.part(maps, 0)
+        for own, pictures in zip(both, shared, strict=True):
+            own.unflatten(0, values.shape[:2]).add_(pictures[:, None])
+        return self.compress.finish(*both).unflatten(0, values.shape[:2])
+
+    def fine(self, x: Tensor, skip8: Tensor, skip4: Tensor) -> Tensor:
+        """Logits ``(F, K, 16h, 16w)`` of some objects from stride 16 ``(F, K, C, h, w)`` and the skip convolutions.
+
+        Args:
+            x: result of the coarse block.
+            skip8, skip4: one per frame, for all its objects, ``(F, C, 2h, 2w)`` and ``(F, C', 4h, 4w)``.
+        """
+        frames, objects = x.shape[:2]
+        x = self.up_16_8(x.flatten(0, 1), skip8)
+        parts = [(x, skip4)]
+        if x.device.type == "cpu" and not torch.is_grad_enabled():
+            parts = [(part, skip4[i // objects, None]) for i, part in enumerate(x.split(1))]
+        maps = torch.cat([self.last(self.up_8_4(part, skip)) for part, skip in parts])
         logits = F.interpolate(maps, scale_factor=4, mode="bilinear", align_corners=False)
         return logits[:, 0].unflatten(0, (frames, objects))
 
     def last(self, x: Tensor) -> Tensor:
-        """The last convolution, ``(B, C, h, w)`` -> ``(B, 1, h, w)``: nine maps, one per tap, shifted and added.
+        """The last convolution, of the features' positive part: ``(B, C, h, w)`` -> ``(B, 1, h, w)``.
 
-        With one output channel a convolution is bound by memory; as a product with nine rows it reads its input once.
+        With one output channel a convolution is bound by memory; nine maps, one per tap, shifted and added are a
+        product with nine rows, which reads its input once.
         """
         taps = self.pred.weight.flip(-2, -1).flatten(2).permute(2, 1, 0)[..., None]
         size = (x.shape[-2], x.shape[-1])
-        return F.fold(F.conv2d(x, taps).flatten(2), size, kernel_size=3, padding=1) + self.pred.bias[:, None, None]  # type: ignore[index]
+        maps = F.conv2d(F.relu(x, inplace=not torch.is_grad_enabled()), taps)
+        return F.fold(maps.flatten(2), size, kernel_size=3, padding=1) + self.pred.bias[:, None, None]  # type: ignore[index]

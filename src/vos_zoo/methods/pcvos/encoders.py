@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.blocks.backbones import IMAGENET, build_backbone
+from vos_zoo.blocks.backbones import IMAGENET, build_backbone, residual_block
 from vos_zoo.blocks.norms import FrozenBatchNorm2d
 from vos_zoo.blocks.winograd import Conv3x3, convolve
-from vos_zoo.methods.pcvos.layers import CBAM, ResBlock, conv_part, spread
+from vos_zoo.methods.pcvos.layers import CBAM, ResBlock, spread
 
 
 class Projections(nn.Module):
@@ -131,13 +131,21 @@ class ValueEncoder(nn.Module):
         own = masks.flatten(0, 1)[:, None]
         if self.others:
             own = torch.cat([own, (masks.sum(dim=1, keepdim=True) - masks).flatten(0, 1)[:, None]], dim=1)
-        picture = conv_part(self.conv1, IMAGENET(frames), 0, bias=True)
-        x = conv_part(self.conv1, own, 3).add_(spread(picture, masks.shape[1]))
-        return F.max_pool2d(F.relu(self.bn1(x)), 3, stride=2, padding=1)
+        assert self.conv1.bias is not None
+        scale, shift = self.bn1.as_affine()
+        weight, bias = self.conv1.weight * scale[:, None, None, None], torch.addcmul(shift, self.conv1.bias, scale)
+        picture, own = (x.contiguous(memory_format=torch.channels_last) for x in (IMAGENET(frames), own))
+        shared = F.conv2d(picture, weight[:, :3], bias, stride=2, padding=3)
+        x = F.conv2d(own, weight[:, 3:], stride=2, padding=3)
+        x.unflatten(0, (len(shared), -1)).add_(shared[:, None])
+        return F.relu(F.max_pool2d(x, 3, stride=2, padding=1))
 
     def trunk(self, x: Tensor) -> Tensor:
         """The three stages, ``(B K, width, h/4, w/4)`` -> ``(B K, 4 width, h/16, w/16)``."""
-        return self.layer3(self.layer2(self.layer1(x)))
+        for stage in (self.layer1, self.layer2, self.layer3):
+            for block in stage:
+                x = residual_block(block, x)
+        return x
 
 
 def mask_filters(width: int, channels: int) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo.blocks.winograd import Conv3x3, convolve
@@ -29,7 +28,7 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, inputs, h, w)`` -> ``(B, outputs, h, w)``."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        return self.finish(self.conv1(F.relu(x)), shortcut)
+        return self.finish(self.conv1(x, rectify=True), shortcut)
 
     def part(self, x: Tensor, start: int, bias: bool = False) -> tuple[Tensor, Tensor]:
         """What the input channels from `start` on contribute.
@@ -43,21 +42,26 @@ class ResBlock(nn.Module):
             Shares of the hidden layer (before its activation) and of the shortcut, ``(B, outputs, h, w)`` each.
         """
         assert self.downsample is not None
-        hidden = conv_part(self.conv1, F.relu(x), start, bias)
+        hidden = conv_part(self.conv1, x, start, bias, rectify=True)
         return hidden, conv_part(self.downsample, x, start, bias)
 
     def finish(self, hidden: Tensor, shortcut: Tensor) -> Tensor:
-        """The block's result from the sums of all parts; `hidden` may be overwritten where no gradient is recorded."""
-        activated = F.relu(hidden, inplace=not torch.is_grad_enabled())
-        return self.conv2(activated).add_(shortcut)
+        """The block's result from the sums of all parts."""
+        return self.conv2(hidden, rectify=True, plus=shortcut)
 
 
-def conv_part(conv: nn.Conv2d, x: Tensor, start: int, bias: bool = False) -> Tensor:
-    """The share of the input channels from `start` on in a convolution; `bias` says whether to add its bias."""
+def conv_part(conv: Conv3x3, x: Tensor, start: int, bias: bool = False, rectify: bool = False) -> Tensor:
+    """The share of the input channels from `start` on in a convolution.
+
+    Args:
+        conv: the convolution.
+        x: some channels of the input, ``(B, C, h, w)``.
+        start: number of the first of them.
+        bias: whether to add the convolution's bias.
+        rectify: whether to convolve the positive part.
+    """
     weight, offset = conv.weight[:, start : start + x.shape[1]], conv.bias if bias else None
-    if isinstance(conv, Conv3x3):
-        return convolve(x, weight, offset)
-    return F.conv2d(x, weight, offset, conv.stride, conv.padding)  # type: ignore[arg-type]
+    return convolve(x, weight, offset, rectify)
 
 
 def spread(shared: Tensor, copies: int) -> Tensor:

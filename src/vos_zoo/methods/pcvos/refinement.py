@@ -8,7 +8,7 @@ Rolls, padding and windows are one gather each way.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo.blocks.norms import full_precision
-from vos_zoo.methods.pcvos.clips import Reach
+from vos_zoo.methods.pcvos.clips import Reach, in_one_window
 
 MASKED = -100.0
 """Added to the logits of pairs from different regions of a rolled volume; not minus infinity."""
@@ -129,7 +129,9 @@ class WindowAttention(nn.Module):
                 apart = windows.regions[:, :, None] != windows.regions[:, None]
                 bias = bias + apart * MASKED
             weights = ((q * q.shape[-1] ** -0.5) @ q.transpose(-1, -2) + bias).softmax(dim=-1)
-            return weights.masked_fill(windows.padding[:, None], 0)
+            # Pairs apart have weights below what a float can hold in full: processors take many times longer for those.
+            vanishing = weights < torch.finfo(weights.dtype).tiny
+            return weights.masked_fill(vanishing | windows.padding[:, None], 0)
 
     def apply_weights(self, weights: Tensor, values: Tensor, windows: Windows) -> Tensor:
         """Attended and projected values.
@@ -191,6 +193,14 @@ class Block(nn.Module):
         return torch.cat([part + self.mlp(self.norm2(part)) for part in parts]).view_as(values)
 
 
+def on_frames(layer: Callable[[Tensor], Tensor], values: Tensor, frames: set[int], count: int) -> Tensor:
+    """Apply a layer to some frames of ``(B, K, T h w, C)``, T = `count`; the others stay as they are."""
+    if len(frames) == count:
+        return layer(values)
+    by_frame, chosen = values.unflatten(2, (count, -1)), torch.tensor(sorted(frames), device=values.device)
+    return by_frame.index_copy(2, chosen, layer(by_frame.index_select(2, chosen))).flatten(2, 3)
+
+
 class Refinement(nn.Module):
     """The intra-clip refinement: values of a clip, improved by looking at neighbours in space and time.
 
@@ -221,7 +231,7 @@ class Refinement(nn.Module):
         Args:
             values: readouts ``(B, K, T, h, w, C)``.
             local: local keys ``(B, T, h, w, C')``.
-            wanted: frames that are wanted; the last feed-forward layer is spared the others. None: all.
+            wanted: frames that are wanted; feed-forward layers are spared what these do not see. None: all.
 
         Returns:
             Refined values of the wanted frames, ``(B, K, T', h, w, C)``.
@@ -231,14 +241,17 @@ class Refinement(nn.Module):
         blocks: list[Block] = list(self.blocks)  # type: ignore[arg-type]
         plans = [block.windows(volume, local.device) for block in blocks]
         weights = [block.attn.weights(block.norm1(keys), windows) for block, windows in zip(blocks, plans, strict=True)]
+        fed = [set(range(volume[0]) if wanted is None else wanted)]
+        for shift in reversed(self.reach.shifts[1:]):
+            fed.insert(0, in_one_window(fed[0], volume[0], self.reach.window, shift))
         flat = values.flatten(2, 4)
         together = torch.is_grad_enabled() or values.device.type != "cpu"
         refined = []
         for own in [flat] if together else flat.split(1, dim=1):
-            for block, attention, windows in zip(blocks, weights, plans, strict=True):
+            for block, attention, windows, frames in zip(blocks, weights, plans, fed, strict=True):
                 own = block.attend(attention, own, windows)
-                if block is blocks[-1] and wanted is not None and len(wanted) < volume[0]:
-                    own = own.unflatten(2, (volume[0], -1))[:, :, list(wanted)].flatten(2, 3)
-                own = block.feed_forward(own)
+                own = on_frames(block.feed_forward, own, frames, volume[0])
+            if wanted is not None:
+                own = own.unflatten(2, (volume[0], -1))[:, :, list(wanted)].flatten(2, 3)
             refined.append(self.norm(own))
         return torch.cat(refined, dim=1).unflatten(2, (-1, *volume[1:]))
