@@ -26,6 +26,7 @@ from vos_zoo.tasks.fit import start_from
 from vos_zoo.types import UsageError
 
 GIVEN = [f"paths.{name}=/{name}" for name in ("youtube_vos", "davis", "coco", "mask_rcnn", "vitae")]
+GIVEN_CLIPS = [f"paths.{name}=/{name}" for name in ("youtube_vos", "davis")]
 BACKBONE = ("backbone.layer2", "backbone.layer3", "backbone.layer4")
 YV, DAVIS = ("youtube_vos", 2019, "jjtrain"), ("davis", 2017, "train")
 
@@ -166,12 +167,175 @@ def test_a_stage_of_the_paper_has_the_numbers_of_the_sheet(method: str, stage: s
     assert config.model.get("backbone_weights") == ("/mask_rcnn" if first else None)
 
 
+# Typed from section 5 of PCVOS's sheet and section 4 of GIEL's, whose recipes share less with each other.
+ADAM = {"optim.optimiser": "adam", "optim.betas": [0.9, 0.999], "optim.clip_norm": None, "optim.ema": None}
+STCN = {
+    **ADAM,
+    "optim.groups": {"": 1e-5},
+    "optim.weight_decay": 1e-7,
+    "optim.schedule": "steps",
+    "optim.interval": "step",
+    "optim.gamma": 0.1,
+    "data.crop.size": [384, 384],
+    "data.augment.flip": 0.5,
+    "data.augment.grayscale": 0.05,
+    "model.bootstrap": [20000, 70000, 0.15],
+    "trainer.precision": "16-mixed",
+}
+VIDEO = {
+    "steps": 150_000,
+    "data.batch_size": 4 * 2,
+    "optim.milestones": [125_000],
+    "data.canvas": "frame",
+    "data.sampling.reference_frames": 1,
+    "data.sampling.objects": 2,
+    "data.gaps.reverse": 0.5,
+    "data.frame.window": "area",
+    "data.frame.area": [0.36, 1.0],
+    "data.frame.ratio": [3 / 4, 4 / 3],
+    "data.frame.rotation": 15,
+    "data.frame.shear": 10,
+    "data.frame.scale": [1.0, 1.0],
+    "data.frame.common_colour": [0.1, 0.03, 0.03],
+    "data.frame.colour": [0.01, 0.01, 0.01],
+    "data.frame.tries": 5,
+    "data.frame.empty": True,
+    "model.others": True,
+}
+NUMBERS: dict[tuple[str, str, str | None], dict[str, Any]] = {
+    ("pcvos", "paper", "static"): {
+        **STCN,
+        "steps": 300_000,
+        "data.batch_size": 8 * 2,
+        "optim.milestones": [150_000],
+        "data.name": "saliency",
+        "data.sampling.reference_frames": 1,
+        "data.sampling.query_frames": 2,
+        "data.sampling.objects": 1,
+        "data.static.motion": "warps",
+        "data.static.soft_masks": True,
+        "data.static.common_scale": [0.8, 1.5],
+        "data.static.common_colour": [0.1, 0.05, 0.05, 0.05],
+        "data.static.rotation": 20,
+        "data.static.scale": [0.9, 1.1],
+        "data.static.shear": 10,
+        "data.static.colour": [0.1, 0.05, 0.05],
+        "data.static.thin_plate": 0.33,
+        "data.static.thin_plate_points": 12,
+        "data.static.thin_plate_noise": 0.02,
+        "model.backbone_weights": "imagenet",
+        "model.value_weights": "imagenet",
+        "model.others": False,
+        "model.refinement": False,
+        "model.train_clip": 1,
+        "losses": {"cross_entropy": 1},
+    },
+    ("pcvos", "paper", "video"): {
+        **STCN,
+        **VIDEO,
+        "data.sampling.query_frames": 2 * 3,
+        "data.gaps.rule": "chain",
+        "data.gaps.limits": [[0, 5], [0.1, 10], [0.2, 15], [0.9, 5]],
+        "data.gaps.part": 3,
+        "data.gaps.within": 5,
+        "data.mixture": {
+            "youtube_vos": {"root": "/youtube_vos", "year": 2019, "split": "train3464"},
+            "davis": {"root": "/davis", "year": 2017, "split": "train", "repeats": 5},
+        },
+        "model.refinement": True,
+        "model.window": [2, 7, 7],
+        "model.depth": 2,
+        "model.local_channels": 256,
+        "model.key_channels": 64,
+        "model.value_channels": 512,
+        "model.train_clip": 3,
+        "model.train_memory": "last",
+        "losses": {"cross_entropy": 1, "dice": 1},
+    },
+    ("pcvos", "stcn", None): {
+        **STCN,
+        **VIDEO,
+        "data.sampling.query_frames": 2,
+        "data.gaps.rule": "jump",
+        "data.gaps.limits": [[0, 5], [0.1, 10], [0.2, 15], [0.3, 20], [0.4, 25], [0.9, 5]],
+        "data.gaps.shortest": 3,
+        "model.refinement": False,
+        "model.train_clip": 1,
+        "losses": {"cross_entropy": 1},
+    },
+    ("giel", "paper", None): {
+        **ADAM,
+        "steps": 80_000,
+        "data.batch_size": 4,
+        "trainer.devices": 4,
+        "optim.groups": {"": 1e-5},
+        "optim.weight_decay": 0,
+        "optim.schedule": "poly",
+        "optim.power": 1,
+        "data.mixture": {
+            "youtube_vos": {"root": "/youtube_vos", "year": 2018, "split": "train"},
+            "davis": {"root": "/davis", "year": 2017, "split": "train", "repeats": 5},
+        },
+        "data.sampling.reference_frames": 1,
+        "data.sampling.query_frames": 3,
+        "data.sampling.objects": 6,
+        "data.gaps.rule": "chain",
+        "data.gaps.limits": [[0, 5], [0.4, 25], [0.9, 25], [0.9, 5]],
+        "data.gaps.change": "ramp",
+        "data.gaps.rounding": "up",
+        "data.crop.size": [384, 740],
+        "data.frame.short_side": 480,
+        "data.frame.zoom": [0.9, 1.3],
+        "data.frame.rotation": 15,
+        "data.frame.scale": [0.95, 1.05],
+        "data.frame.place_jitter": 20,
+        "data.frame.min_pixels": 100,
+        "data.frame.tries": 10,
+        "data.frame.common_colour": [0.1, 0.1, 0.1],
+        "data.augment.flip": 0.5,
+        "data.augment.grayscale": 0,
+        "model.init": "maskrcnn_coco",
+        "model.bn_statistics": "frozen",
+        "model.bn_affine_trainable": True,
+        "model.lambda_instance": 1,
+        "model.detach_support": False,
+    },
+    ("giel", "short", None): {"steps": 10_000, "data.batch_size": 4, "optim.groups": {"": 1e-5}},
+}
+NUMBERS["giel-fast", "paper", None] = {**NUMBERS["giel", "paper", None], "model.refine_decoder": False}
+
+
+@pytest.mark.parametrize(("method", "recipe", "stage"), NUMBERS)
+def test_a_recipe_of_clips_has_the_numbers_of_the_sheet(method: str, recipe: str, stage: str | None) -> None:
+    given = [*GIVEN_CLIPS, *(["paths.saliency=/saliency"] if method == "pcvos" else [])]
+    config = load_config(method, recipe=recipe, stage=stage, overrides=given if recipe == "paper" else [])
+    for key, number in NUMBERS[method, recipe, stage].items():
+        value: Any = config
+        if key == "steps":
+            steps = config.trainer.get("max_steps", -1)
+            value = steps if steps > 0 else config.trainer["max_epochs"] * config.data.batches_per_epoch
+        elif key == "losses":
+            network = load_method(config.method).load_target_model()(
+                **{**config.model, "backbone_weights": None, "value_weights": None}
+            )
+            value = {name: weight for name, weight in network.loss_weights.items() if weight}
+        else:
+            for part in key.split("."):
+                value = value[part] if isinstance(value, Mapping) else getattr(value, part)
+            value = "adam" if key == "optim.optimiser" and value is None else value
+        assert value == pytest.approx(number) if isinstance(number, float) else value == number, f"{key}: {value}"
+
+
 def _no_files(method: str) -> dict[str, Any]:
     """The parts of a network that are read from files start at random here."""
     return {"vitae_weights": None} if method == "llb" else {}
 
 
 def test_the_paper_lists_every_stage_of_the_sheet_in_order() -> None:
+    assert load_config("pcvos", recipe="paper", overrides=[*GIVEN_CLIPS, "paths.saliency=/saliency"]).stages == [
+        "static",
+        "video",
+    ]
     for method in {method for method, _ in SHEETS}:
         expected = [stage for owner, stage in SHEETS if owner == method]
         assert load_config(method, recipe="paper", overrides=GIVEN).stages == expected
