@@ -102,8 +102,20 @@ class ResNet(nn.Module):
             with torch.set_grad_enabled(_trained(x, stage)):
                 for block in stage:
                     x = residual_block(block, x)
-            levels.append(x)
+            levels.append(_branch(x))
         return tuple(levels)
+
+
+def _branch(x: Tensor) -> Tensor:
+    """The same features for those who use them besides the next stage: their gradient comes back channels last.
+
+    Added up in different layouts, gradients make every operation behind them several times slower.
+    """
+    if not x.requires_grad:
+        return x
+    branch = x.view_as(x)
+    branch.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+    return branch
 
 
 def _trained(x: Tensor, *parts: nn.Module) -> bool:

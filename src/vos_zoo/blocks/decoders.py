@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo.blocks.norms import FrozenBatchNorm2d, conv_norm
+from vos_zoo.blocks.winograd import Conv3x3, convolve
 
 Spread = Callable[[Tensor], Tensor]
 """Repeats a per-canvas tensor ``(U, ...)`` for the objects, ``(B, ...)``."""
@@ -57,11 +58,11 @@ class TSE(nn.Module):
         self.reduce = nn.Sequential(nn.Conv2d(features, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1))
         both = width + scores
         self.transform = nn.Sequential(
-            nn.Conv2d(both, both, 3, padding=1),
+            Conv3x3(both, both),
             nn.ReLU(),
-            nn.Conv2d(both, both, 3, padding=1),
+            Conv3x3(both, both),
             nn.ReLU(),
-            nn.Conv2d(both, width, 3, padding=1),
+            Conv3x3(both, width),
             nn.ReLU(),
         )
 
@@ -78,12 +79,12 @@ class TSE(nn.Module):
         """
         reduced = self.reduce(features)
         pooled = spread(F.adaptive_avg_pool2d(reduced, 1))
-        first: nn.Conv2d = self.transform[0]  # type: ignore[assignment]
+        first: Conv3x3 = self.transform[0]  # type: ignore[assignment]
         if reduced.shape[0] == scores.shape[0]:
             mixed = first(torch.cat([reduced, scores], dim=1))
         else:
             image, target = first.weight.split([reduced.shape[1], scores.shape[1]], dim=1)
-            mixed = spread(F.conv2d(reduced, image, first.bias, padding=1)) + F.conv2d(scores, target, padding=1)
+            mixed = spread(convolve(reduced, image, first.bias)) + convolve(scores, target, None)
         return self.transform[1:](mixed), pooled
 
 
@@ -94,10 +95,10 @@ class RRB(nn.Module):
         super().__init__()
         self.conv1x1 = nn.Conv2d(width, width, 1)
         self.bblock = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1),
+            Conv3x3(width, width),
             FrozenBatchNorm2d(width),
             nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            Conv3x3(width, width, bias=False),
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""3x3 convolutions with a quarter of the multiplications: Winograd's F(4x4, 3x3), for inference on a CPU.
+"""3x3 convolutions with a quarter of the multiplications: Winograd's F(4x4, 3x3), forward and backward, on a CPU.
 
 A tile of 4x4 results depends on 6x6 inputs. Both, and the filter, are read as polynomials and evaluated at six points;
 there a convolution is a product, 36 per tile instead of 144 (Lavin and Gray 2016). The algebra is exact; rounding is
@@ -11,10 +11,12 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import lru_cache
 from math import prod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 POINTS = (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(4, 3), Fraction(-4, 3))
 """Where polynomials are evaluated; the sixth point is infinity."""
@@ -24,13 +26,15 @@ LEAST_CHANNELS, LEAST_PIXELS = 128, 1024
 """Smaller layers are bound by memory: there the plain convolution is faster."""
 STRIP_BYTES = 4 << 20
 """Transformed inputs held at a time, so that they stay in the cache."""
+FILTER_SHARE, FLOAT_BYTES = 2, 4
+"""Where the filters themselves outgrow the cache, inputs of at least half their size share a pass over them."""
 
 
 class Conv3x3(nn.Conv2d):
     """A 3x3 convolution with a border of zeros, by the faster of two ways."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, TAPS, padding=1)
+    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, TAPS, padding=1, bias=bias)
 
     def forward(self, x: Tensor, rectify: bool = False, plus: Tensor | None = None) -> Tensor:
         """``(B, inputs, h, w)`` -> ``(B, outputs, h, w)``; for `rectify` and `plus` see `convolve`."""
@@ -52,12 +56,58 @@ def convolve(
     Returns:
         ``(B, C', h, w)``; no promise about its layout in memory.
     """
-    large = min(weight.shape[:2]) >= LEAST_CHANNELS and x.shape[-2] * x.shape[-1] >= LEAST_PIXELS
-    plain = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or x.dtype != torch.float32
-    if plain or not large or x.device.type != "cpu":
-        result = F.conv2d(F.relu(x) if rectify else x, weight, bias, padding=1)
-        return result if plus is None else result.add_(plus)
-    return winograd(x, weight, bias, rectify, plus)
+    training = torch.is_grad_enabled()
+    pixels = x.shape[-2] * x.shape[-1] * (len(x) if training else 1)  # a result does not depend on what is beside it
+    plain = min(weight.shape[:2]) < LEAST_CHANNELS or pixels < LEAST_PIXELS or x.dtype != torch.float32
+    plain |= x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
+    if not plain and not training:
+        return winograd(x, weight, bias, rectify, plus)
+    x = F.relu(x) if rectify else x
+    result = F.conv2d(x, weight, bias, padding=1) if plain else _Recorded.apply(x, weight, bias)
+    return result if plus is None else result + plus
+
+
+class _Recorded(torch.autograd.Function):
+    """Winograd's convolution with its gradients, which are convolutions of the same kind."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(x, weight)
+        return winograd(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        return (
+            winograd(gradient, weight.transpose(0, 1).flip(-2, -1), None) if of_x else None,
+            _weight_gradient(x, gradient) if of_weight else None,
+            gradient.sum(dim=(0, 2, 3)) if of_bias else None,
+        )
+
+
+def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
+    """Gradient of the weights, ``(C', C, 3, 3)``: at every point the product of inputs and gradients of all tiles."""
+    batch, channels, height, width = x.shape
+    rows, columns, outputs = -(-height // TILE), -(-width // TILE), gradient.shape[1]
+    to_points, to_filters, to_tiles = (matrix.to(x.dtype) for matrix in _matrices())
+    padded = _padded(x, TILE * rows + 2, TILE * columns + 2, False)
+    given = _padded_to(gradient.permute(0, 2, 3, 1), TILE * rows, TILE * columns)
+    strip, together = _strip(rows, columns, channels, outputs)
+    total: Tensor | None = None
+    for start in range(0, batch, together):
+        pictures = padded[start : start + together]
+        for first in range(0, rows, strip):
+            here = min(strip, rows - first)
+            points = _points(pictures, first, here, columns, to_points)
+            area = _tiled(given[start : start + together], first, here, columns).permute(2, 4, 0, 1, 3, 5)
+            back = (to_tiles.T @ area.reshape(TILE * TILE, -1)).view(SIDE * SIDE, -1, outputs)
+            share = points.transpose(1, 2)
+            total = torch.bmm(share, back) if total is None else total.baddbmm_(share, back)
+    assert total is not None
+    weight = (to_filters.T @ total.view(SIDE * SIDE, -1)).view(TAPS, TAPS, channels, outputs)
+    return weight.permute(3, 2, 0, 1)
 
 
 def winograd(
@@ -69,22 +119,17 @@ def winograd(
     to_points, to_filters, to_tiles = (matrix.to(x.dtype) for matrix in _matrices())
     filters = (to_filters @ weight.permute(2, 3, 1, 0).reshape(TAPS * TAPS, -1)).view(SIDE * SIDE, channels, outputs)
     padded = _padded(x, TILE * rows + 2, TILE * columns + 2, rectify)
-    _, line, pixel, _ = padded.stride()
-    result = x.new_empty(batch, TILE * rows, TILE * columns, outputs)
+    size = (batch, outputs, TILE * rows, TILE * columns)
+    result = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
     offset = x.new_zeros(outputs) if bias is None else bias
     if plus is not None:
         plus = _padded_to(plus.permute(0, 2, 3, 1), TILE * rows, TILE * columns)
-    strip = max(1, STRIP_BYTES // (SIDE * SIDE * columns * channels * x.element_size()))
-    together = max(1, strip // rows)
+    strip, together = _strip(rows, columns, channels, outputs)
     for start in range(0, batch, together):
-        pictures, found = padded[start : start + together], result[start : start + together]
+        pictures, found = (part[start : start + together] for part in (padded, result.permute(0, 2, 3, 1)))
         for first in range(0, rows, strip):
             here = min(strip, rows - first)
-            tiles = pictures[:, TILE * first :].as_strided(
-                (SIDE, SIDE, len(pictures), here, columns, channels),
-                (line, pixel, padded.stride(0), TILE * line, TILE * pixel, 1),
-            )
-            points = (to_points @ tiles.reshape(SIDE * SIDE, -1)).view(SIDE * SIDE, -1, channels)
+            points = _points(pictures, first, here, columns, to_points)
             shares = to_tiles @ torch.bmm(points, filters).view(SIDE * SIDE, -1)
             shares = shares.view(TILE, TILE, len(pictures), here, columns, outputs)
             area, below = _tiled(found, first, here, columns), offset
@@ -92,7 +137,26 @@ def winograd(
                 shares += offset
                 below = _tiled(plus[start : start + together], first, here, columns)
             torch.add(shares.permute(2, 3, 0, 4, 1, 5), below, out=area)
-    return result[:, :height, :width].contiguous().permute(0, 3, 1, 2)
+    if size[2:] == (height, width):
+        return result
+    return result[..., :height, :width].clone(memory_format=torch.channels_last)
+
+
+def _strip(rows: int, columns: int, channels: int, outputs: int) -> tuple[int, int]:
+    """Rows of tiles, and pictures, that go together: few for the cache, but many where the filters outgrow it."""
+    wanted = max(STRIP_BYTES, SIDE * SIDE * FLOAT_BYTES * channels * outputs // FILTER_SHARE)
+    strip = max(1, wanted // (SIDE * SIDE * FLOAT_BYTES * columns * max(channels, outputs)))
+    return strip, max(1, strip // rows)
+
+
+def _points(padded: Tensor, first: int, count: int, columns: int, to_points: Tensor) -> Tensor:
+    """Rows of tiles of padded pictures ``(B, H, W, C)``, evaluated: ``(36, B count columns, C)``."""
+    picture, line, pixel, _ = padded.stride()
+    tiles = padded[:, TILE * first :].as_strided(
+        (SIDE, SIDE, len(padded), count, columns, padded.shape[-1]),
+        (line, pixel, picture, TILE * line, TILE * pixel, 1),
+    )
+    return (to_points @ tiles.reshape(SIDE * SIDE, -1)).view(SIDE * SIDE, -1, padded.shape[-1])
 
 
 def _tiled(pictures: Tensor, first: int, count: int, columns: int) -> Tensor:

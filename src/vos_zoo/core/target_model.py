@@ -80,6 +80,12 @@ class Features:
         """Frames `start` to `stop` of the clip (None: to its end), without a copy."""
         return self._select(slice(start, stop))
 
+    def split(self, lengths: Sequence[int]) -> list[Self]:
+        """Consecutive stretches of the clip, without a copy; their gradients are put together in one pass."""
+        per_frame = {name: value.split(list(lengths), dim=1) for name, value in self._per_frame().items()}
+        stretches = zip(*per_frame.values(), strict=True)
+        return [replace(self, **dict(zip(per_frame, parts, strict=True)), plan=None) for parts in stretches]
+
     def pick(self, frames: Sequence[int]) -> Self:
         """Some frames of the clip, copied so that the others can be freed; all of them are the features themselves."""
         if list(frames) == list(range(self.pixels.shape[1])):
@@ -87,9 +93,11 @@ class Features:
         return self._select(list(frames))
 
     def _select(self, frames: slice | list[int]) -> Self:
-        per_frame = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("window", "plan")}
-        chosen = {name: value[:, frames] for name, value in per_frame.items() if value is not None}
-        return replace(self, **chosen, plan=None)
+        return replace(self, **{name: value[:, frames] for name, value in self._per_frame().items()}, plan=None)
+
+    def _per_frame(self) -> dict[str, Tensor]:
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("window", "plan")}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)

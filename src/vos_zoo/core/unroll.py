@@ -24,16 +24,17 @@ def unroll(model: TargetModel, batch: Batch) -> Unrolled:
     references, total = batch.reference_frames, batch.frames.shape[1]
     features = model.encode(batch.frames)
     slots = list(range(batch.masks.shape[0 if model.one_object_per_canvas else 2]))
-    memory = model.initialise(model.new_memory(), features.frames(0, 1), batch.masks[:, :1], slots)
-    for t in range(1, references):
-        memory = model.update(memory, features.frames(t, t + 1), batch.masks[:, t : t + 1])
     step = model.frames_per_call(None) if model.refines_in_training else total - references
+    starts = range(references, total, step)
+    stretches = features.split([1] * references + [min(step, total - start) for start in starts])
+    memory = model.initialise(model.new_memory(), stretches[0], batch.masks[:, :1], slots)
+    for t in range(1, references):
+        memory = model.update(memory, stretches[t], batch.masks[:, t : t + 1])
     logits: list[Tensor] = []
     kept: dict[str, list[Tensor]] = {}
     written = references - 1
-    for start in range(references, total, step):
+    for start, clip in zip(starts, stretches[references:], strict=True):
         stop = min(start + step, total)
-        clip = features.frames(start, stop)
         readout = model.read(memory, clip)
         logits.append(model.decode(readout, clip))
         for name, value in model.readout_extras(readout).items():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vos_zoo.blocks.decoders import SegmentationDecoder
 from vos_zoo.blocks.few_shot_learner import FewShotLearner
+from vos_zoo.blocks.winograd import Conv3x3
 from vos_zoo.core.few_shot_target import FewShotTarget, LearnerSchedule, Target
 from vos_zoo.core.parallel_targets import ParallelTargets
 from vos_zoo.core.regional import RegionalModel
@@ -80,7 +81,7 @@ class Joint(RegionalModel):
         inductive: Target | None = None
         transductive: Target | None = None
         if induction:
-            self.feature_conv = nn.Conv2d(inputs, feature_channels, 3, padding=1, bias=False)
+            self.feature_conv = Conv3x3(inputs, feature_channels, bias=False)
             init_convolutions(self.feature_conv)
             self.learner = FewShotLearner(regulariser)
             schedule = LearnerSchedule(train_iterations, train_update_iterations)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vos_zoo.blocks.attention import bounded_weights, fused_attention
 from vos_zoo.blocks.norms import full_precision, token_instance_norm
+from vos_zoo.blocks.winograd import Conv3x3
 
 
 class AttentionUnit(nn.Module):
@@ -59,7 +60,7 @@ class JointTransformer(nn.Module):
 
     def __init__(self, inputs: int = 1024, channels: int = 512, width: int = 128, temperature: float = 1 / 30) -> None:
         super().__init__()
-        self.adjust = nn.Conv2d(inputs, channels, 3, padding=1, bias=False)
+        self.adjust = Conv3x3(inputs, channels, bias=False)
         self.self_attention = AttentionUnit(channels, width, temperature)
         self.cross_attention = AttentionUnit(channels, width, temperature)
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vos_zoo.blocks.decoders import SegmentationDecoder
 from vos_zoo.blocks.few_shot_learner import FewShotLearner
+from vos_zoo.blocks.winograd import Conv3x3
 from vos_zoo.core.few_shot_target import FewShotFeatures, FewShotMemory, FewShotTarget, LearnerSchedule
 from vos_zoo.core.regional import RegionalModel
 from vos_zoo.core.target_model import Unrolled
@@ -76,7 +77,7 @@ class LWL(RegionalModel):
         self.loss_weights = dict(losses or {"lovasz": 100.0 if trains == "masks" else 10.0})
         self.label_channels = label_channels if label_generator else 1
 
-        self.feature_conv = nn.Conv2d(self.backbone.channels[2], feature_channels, 3, padding=1, bias=False)
+        self.feature_conv = Conv3x3(self.backbone.channels[2], feature_channels, bias=False)
         init_convolutions(self.feature_conv)
         self.learner = FewShotLearner(regulariser)
         schedule = LearnerSchedule(train_iterations, train_update_iterations)
