@@ -43,6 +43,13 @@ def _commands() -> Iterator[tuple[str, str]]:
     """Page and command line of every complete `vos-zoo` command: lines of bash blocks, and examples in tables."""
     for page in PAGES:
         lines = [line for block in _blocks(page, "bash") for line in block.splitlines()]
+        loops = [re.fullmatch(r"for (\w+) in ([\w -]+); do (.*); done", line) for line in lines]
+        lines += [
+            loop[3].replace(f"${loop[1]}", name).replace("$DAVIS", "DAVIS")
+            for loop in loops
+            if loop
+            for name in loop[2].split()
+        ]
         rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
         lines += [code for row in rows for code in re.findall(r"`(vos-zoo [^`]+)`", row)]
         yield from ((page.name, line) for line in lines if line.startswith("vos-zoo "))
@@ -70,6 +77,13 @@ def test_the_read_me_shows_every_command_and_every_recipe() -> None:
     assert known == set(re.findall(r"vos-zoo (\S+)", shown))
     recipes = {path.stem for path in (REPOSITORY / "configs" / "recipe").glob("*/*.yaml")}
     assert recipes == set(re.findall(r"--recipe (\S+)", shown))
+
+
+def test_the_loops_of_the_read_me_know_every_method() -> None:
+    loops = re.findall(r"^for m in ([\w -]+); do", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert loops
+    for names in loops:
+        assert sorted(names.split()) == available_methods()
 
 
 def test_every_make_target_that_is_named_exists() -> None:

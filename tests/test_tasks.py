@@ -11,7 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.contract_settings import build
+from vos_zoo import tasks
 from vos_zoo.cli import main
+from vos_zoo.config import load_config
 from vos_zoo.core.hub import create_model
 from vos_zoo.methods.lwl.checkpoint import PREFIXES
 from vos_zoo.video.masks import read_mask, write_mask
@@ -185,3 +188,15 @@ def test_wrong_requests_are_one_line_and_exit_with_two(
         printed = lines(capsys)
         assert len(printed) == 1 and expected in printed[0], printed
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_bring_their_own_inference_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build("giel").save_pretrained(tmp_path / "model")
+    words = ["test", "--weights", str(tmp_path / "model"), "--data", "synthetic", "--output", str(tmp_path / "out")]
+    seen = []
+    monkeypatch.setattr(tasks, "run_test", lambda config, **_: seen.append(config.track))
+    main(words)
+    main([*words, "track.support_size=3"])
+    main(["test", "--model", "giel", *words[1:], "--recipe", "quickstart"])
+    assert load_config("giel").track["short_edge"] == 480, "what the method's file says"
+    assert seen == [{}, {"support_size": 3}, {"short_edge": 128}]

@@ -82,6 +82,7 @@ def load_config(
     overrides: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
     stage: str | None = None,
+    trained: bool = False,
 ) -> RunConfig:
     """Merge all layers, resolve interpolations once, check every key and value.
 
@@ -96,6 +97,8 @@ def load_config(
         flags: a nested mapping between the files and the overrides, for options that stand for keys.
         stage: the configuration of this stage of those that the layers list; None: the configuration without its
             stages' own keys, with the names of the stages as `stages`.
+        trained: weights are loaded, which bring inference settings of their own: what the method's file says of
+            `track` is left out.
 
     Returns:
         The checked configuration with plain Python values.
@@ -113,6 +116,8 @@ def load_config(
             layer.tree.update({"method": method} if method else {})
     base = [_read(config_folder() / "default.yaml", "configs/default.yaml")]
     base += _method_layers(method, name)
+    for layer in base if trained else []:
+        layer.tree.pop("track", None)
     recipes = _recipe_layers(method, recipe)
     listing = next((layer for layer in reversed([*recipes, *given]) if "stages" in layer.tree), None)
     stages = {} if listing is None else _stages(listing.tree.pop("stages"))

@@ -169,6 +169,7 @@ def _config(options: argparse.Namespace, needs_method: bool = True, **more: Any)
         overrides=options.overrides,
         flags=more.pop("flags", None),
         stage=more.pop("stage", None),
+        trained=weights is not None,
     )
     if needs_method and config.method is None:
         if weights is not None and not Path(weights).exists() and weights.count("/") != 1 and not is_url(weights):
