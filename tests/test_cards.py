@@ -127,3 +127,11 @@ def test_a_runs_scores_enter_the_json_once(tmp_path: Path, monkeypatch: pytest.M
     added = [row for row in rows if row["data"] == record.result.data.title]
     assert len(added) == 1 and added[0]["J&F"] == pytest.approx(100 * record.result.scores["J&F"], abs=0.01)
     assert "| " + added[0]["weights"] in cards.render(json.loads(cards.numbers_file(record.result.method).read_text()))
+
+
+@pytest.mark.parametrize("method", available_methods())
+def test_a_card_shows_where_its_method_fails(method: str) -> None:
+    shown = card_pictures(text_of(method))
+    assert f"assets/{method}-failures.png" in shown, f"{method}.md shows no failures; see benchmarks/failures.py"
+    with Image.open(shown[f"assets/{method}-failures.png"]) as picture:
+        assert picture.size[0] >= 600 and shown[f"assets/{method}-failures.png"].stat().st_size < 100_000
