@@ -13,6 +13,7 @@ import pytest
 from benchmarks import card as cards
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard import RepoCard
+from PIL import Image
 
 from vos_zoo.core.hub import create_model
 from vos_zoo.registry import available_methods, load_method
