@@ -49,13 +49,38 @@ def test_rounding_is_that_of_float32() -> None:
     assert plain < error <= 5e-6, "another algorithm, and nearly as close"
 
 
-def test_gradients_and_half_precision_take_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [(13, 9), (8, 12)])
+def test_gradients_are_those_of_the_plain_convolution(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    given = torch.randn(3, 5, *size).double(), torch.randn(6, 5, 3, 3).double(), torch.randn(6).double()
+    x, weight, bias = (tensor.requires_grad_() for tensor in given)
+    back = torch.randn(3, 6, *size).double()
+    expected = torch.autograd.grad(F.conv2d(x, weight, bias, padding=1), (x, weight, bias), back)
+    for strip in (module.STRIP_BYTES, 1):
+        monkeypatch.setattr(module, "STRIP_BYTES", strip)
+        found = torch.autograd.grad(module._Recorded.apply(x, weight, bias), (x, weight, bias), back)
+        for ours, plain in zip(found, expected, strict=True):
+            assert (ours - plain).abs().max() <= 1e-11
+
+
+def test_training_goes_the_same_way_and_rounds_as_little() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 128, 24, 26).relu().requires_grad_(), torch.randn(144, 128, 3, 3).requires_grad_()
+    back = torch.randn(2, 144, 24, 26)
+    exact = torch.autograd.grad(F.conv2d(x.double(), weight.double(), padding=1), (x, weight), back.double())
+    result = convolve(x, weight, None)
+    assert result.grad_fn is not None and "Recorded" in result.grad_fn.name()
+    for ours, plain in zip(torch.autograd.grad(result, (x, weight), back), exact, strict=True):
+        assert (ours - plain).abs().max() / plain.abs().max() <= 5e-6
+
+
+def test_half_precision_and_small_layers_take_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("Winograd's algorithm was called")
 
     monkeypatch.setattr(module, "winograd", refuse)
     x, weight = torch.randn(1, 128, 32, 32), torch.randn(128, 128, 3, 3)
-    convolve(x, weight, None)
+    convolve(x[..., :8], weight, None)
     with torch.no_grad():
         convolve(x.bfloat16(), weight.bfloat16(), None)
         with torch.autocast("cpu", dtype=torch.bfloat16):
