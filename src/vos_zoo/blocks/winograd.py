@@ -56,11 +56,10 @@ def convolve(
     Returns:
         ``(B, C', h, w)``; no promise about its layout in memory.
     """
-    training = torch.is_grad_enabled()
-    pixels = x.shape[-2] * x.shape[-1] * (len(x) if training else 1)  # a result does not depend on what is beside it
-    plain = min(weight.shape[:2]) < LEAST_CHANNELS or pixels < LEAST_PIXELS or x.dtype != torch.float32
+    small = min(weight.shape[:2]) < LEAST_CHANNELS or x.shape[-2] * x.shape[-1] < LEAST_PIXELS
+    plain = small or x.dtype != torch.float32
     plain |= x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
-    if not plain and not training:
+    if not plain and not torch.is_grad_enabled():
         return winograd(x, weight, bias, rectify, plus)
     x = F.relu(x) if rectify else x
     result = F.conv2d(x, weight, bias, padding=1) if plain else _Recorded.apply(x, weight, bias)
