@@ -31,6 +31,14 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
         return scale, self.bias - self.running_mean * scale
 
 
+def folded(conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Filter and bias of a convolution that has the frozen norm behind it inside."""
+    scale, shift = norm.as_affine()
+    if conv.bias is not None:
+        shift = torch.addcmul(shift, conv.bias, scale)
+    return conv.weight * scale[:, None, None, None], shift
+
+
 def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     """A convolution and the frozen norm behind it as one convolution, ``(B, C, h, w)``; exact up to rounding.
 
@@ -38,10 +46,7 @@ def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     forward or backward: gradients reach norm and filter through the small product.
     """
     assert isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d)
-    scale, shift = norm.as_affine()
-    if conv.bias is not None:
-        shift = torch.addcmul(shift, conv.bias, scale)
-    weight = conv.weight * scale[:, None, None, None]
+    weight, shift = folded(conv, norm)
     if weight.shape[2:] == (3, 3) and conv.stride == conv.padding == conv.dilation == (1, 1) and conv.groups == 1:
         return convolve(x, weight, shift)
     return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)  # type: ignore[arg-type]

@@ -61,7 +61,7 @@ class Decoder(nn.Module):
         self.up_16_8 = Upsample(f8, 2 * width, width)
         self.up_8_4 = Upsample(f4, width, width)
         self.pred = nn.Conv2d(width, 1, 3, padding=1)
-        self.value, self.width = value, width
+        self.value = value
 
     def forward(self, values: Tensor, thin: Tensor, f8: Tensor, f4: Tensor) -> Tensor:
         """Decode.

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo.blocks.backbones import IMAGENET, build_backbone, residual_block
-from vos_zoo.blocks.norms import FrozenBatchNorm2d
+from vos_zoo.blocks.norms import FrozenBatchNorm2d, folded
 from vos_zoo.blocks.winograd import Conv3x3, convolve
 from vos_zoo.methods.pcvos.layers import CBAM, ResBlock, spread
 
@@ -131,9 +131,7 @@ class ValueEncoder(nn.Module):
         own = masks.flatten(0, 1)[:, None]
         if self.others:
             own = torch.cat([own, (masks.sum(dim=1, keepdim=True) - masks).flatten(0, 1)[:, None]], dim=1)
-        assert self.conv1.bias is not None
-        scale, shift = self.bn1.as_affine()
-        weight, bias = self.conv1.weight * scale[:, None, None, None], torch.addcmul(shift, self.conv1.bias, scale)
+        weight, bias = folded(self.conv1, self.bn1)
         picture, own = (x.contiguous(memory_format=torch.channels_last) for x in (IMAGENET(frames), own))
         shared = F.conv2d(picture, weight[:, :3], bias, stride=2, padding=3)
         x = F.conv2d(own, weight[:, 3:], stride=2, padding=3)
