@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from vos_zoo.blocks.backbones import CAFFE, IMAGENET, ResNet, build_backbone
-from vos_zoo.blocks.decoders import SegmentationDecoder, UpsampleProject, resize_to
+from vos_zoo.blocks.decoders import SegmentationDecoder, UpsampleProject
 from vos_zoo.blocks.few_shot_learner import (
     FewShotLearner,
     Fit,
@@ -27,6 +27,7 @@ from vos_zoo.blocks.few_shot_learner import (
     taps_to_filter,
 )
 from vos_zoo.blocks.norms import FrozenBatchNorm2d, instance_l2_norm
+from vos_zoo.blocks.resize import resize_to
 from vos_zoo.methods.lwl.label_encoder import LabelEncoder, rasterise_boxes
 from vos_zoo.types import UsageError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,12 +12,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.contract_settings import BY_METHOD, build, training_batch
-from vos_zoo.blocks.attention import fused_attention
 from vos_zoo.blocks.backbones import ResNet, build_backbone
-from vos_zoo.blocks.decoders import RRB, bicubic
+from vos_zoo.blocks.decoders import RRB
 from vos_zoo.blocks.few_shot_learner import FewShotLearner
 from vos_zoo.blocks.norms import FrozenBatchNorm2d, conv_norm
+from vos_zoo.blocks.resize import bicubic
 from vos_zoo.core.module import VOSModel
+from vos_zoo.methods.joint import transformer
+from vos_zoo.methods.joint import transformer_target as target
 from vos_zoo.types import Batch
 
 
@@ -55,14 +57,16 @@ def test_a_step_in_reduced_precision_is_near_float32_and_learner_and_attention_s
     for part in model.modules():
         if isinstance(part, FewShotLearner):
             part.register_forward_pre_hook(watch)
-    real = fused_attention
 
-    def attend(*inputs: Any) -> torch.Tensor:
-        seen["attention"].update(value.dtype for value in inputs if isinstance(value, torch.Tensor))
-        return real(*inputs)
+    def watched(real: Callable[..., Any]) -> Callable[..., Any]:
+        def attend(*inputs: Any) -> Any:
+            seen["attention"].update(value.dtype for value in inputs if isinstance(value, torch.Tensor))
+            return real(*inputs)
 
-    for module in ("transformer", "transformer_target"):
-        monkeypatch.setattr(f"vos_zoo.methods.joint.{module}.fused_attention", attend)
+        return attend
+
+    for module, name in [(transformer, "attention_sums"), (target, "mutual_sums"), (target, "fused_attention")]:
+        monkeypatch.setattr(module, name, watched(getattr(module, name)))
     reduced, moved = step(model, batch, kind)
     assert seen["learner"] == {torch.float32}
     assert seen["attention"] == (set() if method == "lwl" else {torch.float32})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -49,7 +50,8 @@ def _of_all(own: Tensor) -> Tensor:
 
 def _lovasz(errors: Tensor, labels: Tensor) -> Tensor:
     """The extension itself, of errors and their labels, each ``(P,)``."""
-    ordered, order = errors.sort(descending=True)
+    order = _descending(errors.detach())
+    ordered = errors.gather(0, order)
     positives = labels[order].long()
     total = positives.sum()
     intersection = total - positives.cumsum(0)
@@ -57,6 +59,13 @@ def _lovasz(errors: Tensor, labels: Tensor) -> Tensor:
     jaccard = 1 - intersection.double() / union.double()
     jaccard[1:] = jaccard[1:] - jaccard[:-1].clone()
     return torch.dot(ordered, jaccard.to(ordered.dtype))
+
+
+def _descending(values: Tensor) -> Tensor:
+    """The order that sorts ``(P,)``; on a CPU by numpy, which is several times faster at it."""
+    if values.device.type != "cpu":
+        return values.argsort(descending=True)
+    return torch.from_numpy(np.argsort(-values.numpy()))
 
 
 def mask_losses(logits: Tensor, truth: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:

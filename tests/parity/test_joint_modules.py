@@ -14,8 +14,9 @@ from torch import Tensor
 from tests.parity.golden import Golden, fill_weights
 from tests.parity.joint import assert_close, load
 from vos_zoo.blocks.attention import fused_attention
-from vos_zoo.blocks.decoders import resize_to
 from vos_zoo.blocks.few_shot_learner import taps_to_filter
+from vos_zoo.blocks.norms import token_instance_norm
+from vos_zoo.blocks.resize import resize_to
 from vos_zoo.methods.joint.target_model import Joint, cosine
 from vos_zoo.methods.joint.transformer_target import JointFeatures
 
@@ -105,6 +106,14 @@ def templates(setup: Setup) -> tuple[Tensor, Tensor]:
     return setup.memory_first(setup.features.tokens), setup.memory_first(setup.features.keys)
 
 
+def encoded_at_once(network: Joint, setup: Setup) -> Tensor:
+    """The encoder over the whole memory, ``(S, B, P, C)``."""
+    (tokens, keys), transformer = templates(setup), network.transformer
+    flat_keys, flat_tokens = (x.transpose(0, 1).flatten(1, 2) for x in (keys, tokens))
+    attended = fused_attention(flat_keys, flat_keys, flat_tokens, transformer.self_attention.scale)
+    return token_instance_norm(attended.unflatten(1, (tokens.shape[0], tokens.shape[2])).transpose(0, 1) + tokens)
+
+
 def test_encoder_stages_equal_the_golden_ones(network: Joint, golden: Golden, setup: Setup) -> None:
     (tokens, keys), scale = templates(setup), network.transformer.self_attention.scale
     sequence_first = [x.transpose(0, 1).flatten(1, 2) for x in (keys, keys, tokens)]
@@ -114,21 +123,21 @@ def test_encoder_stages_equal_the_golden_ones(network: Joint, golden: Golden, se
             assert_close(
                 golden, name, attended[:, int(name.removeprefix("enc_selfattn_frame"))].transpose(0, 1), MODULES
             )
-    assert_close(golden, "encoded_memory", picture(network.transformer.encode(tokens, keys), setup.features), MODULES)
+    assert_close(golden, "encoded_memory", picture(encoded_at_once(network, setup), setup.features), MODULES)
 
 
-@pytest.mark.parametrize("gradients", [False, True], ids=["in one block", "fused"])
+@pytest.mark.parametrize("gradients", [False, True], ids=["in one block", "recorded"])
 def test_decoder_self_attention_equals_the_golden_one(
     network: Joint, golden: Golden, setup: Setup, gradients: bool
 ) -> None:
     tokens, keys = setup.query.tokens[:, 0], setup.query.keys[:, 0]
     with torch.set_grad_enabled(gradients):
-        normed = network.transformer.normed_query(tokens, keys)
+        numerators, denominators = network.transformer.own_sums(tokens, keys)
+    assert_close(golden, "dec_selfattn", (numerators / denominators[..., None]).transpose(0, 1), MODULES)
+    normed = network.transformer.normed(tokens, numerators, denominators)
     assert_close(golden, "dec_normed", picture(normed, setup.features), MODULES)
     attended = fused_attention(keys, keys, tokens, network.transformer.self_attention.scale)
     assert_close(golden, "dec_selfattn", attended.transpose(0, 1), MODULES)
-    own = torch.stack([network.transformer._attend(k, t) for k, t in zip(keys, tokens, strict=True)])
-    assert_close(golden, "dec_selfattn", own.transpose(0, 1), MODULES)
 
 
 def memory_of(network: Joint, setup: Setup, values: str = "values", **settings: Any) -> Any:
@@ -149,9 +158,10 @@ def test_the_stored_templates_and_the_readout_equal_the_golden_ones(
     memory = memory_of(network, setup, incremental=incremental)
     transformer, query = network.transformer, setup.query
     encoded = memory.samples.samples("encoded")
-    expected = transformer.cross_attention(transformer.encode(*templates(setup)))
+    expected = transformer.cross_attention(encoded_at_once(network, setup))
     assert (encoded - expected).abs().max() <= 2e-6
-    normed = transformer.cross_attention(transformer.normed_query(query.tokens[:, 0], query.keys[:, 0]))
+    seen = (query.tokens[:, 0], query.numerators[:, 0], query.denominators[:, 0])
+    normed = transformer.cross_attention(transformer.normed(*seen))
     similarity = encoded[:, 0].flatten(0, 1) @ normed[0, 17] * transformer.cross_attention.scale
     assert_close(golden, "cross_prob_q17", similarity.softmax(0), MODULES)
     read = network.target.transductive.read(memory, query)  # type: ignore[attr-defined]

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from tests.parity.golden import Golden, fill_weights
-from vos_zoo.blocks.decoders import resize_to
+from vos_zoo.blocks.attention import attention_sums
 from vos_zoo.blocks.few_shot_learner import Fit, apply_taps, taps_to_filter
+from vos_zoo.blocks.resize import resize_to
 from vos_zoo.core.few_shot_target import FewShotTarget
 from vos_zoo.core.hub import convert_checkpoint
 from vos_zoo.core.module import mean_jaccard
@@ -192,10 +193,13 @@ def test_transduction_branch_equals_the_golden_one(network: LLB, golden: Golden,
 
 def test_transformer_stages_equal_the_golden_ones(network: LLB, golden: Golden) -> None:
     memory, query = (network.encode(clip(golden["frames"])[:, part]) for part in (slice(0, 2), slice(2, None)))
-    tokens, keys = memory.tokens.transpose(0, 1), memory.keys.transpose(0, 1)
-    encoded = network.transformer.encode(tokens, keys)
+    transformer = network.transformer
+    tokens, keys = memory.tokens.flatten(1, 2), memory.keys.flatten(1, 2)
+    sums = attention_sums(keys, keys, tokens, transformer.self_attention.scale)
+    shares = [part.unflatten(1, memory.tokens.shape[1:3]) for part in sums]
+    encoded = transformer.normed(memory.tokens, *shares).transpose(0, 1)
     golden.assert_close("tr_enc", encoded.transpose(-2, -1), MODULES)
-    normed = network.transformer.normed_query(query.tokens[:, 0], query.keys[:, 0])
+    normed = transformer.normed(query.tokens[:, 0], query.numerators[:, 0], query.denominators[:, 0])
     golden.assert_close("tr_query", normed.transpose(-2, -1), MODULES)
 
 

@@ -8,10 +8,12 @@ in any order, kept, extended by new keys, and diminished by old ones.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 CPU_BLOCK = 512
 """Keys per block on the CPU, so that a block of weights stays in the cache."""
@@ -33,13 +35,97 @@ def fused_attention(queries: Tensor, keys: Tensor, values: Tensor, scale: float)
         ``(B, n, c)``.
     """
     if queries.device.type == "cpu":
-        weights = torch.baddbmm(queries.new_full((1,), -scale), queries, keys.mT, alpha=scale).exp_()
-        return (weights @ values) / weights.sum(dim=-1, keepdim=True)
+        numerators, denominators = attention_sums(queries, keys, values, scale)
+        return numerators / denominators[..., None]
     width, channels = queries.shape[-1], values.shape[-1]
     heads = channels // width if channels % width == 0 else 1
     q, k = (x[:, None].expand(-1, heads, -1, -1) for x in (queries, keys))
     v = values.unflatten(-1, (heads, -1)).transpose(1, 2)
     return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2).flatten(2)
+
+
+def attention_sums(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Numerators and denominators of softmax attention of unit vectors, with gradients; more keys' sums can be added.
+
+    Args:
+        queries: ``(B, n, d)``.
+        keys: ``(B, m, d)``.
+        values: ``(B, m, c)``.
+        scale: factor of the logits.
+
+    Returns:
+        Weighted sums of the values ``(B, n, c)`` and sums of the weights ``(B, n)``.
+    """
+    numerators, denominators = _Sums.apply(queries, keys, values, scale)
+    return numerators, denominators
+
+
+def mutual_sums(
+    one: Tensor, other: Tensor, values: tuple[Tensor, Tensor], scale: float
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """As `attention_sums`, between two sets of keys that are queries too: weights are formed once for both directions.
+
+    Args:
+        one: ``(B, n, d)``.
+        other: ``(B, m, d)``.
+        values: of both, ``(B, n, c)`` and ``(B, m, c)``.
+        scale: factor of the logits.
+
+    Returns:
+        What `one` sees in `other`, and what `other` sees in `one`.
+    """
+    sums = _MutualSums.apply(one, other, *values, scale)
+    return (sums[0], sums[1]), (sums[2], sums[3])
+
+
+class _Sums(torch.autograd.Function):
+    """Gradients of exponentials are formed in place: matrices of weights are by far the largest tensors here."""
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        weights = _weights(queries, keys, scale)
+        ctx.save_for_backward(queries, keys, values, weights)
+        ctx.scale = scale
+        return weights @ values, weights.sum(dim=-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, numerators: Tensor, denominators: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        queries, keys, values, weights = ctx.saved_tensors
+        slopes = torch.baddbmm(denominators[..., None], numerators, values.mT).mul_(weights)
+        return (*_logits_back(slopes, queries, keys, ctx.scale), weights.mT @ numerators, None)
+
+
+class _MutualSums(torch.autograd.Function):
+    """As `_Sums`, in both directions."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, one: Tensor, other: Tensor, first: Tensor, second: Tensor, scale: float
+    ) -> tuple[Tensor, ...]:
+        weights = _weights(one, other, scale)
+        ctx.save_for_backward(one, other, first, second, weights)
+        ctx.scale = scale
+        return weights @ second, weights.sum(dim=-1), weights.mT @ first, weights.sum(dim=-2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        one, other, first, second, weights = ctx.saved_tensors
+        forth, forth_sums, back, back_sums = gradients
+        slopes = torch.baddbmm(forth_sums[..., None], forth, second.mT).baddbmm_(first, back.mT)
+        slopes.add_(back_sums[:, None]).mul_(weights)
+        return (*_logits_back(slopes, one, other, ctx.scale), weights @ back, weights.mT @ forth, None)
+
+
+def _logits_back(slopes: Tensor, queries: Tensor, keys: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Gradients of queries and keys from those of the logits ``(B, n, m)``."""
+    return (slopes @ keys).mul_(scale), (slopes.mT @ queries).mul_(scale)
+
+
+def _weights(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
+    """As `bounded_weights` for batches: ``(B, n, d)`` and ``(B, m, d)`` -> ``(B, n, m)``."""
+    return torch.baddbmm(queries.new_full((1,), -scale), queries, keys.mT, alpha=scale).exp_()
 
 
 def bounded_weights(queries: Tensor, keys: Tensor, scale: float, out: Tensor | None = None) -> Tensor:

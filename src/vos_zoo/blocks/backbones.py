@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vos_zoo.blocks.layout import branch
 from vos_zoo.blocks.norms import FrozenBatchNorm2d, conv_norm
+from vos_zoo.blocks.residual import residual_block
 from vos_zoo.types import UsageError, VOSError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -102,35 +104,13 @@ class ResNet(nn.Module):
             with torch.set_grad_enabled(_trained(x, stage)):
                 for block in stage:
                     x = residual_block(block, x)
-            levels.append(_branch(x))
+            levels.append(branch(x))
         return tuple(levels)
-
-
-def _branch(x: Tensor) -> Tensor:
-    """The same features for those who use them besides the next stage: their gradient comes back channels last.
-
-    Added up in different layouts, gradients make every operation behind them several times slower.
-    """
-    if not x.requires_grad:
-        return x
-    branch = x.view_as(x)
-    branch.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
-    return branch
 
 
 def _trained(x: Tensor, *parts: nn.Module) -> bool:
     """Whether a gradient has anywhere to go."""
     return x.requires_grad or any(parameter.requires_grad for part in parts for parameter in part.parameters())
-
-
-def residual_block(block: Any, x: Tensor) -> Tensor:
-    """A basic block or bottleneck, with its norms inside the convolutions."""
-    shortcut = x if block.downsample is None else conv_norm(block.downsample[0], block.downsample[1], x)
-    y = F.relu_(conv_norm(block.conv1, block.bn1, x))
-    y = conv_norm(block.conv2, block.bn2, y)
-    if hasattr(block, "conv3"):
-        y = conv_norm(block.conv3, block.bn3, F.relu_(y))
-    return F.relu_(y.add_(shortcut))
 
 
 class TimmEncoder(nn.Module):

@@ -7,47 +7,17 @@ once per canvas and shared by the objects that look at it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo.blocks.norms import FrozenBatchNorm2d, conv_norm
+from vos_zoo.blocks.resize import bicubic, resize_to
 from vos_zoo.blocks.winograd import Conv3x3, convolve
 
 Spread = Callable[[Tensor], Tensor]
 """Repeats a per-canvas tensor ``(U, ...)`` for the objects, ``(B, ...)``."""
-
-
-def resize_to(x: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
-    """Bilinear resize ``(B, C, h, w)`` to the last two axes of `size`; no antialiasing, nothing done if it fits."""
-    if x.shape[-2:] == tuple(size[-2:]):
-        return x
-    return F.interpolate(x, tuple(size[-2:]), mode="bilinear", align_corners=False)
-
-
-def bicubic(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bicubic resize ``(B, C, h, w)`` to `size`; no antialiasing.
-
-    With gradients on a CPU it is two matrix products, one per axis: the library's backward takes four times as long.
-    """
-    autocast = torch.is_autocast_enabled(x.device.type)
-    if not torch.is_grad_enabled() or x.device.type != "cpu" or autocast:
-        return F.interpolate(x, size, mode="bicubic", align_corners=False)
-    rows, columns = (_bicubic_weights(a, b, x.dtype) for a, b in zip(x.shape[-2:], size, strict=True))
-    if x.shape[1] < 16:
-        return rows @ (x.contiguous() @ columns.T)
-    pixels = x.permute(0, 2, 3, 1)  # channels last is how the convolutions before leave them
-    return (columns @ (rows @ pixels.flatten(2)).unflatten(2, pixels.shape[2:])).permute(0, 3, 1, 2)
-
-
-@lru_cache(maxsize=32)
-def _bicubic_weights(length: int, size: int, dtype: torch.dtype) -> Tensor:
-    """The matrix ``(size, length)`` that resizes one axis."""
-    with torch.no_grad():
-        unit = torch.eye(length, dtype=torch.float64)[None, None]
-        return F.interpolate(unit, (size, length), mode="bicubic", align_corners=False)[0, 0].to(dtype)
 
 
 class TSE(nn.Module):

@@ -8,6 +8,7 @@ inside, and autograd through it gives the gradients of all iterations.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,7 +40,7 @@ def apply_taps(features: Tensor, taps: Tensor) -> Tensor:
     """
     _, objects, _, height, width = features.shape
     scores = []
-    for part in features.split(_chunk(objects)):
+    for part in _chunks(features, objects):
         columns = taps @ part.flatten(3)
         folded = F.fold(columns.flatten(0, 1), (height, width), kernel_size=3, padding=1)
         scores.append(folded.view(len(part), objects, -1, height, width))
@@ -57,8 +58,8 @@ def correlate(features: Tensor, residuals: Tensor) -> Tensor:
         ``(B, 9 D, C)``.
     """
     total: Tensor | None = None
-    chunk = _chunk(residuals.shape[1])
-    for part, residual in zip(features.split(chunk), residuals.split(chunk), strict=True):
+    objects = residuals.shape[1]
+    for part, residual in zip(_chunks(features, objects), _chunks(residuals, objects), strict=True):
         columns = F.unfold(residual.flatten(0, 1), kernel_size=3, padding=1)
         columns = columns.view(*residual.shape[:2], *columns.shape[1:])
         taps = (columns @ part.flatten(3).transpose(2, 3)).sum(dim=0)
@@ -67,9 +68,10 @@ def correlate(features: Tensor, residuals: Tensor) -> Tensor:
     return total
 
 
-def _chunk(objects: int) -> int:
+def _chunks(samples: Tensor, objects: int) -> Sequence[Tensor]:
     """Samples handled at a time: about 16 pictures, so that intermediates stay small and are reused."""
-    return max(16 // objects, 1)
+    chunk = max(16 // objects, 1)
+    return [samples] if len(samples) <= chunk else samples.split(chunk)  # a split of one would cost a copy of gradients
 
 
 @dataclass(frozen=True)

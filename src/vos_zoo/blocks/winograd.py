@@ -8,6 +8,7 @@ Libraries for GPUs choose such algorithms by themselves; the CPU library that to
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 from math import prod
@@ -17,13 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_weight
 
 POINTS = (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(4, 3), Fraction(-4, 3))
 """Where polynomials are evaluated; the sixth point is infinity."""
 TILE, TAPS = 4, 3
 SIDE = TILE + TAPS - 1
-LEAST_CHANNELS, LEAST_PIXELS = 128, 1024
-"""Smaller layers are bound by memory: there the plain convolution is faster."""
+LEAST_CHANNELS, LEAST_PIXELS, MOST_COMPUTED = 128, 896, 1.4
+"""Thinner layers, or fewer pixels in all, or more computed than wanted: there the plain convolution is faster."""
 STRIP_BYTES = 4 << 20
 """Transformed inputs held at a time, so that they stay in the cache."""
 FILTER_SHARE, FLOAT_BYTES = 2, 4
@@ -56,14 +58,48 @@ def convolve(
     Returns:
         ``(B, C', h, w)``; no promise about its layout in memory.
     """
-    small = min(weight.shape[:2]) < LEAST_CHANNELS or x.shape[-2] * x.shape[-1] < LEAST_PIXELS
-    plain = small or x.dtype != torch.float32
-    plain |= x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
-    if not plain and not torch.is_grad_enabled():
+    # Without gradients the way must not depend on how many pictures come together: nor should results.
+    faster = _is_faster(x, weight, len(x) if torch.is_grad_enabled() else 1) and not plain_only(x)
+    if faster and not torch.is_grad_enabled():
         return winograd(x, weight, bias, rectify, plus)
     x = F.relu(x) if rectify else x
-    result = F.conv2d(x, weight, bias, padding=1) if plain else _Recorded.apply(x, weight, bias)
+    result = _Recorded.apply(x, weight, bias) if faster else F.conv2d(x, weight, bias, padding=1)
     return result if plus is None else result + plus
+
+
+def plain_only(x: Tensor) -> bool:
+    """Whether operations written for float32 on a CPU are out of the question."""
+    elsewhere = x.dtype != torch.float32 or x.device.type != "cpu"
+    return elsewhere or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
+
+
+def _is_faster(x: Tensor, weight: Tensor, pictures: int) -> bool:
+    """Whether Winograd's algorithm saves time: not for thin layers, nor where filters are most of the work."""
+    height, width = x.shape[-2:]
+    pixels, computed = height * width, -(-height // TILE) * -(-width // TILE) * TILE**2
+    enough = min(weight.shape[:2]) >= LEAST_CHANNELS and pictures * pixels >= LEAST_PIXELS
+    return enough and computed <= MOST_COMPUTED * pixels
+
+
+def convolve_together(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """As `convolve` by the way that is faster for the batch as a whole; float32 on a CPU, records no gradients."""
+    if _is_faster(x, weight, len(x)):
+        return winograd(x, weight, bias)
+    return F.conv2d(x, weight, bias, padding=1)
+
+
+def gradients(x: Tensor, weight: Tensor, gradient: Tensor, needed: Sequence[bool]) -> tuple[Tensor | None, ...]:
+    """Gradients of `convolve` for `x`, `weight` and the bias, by the faster of two ways; None where not `needed`."""
+    of_x, of_weight, of_bias = needed
+    faster, back = _is_faster(x, weight, len(x)), None
+    given: Tensor | None = None
+    if of_weight:
+        given = _weight_gradient(x, gradient) if faster else conv2d_weight(x, weight.shape, gradient, padding=1)
+    if of_x and faster:
+        back = winograd(gradient, weight, None, adjoint=True)
+    elif of_x:
+        back = F.conv_transpose2d(gradient, weight, padding=1)
+    return back, given, gradient.sum(dim=(0, 2, 3)) if of_bias else None
 
 
 class _Recorded(torch.autograd.Function):
@@ -78,19 +114,14 @@ class _Recorded(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, weight = ctx.saved_tensors
-        of_x, of_weight, of_bias = ctx.needs_input_grad
-        return (
-            winograd(gradient, weight.transpose(0, 1).flip(-2, -1), None) if of_x else None,
-            _weight_gradient(x, gradient) if of_weight else None,
-            gradient.sum(dim=(0, 2, 3)) if of_bias else None,
-        )
+        return gradients(x, weight, gradient, ctx.needs_input_grad)
 
 
 def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
     """Gradient of the weights, ``(C', C, 3, 3)``: at every point the product of inputs and gradients of all tiles."""
     batch, channels, height, width = x.shape
     rows, columns, outputs = -(-height // TILE), -(-width // TILE), gradient.shape[1]
-    to_points, to_filters, to_tiles = (matrix.to(x.dtype) for matrix in _matrices())
+    to_points, to_filters, to_tiles = _matrices(x.dtype)
     padded = _padded(x, TILE * rows + 2, TILE * columns + 2, False)
     given = _padded_to(gradient.permute(0, 2, 3, 1), TILE * rows, TILE * columns)
     strip, together = _strip(rows, columns, channels, outputs)
@@ -102,21 +133,31 @@ def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
             points = _points(pictures, first, here, columns, to_points)
             area = _tiled(given[start : start + together], first, here, columns).permute(2, 4, 0, 1, 3, 5)
             back = (to_tiles.T @ area.reshape(TILE * TILE, -1)).view(SIDE * SIDE, -1, outputs)
-            share = points.transpose(1, 2)
-            total = torch.bmm(share, back) if total is None else total.baddbmm_(share, back)
+            share = back.transpose(1, 2)
+            total = torch.bmm(share, points) if total is None else total.baddbmm_(share, points)
     assert total is not None
-    weight = (to_filters.T @ total.view(SIDE * SIDE, -1)).view(TAPS, TAPS, channels, outputs)
-    return weight.permute(3, 2, 0, 1)
+    return (total.view(SIDE * SIDE, -1).T @ to_filters).view(outputs, channels, TAPS, TAPS)
 
 
 def winograd(
-    x: Tensor, weight: Tensor, bias: Tensor | None, rectify: bool = False, plus: Tensor | None = None
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    rectify: bool = False,
+    plus: Tensor | None = None,
+    adjoint: bool = False,
 ) -> Tensor:
-    """As `convolve`, always by Winograd's algorithm; tensors on the CPU, without gradients; channels come last."""
+    """As `convolve`, always by Winograd's algorithm; tensors on the CPU, without gradients; channels come last.
+
+    With `adjoint` it is the adjoint map, from gradients of the result ``(B, C', h, w)`` to those of the input.
+    """
     batch, channels, height, width = x.shape
-    rows, columns, outputs = -(-height // TILE), -(-width // TILE), weight.shape[0]
-    to_points, to_filters, to_tiles = (matrix.to(x.dtype) for matrix in _matrices())
-    filters = (to_filters @ weight.permute(2, 3, 1, 0).reshape(TAPS * TAPS, -1)).view(SIDE * SIDE, channels, outputs)
+    rows, columns, outputs = -(-height // TILE), -(-width // TILE), weight.shape[1 if adjoint else 0]
+    to_points, to_filters, to_tiles = _matrices(x.dtype)
+    # Filters are read as they lie in memory, (inputs, outputs, taps): moving whole taps is cheap, single values is not.
+    taps = weight.flatten(2) if adjoint else weight.flatten(2).transpose(0, 1)
+    filters = (to_filters.flip(1) if adjoint else to_filters) @ taps.reshape(-1, TAPS * TAPS).T
+    filters = filters.view(SIDE * SIDE, channels, outputs)
     padded = _padded(x, TILE * rows + 2, TILE * columns + 2, rectify)
     size = (batch, outputs, TILE * rows, TILE * columns)
     result = torch.empty(size, dtype=x.dtype, memory_format=torch.channels_last)
@@ -184,9 +225,9 @@ def _padded(x: Tensor, height: int, width: int, rectify: bool) -> Tensor:
     return padded
 
 
-@lru_cache(maxsize=1)
-def _matrices() -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs to points ``(36, 36)``, filters to points ``(36, 9)``, points to results ``(16, 36)``, all float64."""
+@lru_cache(maxsize=2)
+def _matrices(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs to points ``(36, 36)``, filters to points ``(36, 9)``, points to results ``(16, 36)``."""
 
     def powers(count: int) -> Tensor:
         at = [[float(point**k) for k in range(count)] for point in POINTS]
@@ -197,4 +238,6 @@ def _matrices() -> tuple[Tensor, Tensor, Tensor]:
     inputs = scale * torch.linalg.inv(powers(SIDE)).T
     filters = powers(TAPS) / scale
     results = powers(TILE).T
-    return torch.kron(inputs, inputs), torch.kron(filters, filters), torch.kron(results, results)
+    with torch.inference_mode(False):
+        one, two, three = (torch.kron(matrix, matrix).to(dtype) for matrix in (inputs, filters, results))
+    return one, two, three

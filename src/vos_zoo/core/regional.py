@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vos_zoo.blocks.backbones import build_backbone
 from vos_zoo.blocks.decoders import SegmentationDecoder
+from vos_zoo.blocks.layout import as_pictures
 from vos_zoo.core.few_shot_target import FewShotFeatures, LearnerTrackSettings, Target
 from vos_zoo.core.search_region import SearchRegion
 from vos_zoo.core.target_model import TargetModel, TrackSettings, Unrolled
@@ -83,7 +84,7 @@ class RegionalModel(TargetModel):
             return features.gather(tensor.unflatten(0, (-1, frames))).flatten(0, 1)
 
         levels = (features.f4, features.f8, features.f16, features.f32)
-        pyramid = [level.flatten(0, 1) for level in levels]
+        pyramid = [as_pictures(level) for level in levels]
         size = (features.pixels.shape[-2], features.pixels.shape[-1])
         logits = self.decoder(readout.flatten(0, 2), pyramid, size, spread)
         return logits.view(objects, frames, 1, *size)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from vos_zoo.blocks.layout import split_frames
 from vos_zoo.core.memory import Memory
 from vos_zoo.core.merge import soft_aggregation
 from vos_zoo.core.views import View
@@ -82,7 +83,7 @@ class Features:
 
     def split(self, lengths: Sequence[int]) -> list[Self]:
         """Consecutive stretches of the clip, without a copy; their gradients are put together in one pass."""
-        per_frame = {name: value.split(list(lengths), dim=1) for name, value in self._per_frame().items()}
+        per_frame = {name: split_frames(value, lengths) for name, value in self._per_frame().items()}
         stretches = zip(*per_frame.values(), strict=True)
         return [replace(self, **dict(zip(per_frame, parts, strict=True)), plan=None) for parts in stretches]
 

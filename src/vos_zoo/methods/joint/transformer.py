@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.blocks.attention import bounded_weights, fused_attention
+from vos_zoo.blocks.attention import attention_sums, bounded_weights
 from vos_zoo.blocks.norms import full_precision, token_instance_norm
 from vos_zoo.blocks.winograd import Conv3x3
 
@@ -71,43 +71,37 @@ class JointTransformer(nn.Module):
             tokens = adjusted.flatten(2).transpose(1, 2).contiguous()
             return tokens, self.self_attention(tokens)
 
-    def encode(self, tokens: Tensor, keys: Tensor) -> Tensor:
-        """Encoder over whole memories at once: every token attends to all tokens of its sequence (sheet 2.6).
-
-        Args:
-            tokens: templates ``(S, B, P, C)``.
-            keys: their self-attention keys, ``(S, B, P, width)``.
-
-        Returns:
-            Encoded templates, ``(S, B, P, C)``.
-        """
-        samples, objects, pixels, channels = tokens.shape
-        flat = keys.transpose(0, 1).reshape(objects, samples * pixels, -1)
-        values = tokens.transpose(0, 1).reshape(objects, samples * pixels, channels)
-        attended = fused_attention(flat, flat, values, self.self_attention.scale)
-        attended = attended.view(objects, samples, pixels, channels).transpose(0, 1)
-        return token_instance_norm(attended + tokens)
-
-    def normed_query(self, tokens: Tensor, keys: Tensor) -> Tensor:
-        """Decoder self-attention on one frame, and its instance norm (sheet 2.7).
+    def own_sums(self, tokens: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Self-attention of frames, each over itself: the decoder's (sheet 2.7), and the encoder's first share.
 
         Args:
             tokens: ``(B, P, C)``.
             keys: ``(B, P, width)``.
 
         Returns:
-            ``(B, P, C)``.
+            Weighted sums of the tokens ``(B, P, C)`` and sums of the weights ``(B, P)``.
         """
-        if torch.is_grad_enabled():
-            attended = fused_attention(keys, keys, tokens, self.self_attention.scale)
-        else:
-            attended = torch.stack([self._attend(own, value) for own, value in zip(keys, tokens, strict=True)])
-        return token_instance_norm(attended + tokens)
+        scale = self.self_attention.scale
+        with torch.autocast(tokens.device.type, enabled=False):
+            if torch.is_grad_enabled():
+                return attention_sums(keys, keys, tokens, scale)
+            numerators, denominators = torch.empty_like(tokens), torch.empty_like(tokens[..., 0])
+            scratch = keys.new_empty(keys.shape[1], keys.shape[1])
+            for own, value, numerator, denominator in zip(keys, tokens, numerators, denominators, strict=True):
+                weights = bounded_weights(own, own, scale, scratch)
+                torch.mm(weights, value, out=numerator)
+                torch.sum(weights, dim=1, out=denominator)
+            return numerators, denominators
 
-    def _attend(self, keys: Tensor, tokens: Tensor) -> Tensor:
-        """Self-attention of one frame in one block, ``(P, width)`` and ``(P, C)`` -> ``(P, C)``."""
-        weights = bounded_weights(keys, keys, self.self_attention.scale)
-        return (weights @ tokens).div_(weights.sum(dim=1, keepdim=True))
+    def normed(self, tokens: Tensor, numerators: Tensor, denominators: Tensor) -> Tensor:
+        """What an attention found added to the tokens, and instance norm (sheet 2.6, 2.7).
+
+        Args:
+            tokens: ``(..., P, C)``.
+            numerators: weighted sums of the tokens that were seen, of the same shape.
+            denominators: sums of the weights, ``(..., P)``.
+        """
+        return token_instance_norm(tokens + numerators / denominators[..., None])
 
     def template_keys(self, numerators: Tensor, denominators: Tensor, tokens: Tensor) -> Tensor:
         """From the encoder's sums for one template to its cross-attention keys; no gradients.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vos_zoo.blocks.attention import bounded_attention, bounded_weights, fused_attention
+from vos_zoo.blocks.attention import bounded_attention, bounded_weights, fused_attention, mutual_sums
 from vos_zoo.core.few_shot_target import FewShotFeatures, LearnerTrackSettings, Target, sample_policy
 from vos_zoo.core.memory import SampleMemory
 from vos_zoo.methods.joint.settings import JointTrackSettings
@@ -22,6 +22,7 @@ from vos_zoo.methods.joint.transformer import JointTransformer
 
 REBUILD_EVERY = 64
 """Writes after which the encoder's sums are computed anew, so that rounding does not pile up."""
+_PERCEIVED = ("tokens", "keys", "numerators", "denominators")
 _CANVASES = 4096
 """More canvases than one call ever has: a canvas is named by call and place in the call."""
 
@@ -33,10 +34,13 @@ class JointFeatures(FewShotFeatures):
     Attributes:
         tokens: adjusted features of the transformer, ``(U, T, P, C)``, P = h w / 256; None without this branch.
         keys: their self-attention keys, ``(U, T, P, width)``.
+        numerators, denominators: self-attention of each frame over itself, ``(U, T, P, C)`` and ``(U, T, P)``.
     """
 
     tokens: Tensor = None  # type: ignore[assignment]
     keys: Tensor = None  # type: ignore[assignment]
+    numerators: Tensor = None  # type: ignore[assignment]
+    denominators: Tensor = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ class _Pair:
 class TransformerTarget(Target):
     """Carries the memory frames' mask encodings to the current frame by attention (JOINT, sec. 3.3).
 
-    Samples need "tokens" ``(B, P, C)``, "keys" ``(B, P, width)``, "canvas" ``(B,)`` and "values" ``(B, D, h, w)``.
+    Samples need "tokens" and "numerators" ``(B, P, C)``, "keys" ``(B, P, width)``, "denominators" ``(B, P)``, "canvas"
+    ``(B,)`` and "values" ``(B, D, h, w)``.
 
     Args:
         transformer: the branch's parameters.
@@ -93,17 +98,18 @@ class TransformerTarget(Target):
         self.transformer = transformer
 
     def perceive(self, f16: Tensor) -> dict[str, Tensor]:
-        """Adjusted features as "tokens" and their "keys"."""
+        """Adjusted features as "tokens", their "keys", and each frame's attention over itself."""
         tokens, keys = self.transformer.tokens(f16)
-        return {"tokens": tokens, "keys": keys}
+        numerators, denominators = self.transformer.own_sums(tokens, keys)
+        return {"tokens": tokens, "keys": keys, "numerators": numerators, "denominators": denominators}
 
     def sample(self, features: JointFeatures) -> dict[str, Tensor]:
-        """The objects' tokens and keys, and which canvas each object looked at."""
+        """The objects' share of what was perceived, and which canvas each object looked at."""
         window = features.window
         if window is None:
             window = torch.arange(len(features.tokens), device=features.tokens.device)
-        tokens, keys = (features.gather(value)[:, 0] for value in (features.tokens, features.keys))
-        return {"tokens": tokens, "keys": keys, "canvas": window}
+        seen = {name: features.gather(getattr(features, name))[:, 0] for name in _PERCEIVED}
+        return {**seen, "canvas": window}
 
     def new_memory(self, settings: LearnerTrackSettings | None) -> TransformerMemory:
         """Empty memory: a ring buffer for `settings`, growing for training."""
@@ -136,10 +142,10 @@ class TransformerTarget(Target):
     def read(self, memory: TransformerMemory, features: JointFeatures) -> Tensor:
         """Mask encodings of the query frames, ``(B, T, 1, D, h/16, w/16)`` (sheet 2.7)."""
         transformer, store = self.transformer, memory.samples
-        clip, grid = features.tokens.shape[:2], features.f16.shape[-2:]
+        grid = features.f16.shape[-2:]
         with torch.autocast(features.tokens.device.type, enabled=False):
-            normed = transformer.normed_query(features.tokens.flatten(0, 1), features.keys.flatten(0, 1))
-            queries = features.gather(transformer.cross_attention(normed).unflatten(0, clip))
+            normed = transformer.normed(features.tokens, features.numerators, features.denominators)
+            queries = features.gather(transformer.cross_attention(normed))
             if torch.is_grad_enabled():
                 read = self._read_fused(store, queries)
             else:
@@ -168,15 +174,12 @@ class TransformerTarget(Target):
     def _entries(self, memory: TransformerMemory, sample: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the ring buffer stores of a sample."""
         values = sample["values"].flatten(2)
-        entries = {name: sample[name] for name in ("tokens", "keys")}
+        summed = memory.incremental or torch.is_grad_enabled()
+        entries = {name: sample[name] for name in (_PERCEIVED if summed else _PERCEIVED[:2])}
         entries["values"] = torch.cat([values, torch.ones_like(values[:, :1])], dim=1)
-        if torch.is_grad_enabled():
-            return entries
-        entries["canvas"] = sample["canvas"] + memory.calls * _CANVASES
-        entries["encoded"] = torch.zeros_like(sample["keys"])
-        if memory.incremental:
-            entries["numerators"] = torch.zeros_like(sample["tokens"])
-            entries["denominators"] = torch.zeros_like(sample["tokens"][..., 0])
+        if not torch.is_grad_enabled():
+            entries["canvas"] = sample["canvas"] + memory.calls * _CANVASES
+            entries["encoded"] = torch.zeros_like(sample["keys"])
         return entries
 
     def _encode(self, memory: TransformerMemory, rows: list[int], slots: list[int]) -> TransformerMemory:
@@ -184,9 +187,7 @@ class TransformerTarget(Target):
         store = memory.samples
         with torch.autocast(store.buffers["tokens"].device.type, enabled=False):
             if torch.is_grad_enabled():
-                encoded = self.transformer.encode(store.samples("tokens"), store.samples("keys"))
-                buffers = {**store.buffers, "encoded": self.transformer.cross_attention(encoded)}
-                return replace(memory, samples=replace(store, buffers=buffers))
+                return replace(memory, samples=replace(store, buffers=self._encode_recorded(store.buffers)))
             fresh = [row for row in rows if not memory.incremental or memory.writes[row] % REBUILD_EVERY == 0]
             if fresh:
                 self._rebuild(store, fresh, keep=memory.incremental)
@@ -198,6 +199,20 @@ class TransformerTarget(Target):
                         store, rows, slot, store.buffers["numerators"][slot], store.buffers["denominators"][slot]
                     )
         return memory
+
+    def _encode_recorded(self, buffers: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The buffers ``(S, B, ...)`` after the last slot was written, with gradients: old and new see each other."""
+        tokens, keys, numerators, denominators = (buffers[name] for name in _PERCEIVED)
+        if len(tokens) > 1:
+            shape = tokens[:-1].transpose(0, 1).shape[:3]
+            old_keys, old_tokens = (x[:-1].transpose(0, 1).flatten(1, 2) for x in (keys, tokens))
+            scale = self.transformer.self_attention.scale
+            old, new = mutual_sums(old_keys, keys[-1], (old_tokens, tokens[-1]), scale)
+            shares = [part.unflatten(1, shape[1:]).transpose(0, 1) for part in old]
+            numerators = numerators + torch.cat([shares[0], new[0][None]])
+            denominators = denominators + torch.cat([shares[1], new[1][None]])
+        encoded = self.transformer.cross_attention(self.transformer.normed(tokens, numerators, denominators))
+        return {**buffers, "numerators": numerators, "denominators": denominators, "encoded": encoded}
 
     def _project(
         self, store: SampleMemory, rows: list[int], slot: int, numerators: Tensor, denominators: Tensor
@@ -227,20 +242,21 @@ class TransformerTarget(Target):
                 self._project(store, rows, slot, numerators, denominators)
 
     def _add(self, store: SampleMemory, written: list[tuple[int, int]]) -> None:
-        """Encoder sums after new templates, (object, slot): a block of weights serves both directions."""
+        """Encoder sums after new templates, (object, slot): a block of weights serves both directions.
+
+        A template comes with its share of itself.
+        """
         if not written:
             return
         tokens, numerators, denominators = (store.buffers[n] for n in ("tokens", "numerators", "denominators"))
         names, scratch = _names(store), _scratch(store)
         for slot, members in _by_slot(written):
-            numerators[slot, members], denominators[slot, members] = 0, 0
             for other in range(store.filled):
-                for pair in _pairs(store, names, members, other, slot):
+                for pair in _pairs(store, names, members, other, slot) if other != slot else ():
                     weights = self._weights(store, pair.first, other, slot, scratch)
                     new, old = tokens[slot, pair.first], tokens[other, pair.first]
                     _accumulate(numerators[other], denominators[other], weights, new, pair.objects)
-                    if other != slot:
-                        _accumulate(numerators[slot], denominators[slot], weights.T, old, pair.objects)
+                    _accumulate(numerators[slot], denominators[slot], weights.T, old, pair.objects)
 
     def _forget(self, store: SampleMemory, rows: list[int], slots: list[int]) -> None:
         """Take back what templates about to be replaced gave to the others."""
