@@ -24,7 +24,7 @@ POINTS = (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(4, 3), Fraction
 """Where polynomials are evaluated; the sixth point is infinity."""
 TILE, TAPS = 4, 3
 SIDE = TILE + TAPS - 1
-LEAST_CHANNELS, LEAST_PIXELS, MOST_COMPUTED = 128, 896, 1.4
+LEAST_CHANNELS, LEAST_PIXELS, MOST_COMPUTED = 128, 1024, 1.4
 """Thinner layers, or fewer pixels in all, or more computed than wanted: there the plain convolution is faster."""
 STRIP_BYTES = 4 << 20
 """Transformed inputs held at a time, so that they stay in the cache."""
