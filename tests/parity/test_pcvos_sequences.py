@@ -20,6 +20,8 @@ from vos_zoo.core.propagator import Propagator
 
 PROBABILITY, LABELS = 1e-3, 1e-4
 TIED_PROBABILITY, TIED_LABELS = 2e-2, 3e-3
+ROUNDING = 1e-5
+"""Of the same arithmetic on fewer frames: libraries round products of other shapes differently, up to 2.4e-6 here."""
 """A frame that is remembered and annotated is in the memory twice, with one key: ties decide who comes 20th."""
 NOT_WRITTEN = 255
 REFERENCE = Path(os.environ.get("VOS_ZOO_REFERENCE", REPOSITORY.parent / "shared" / "reference"))
@@ -154,4 +156,4 @@ def test_frames_decoded_alone_are_what_they_are_among_all(
     some = Recorder(model, golden, run).play(wanted)
     assert wanted <= some.keys() < whole.keys()
     for t, (_, plane, labels) in some.items():
-        assert (plane - whole[t][1]).abs().max() <= 1e-6 and (labels == whole[t][2]).all(), f"frame {t}"
+        assert (plane - whole[t][1]).abs().max() <= ROUNDING and (labels == whole[t][2]).all(), f"frame {t}"
