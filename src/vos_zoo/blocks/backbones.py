@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.blocks.layout import branch
+from vos_zoo.blocks.layout import as_pictures, branch, split_frames
 from vos_zoo.blocks.norms import FrozenBatchNorm2d, conv_norm
 from vos_zoo.blocks.residual import residual_block
 from vos_zoo.types import UsageError, VOSError
@@ -83,17 +83,23 @@ class ResNet(nn.Module):
                 fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
                 nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
-        """Features at strides 4, 8, 16 (and 32) of float RGB ``(B, 3, h, w)``, 0..255."""
+    def forward(self, frames: Tensor, length: int = 1, skipped: int = 0) -> tuple[Tensor, ...]:
+        """Features at strides 4, 8, 16 (and 32).
+
+        Args:
+            frames: float RGB ``(B, 3, h, w)``, 0..255; clips of `length` frames, one behind the other.
+            length: see `frames`.
+            skipped: the first so many frames of each clip need no features at stride 32, and get none.
+        """
         if torch.is_grad_enabled():
-            return self._forward_with_gradients(frames)
+            return self._forward_with_gradients(frames, length, skipped)
         x = self.maxpool(self.relu(self.bn1(self.conv1(self.normalise(frames)))))
         f4 = self.layer1(x)
         f8 = self.layer2(f4)
         f16 = self.layer3(f8)
-        return (f4, f8, f16) if self.layer4 is None else (f4, f8, f16, self.layer4(f16))
+        return (f4, f8, f16) if self.layer4 is None else (f4, f8, f16, self.layer4(_behind(f16, length, skipped)))
 
-    def _forward_with_gradients(self, frames: Tensor) -> tuple[Tensor, ...]:
+    def _forward_with_gradients(self, frames: Tensor, length: int, skipped: int) -> tuple[Tensor, ...]:
         """The same features with every norm inside its convolution, channels last; frozen stages record nothing."""
         x = self.normalise(frames).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(_trained(x, self.conv1, self.bn1)):
@@ -101,11 +107,19 @@ class ResNet(nn.Module):
         levels = []
         stages: tuple[Any, ...] = (self.layer1, self.layer2, self.layer3, self.layer4)
         for stage in stages[: len(self.channels)]:
+            x = _behind(x, length, skipped) if stage is self.layer4 else x
             with torch.set_grad_enabled(_trained(x, stage)):
                 for block in stage:
                     x = residual_block(block, x)
             levels.append(branch(x))
         return tuple(levels)
+
+
+def _behind(x: Tensor, length: int, skipped: int) -> Tensor:
+    """Pictures ``(B, C, h, w)`` of clips of `length` without the first `skipped` ones of each."""
+    if not skipped:
+        return x
+    return as_pictures(split_frames(x.unflatten(0, (-1, length)), [skipped, length - skipped])[1])
 
 
 def _trained(x: Tensor, *parts: nn.Module) -> bool:
@@ -142,10 +156,13 @@ class TimmEncoder(nn.Module):
         data = self.network.default_cfg
         self.normalise = Normalisation(False, 255.0, tuple(data["mean"]), tuple(data["std"]))
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
-        """Features at strides 4, 8, 16 (and 32) of float RGB ``(B, 3, h, w)``, 0..255."""
+    def forward(self, frames: Tensor, length: int = 1, skipped: int = 0) -> tuple[Tensor, ...]:
+        """Features at strides 4, 8, 16 (and 32); see `ResNet.forward`."""
         levels = self.network(self.normalise(frames))
-        return tuple(levels[i] for i in self._picked)
+        found = [levels[i] for i in self._picked]
+        if len(found) == 4:
+            found[3] = _behind(found[3], length, skipped)
+        return tuple(found)
 
 
 def build_backbone(name: str, weights: str | None = None, stages: int = 4) -> ResNet | TimmEncoder:

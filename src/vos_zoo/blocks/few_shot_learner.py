@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 def filter_to_taps(filters: Tensor) -> Tensor:
@@ -62,10 +64,25 @@ def correlate(features: Tensor, residuals: Tensor) -> Tensor:
     for part, residual in zip(_chunks(features, objects), _chunks(residuals, objects), strict=True):
         columns = F.unfold(residual.flatten(0, 1), kernel_size=3, padding=1)
         columns = columns.view(*residual.shape[:2], *columns.shape[1:])
-        taps = (columns @ part.flatten(3).transpose(2, 3)).sum(dim=0)
+        taps = _Correlated.apply(columns, part.flatten(3)).sum(dim=0)
         total = taps if total is None else total + taps
     assert total is not None
     return total
+
+
+class _Correlated(torch.autograd.Function):
+    """``columns @ pixels.mT``; the gradient of the pixels is laid out as they are: many are added up quickly."""
+
+    @staticmethod
+    def forward(ctx: Any, columns: Tensor, pixels: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(columns, pixels)
+        return columns @ pixels.mT
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        columns, pixels = ctx.saved_tensors
+        return gradient @ pixels, gradient.mT @ columns
 
 
 def _chunks(samples: Tensor, objects: int) -> Sequence[Tensor]:

@@ -57,10 +57,14 @@ class RegionalModel(TargetModel):
 
     def encode(self, frames: Tensor) -> Any:
         """Backbone pyramid of float RGB ``(B, T, 3, h, w)``, 0..255, and what the target perceives in it."""
-        clip = frames.shape[:2]
-        pyramid = self.backbone(frames.flatten(0, 1))
-        f4, f8, f16, f32 = (level.unflatten(0, clip) for level in pyramid)
-        seen = {name: value.unflatten(0, clip) for name, value in self.target.perceive(pyramid[2]).items()}
+        return self.encode_sequences(frames, 0)
+
+    def encode_sequences(self, frames: Tensor, references: int) -> Any:
+        """As `encode`; the reference frames, which are never decoded, get no features at stride 32."""
+        batch, length = frames.shape[:2]
+        pyramid = self.backbone(frames.flatten(0, 1), length, references)
+        f4, f8, f16, f32 = (level.unflatten(0, (batch, -1)) for level in pyramid)
+        seen = {name: value.unflatten(0, (batch, -1)) for name, value in self.target.perceive(pyramid[2]).items()}
         return self.features_type(frames, f4, f8, f16, f32, **seen)
 
     def new_memory(self, settings: TrackSettings | None = None) -> Any:

@@ -82,8 +82,14 @@ class Features:
         return self._select(slice(start, stop))
 
     def split(self, lengths: Sequence[int]) -> list[Self]:
-        """Consecutive stretches of the clip, without a copy; their gradients are put together in one pass."""
-        per_frame = {name: split_frames(value, lengths) for name, value in self._per_frame().items()}
+        """Consecutive stretches of the clip, without a copy; their gradients are put together in one pass.
+
+        Features that the first frames lack are missing in the first stretches.
+        """
+        per_frame = {}
+        for name, value in self._per_frame().items():
+            left_out = sum(lengths) - value.shape[1]
+            per_frame[name] = split_frames(value, _without_first(lengths, left_out))
         stretches = zip(*per_frame.values(), strict=True)
         return [replace(self, **dict(zip(per_frame, parts, strict=True)), plan=None) for parts in stretches]
 
@@ -99,6 +105,16 @@ class Features:
     def _per_frame(self) -> dict[str, Tensor]:
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("window", "plan")}
         return {name: value for name, value in values.items() if value is not None}
+
+
+def _without_first(lengths: Sequence[int], frames: int) -> list[int]:
+    """Lengths of consecutive stretches when the first `frames` are taken away."""
+    found = []
+    for length in lengths:
+        taken = min(length, frames)
+        found.append(length - taken)
+        frames -= taken
+    return found
 
 
 @dataclass(frozen=True)
@@ -173,6 +189,13 @@ class TargetModel(nn.Module, ABC):
         Args:
             frames: float RGB ``(B, T, 3, h, w)``, 0..255.
         """
+
+    def encode_sequences(self, frames: Tensor, references: int) -> Features:
+        """As `encode`, for training sequences ``(B, T, 3, h, w)`` whose first `references` frames are only memorised.
+
+        What only decoding needs may be left out there: such features then have less than T frames.
+        """
+        return self.encode(frames)
 
     @abstractmethod
     def new_memory(self, settings: TrackSettings | None = None) -> Memory:

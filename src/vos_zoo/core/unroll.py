@@ -22,7 +22,7 @@ def unroll(model: TargetModel, batch: Batch) -> Unrolled:
         Logits ``(B, Q, K, h, w)`` of the Q = T - reference_frames queries.
     """
     references, total = batch.reference_frames, batch.frames.shape[1]
-    features = model.encode(batch.frames)
+    features = model.encode_sequences(batch.frames, references)
     slots = list(range(batch.masks.shape[0 if model.one_object_per_canvas else 2]))
     step = model.frames_per_call(None) if model.refines_in_training else total - references
     starts = range(references, total, step)
