@@ -24,8 +24,9 @@ POINTS = (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(4, 3), Fraction
 """Where polynomials are evaluated; the sixth point is infinity."""
 TILE, TAPS = 4, 3
 SIDE = TILE + TAPS - 1
-LEAST_CHANNELS, LEAST_PIXELS, MOST_COMPUTED = 128, 1024, 1.4
-"""Thinner layers, or fewer pixels in all, or more computed than wanted: there the plain convolution is faster."""
+LEAST_CHANNELS, LEAST_TRAINED, LEAST_PIXELS, MOST_COMPUTED = 128, 64, 1024, 1.4
+"""Thinner layers (in training, and else), fewer pixels in all, or too many computed in vain: there the plain
+convolution is faster."""
 STRIP_BYTES = 4 << 20
 """Transformed inputs held at a time, so that they stay in the cache."""
 FILTER_SHARE, FLOAT_BYTES = 2, 4
@@ -58,9 +59,9 @@ def convolve(
     Returns:
         ``(B, C', h, w)``; no promise about its layout in memory.
     """
-    # Without gradients the way must not depend on how many pictures come together: nor should results.
-    faster = _is_faster(x, weight, len(x) if torch.is_grad_enabled() else 1) and not plain_only(x)
-    if faster and not torch.is_grad_enabled():
+    trained = torch.is_grad_enabled()
+    faster = _is_faster(x, weight, trained) and not plain_only(x)
+    if faster and not trained:
         return winograd(x, weight, bias, rectify, plus)
     x = F.relu(x) if rectify else x
     result = _Recorded.apply(x, weight, bias) if faster else F.conv2d(x, weight, bias, padding=1)
@@ -73,17 +74,20 @@ def plain_only(x: Tensor) -> bool:
     return elsewhere or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
 
 
-def _is_faster(x: Tensor, weight: Tensor, pictures: int) -> bool:
-    """Whether Winograd's algorithm saves time: not for thin layers, nor where filters are most of the work."""
+def _is_faster(x: Tensor, weight: Tensor, trained: bool) -> bool:
+    """Whether Winograd's algorithm saves time: not for thin layers, nor where filters are most of the work.
+
+    At inference the way does not depend on how many pictures come together: nor should results.
+    """
     height, width = x.shape[-2:]
     pixels, computed = height * width, -(-height // TILE) * -(-width // TILE) * TILE**2
-    enough = min(weight.shape[:2]) >= LEAST_CHANNELS and pictures * pixels >= LEAST_PIXELS
-    return enough and computed <= MOST_COMPUTED * pixels
+    enough = (len(x) if trained else 1) * pixels >= LEAST_PIXELS and computed <= MOST_COMPUTED * pixels
+    return enough and min(weight.shape[:2]) >= (LEAST_TRAINED if trained else LEAST_CHANNELS)
 
 
 def convolve_together(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """As `convolve` by the way that is faster for the batch as a whole; float32 on a CPU, records no gradients."""
-    if _is_faster(x, weight, len(x)):
+    if _is_faster(x, weight, True):
         return winograd(x, weight, bias)
     return F.conv2d(x, weight, bias, padding=1)
 
@@ -91,7 +95,7 @@ def convolve_together(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def gradients(x: Tensor, weight: Tensor, gradient: Tensor, needed: Sequence[bool]) -> tuple[Tensor | None, ...]:
     """Gradients of `convolve` for `x`, `weight` and the bias, by the faster of two ways; None where not `needed`."""
     of_x, of_weight, of_bias = needed
-    faster, back = _is_faster(x, weight, len(x)), None
+    faster, back = _is_faster(x, weight, True), None
     given: Tensor | None = None
     if of_weight:
         given = _weight_gradient(x, gradient) if faster else conv2d_weight(x, weight.shape, gradient, padding=1)
