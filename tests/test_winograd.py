@@ -58,9 +58,26 @@ def test_gradients_are_those_of_the_plain_convolution(size: tuple[int, int], mon
     expected = torch.autograd.grad(F.conv2d(x, weight, bias, padding=1), (x, weight, bias), back)
     for strip in (module.STRIP_BYTES, 1):
         monkeypatch.setattr(module, "STRIP_BYTES", strip)
-        found = torch.autograd.grad(module._Recorded.apply(x, weight, bias), (x, weight, bias), back)
+        found = torch.autograd.grad(module._Recorded.apply(x, weight, bias, None, False), (x, weight, bias), back)
         for ours, plain in zip(found, expected, strict=True):
             assert (ours - plain).abs().max() <= 1e-11
+
+
+@pytest.mark.parametrize("least", [0, 1 << 30], ids=["recorded", "plain"])
+def test_positive_parts_and_a_summand_have_their_gradients(least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LEAST_PIXELS", least)
+    monkeypatch.setattr(module, "LEAST_TRAINED", 0)
+    monkeypatch.setattr(module, "plain_only", lambda _: False)
+    torch.manual_seed(0)
+    given = torch.randn(2, 5, 8, 12).double(), torch.randn(6, 5, 3, 3).double(), torch.randn(6).double()
+    x, weight, bias = (tensor.requires_grad_() for tensor in given)
+    plus, back = torch.randn(2, 6, 8, 12).double().requires_grad_(), torch.randn(2, 6, 8, 12).double()
+    inputs = (x, weight, bias, plus)
+    result = convolve(x, weight, bias, rectify=True, plus=plus)
+    assert result.grad_fn is not None and ("Recorded" in result.grad_fn.name()) == (least == 0)
+    expected = torch.autograd.grad(F.conv2d(x.relu(), weight, bias, padding=1) + plus, inputs, back)
+    for ours, plain in zip(torch.autograd.grad(result, inputs, back), expected, strict=True):
+        assert (ours - plain).abs().max() <= 1e-11
 
 
 def test_training_goes_the_same_way_and_rounds_as_little() -> None:

@@ -55,7 +55,8 @@ class TSE(nn.Module):
         else:
             image, target = first.weight.split([reduced.shape[1], scores.shape[1]], dim=1)
             mixed = spread(convolve(reduced, image, first.bias)) + convolve(scores, target, None)
-        return self.transform[1:](mixed), pooled
+        _, _, second, _, third, _ = self.transform
+        return F.relu_(third(second(mixed, rectify=True), rectify=True)), pooled
 
 
 class RRB(nn.Module):
@@ -74,10 +75,8 @@ class RRB(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, width, h, w)`` -> the same shape."""
         x = self.conv1x1(x)
-        if not torch.is_grad_enabled():
-            return F.relu(x + self.bblock(x))
         conv, norm, _, last = self.bblock
-        return F.relu_(last(F.relu_(conv_norm(conv, norm, x))).add_(x))
+        return F.relu_(last(conv_norm(conv, norm, x), rectify=True, plus=x))
 
 
 class CAB(nn.Module):

@@ -15,9 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from vos_zoo.blocks.norms import conv_norm, folded
-from vos_zoo.blocks.winograd import convolve_together, gradients, plain_only
-
-_rectified = torch.ops.aten.threshold_backward
+from vos_zoo.blocks.winograd import convolve_positive, gradients, plain_only, rectify_back
 
 
 def residual_block(block: Any, x: Tensor) -> Tensor:
@@ -51,8 +49,8 @@ class _Bottleneck(torch.autograd.Function):
         x = x.contiguous(memory_format=torch.channels_last)
         seen = x[:, :, ::stride, ::stride].contiguous(memory_format=torch.channels_last) if stride > 1 else x
         pixels = _rows(seen)
-        inner = _pictures((pixels @ _matrix(first).T.contiguous()).add_(first_bias).relu_(), seen)
-        mixed = convolve_together(inner, middle, middle_bias).contiguous(memory_format=torch.channels_last).relu_()
+        inner = _pictures((pixels @ _matrix(first).T.contiguous()).add_(first_bias), seen)
+        mixed = convolve_positive(inner, middle, middle_bias).contiguous(memory_format=torch.channels_last).relu_()
         if shortcut:
             result = torch.addmm(last_bias + shortcut[1], pixels, _matrix(shortcut[0]).T)
         else:
@@ -67,14 +65,13 @@ class _Bottleneck(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         seen, inner, mixed, result, first, middle, last, *shortcut = ctx.saved_tensors
         pixels, layout = _rows(seen), torch.channels_last
-        outer = _rows(_rectified(gradient.contiguous(memory_format=layout), result, 0))
+        outer = _rows(torch.ops.aten.threshold_backward(gradient.contiguous(memory_format=layout), result, 0))
         back = _pictures(outer @ _matrix(last), mixed)
-        _rectified.grad_input(back, mixed, 0, grad_input=back)
+        back = rectify_back(back, mixed)
         of_last, of_last_bias = _filters(outer, _rows(mixed)), outer.sum(dim=0)
-        of_inner, of_middle, of_middle_bias = gradients(inner, middle, back, (True, True, True))
+        of_inner, of_middle, of_middle_bias = gradients(inner, middle, back, (True, True, True), rectify=True)
         assert of_inner is not None
-        of_inner = of_inner.contiguous(memory_format=layout)
-        rows = _rows(_rectified.grad_input(of_inner, inner, 0, grad_input=of_inner))
+        rows = _rows(of_inner)
         found = [_filters(rows, pixels), rows.sum(dim=0), of_middle, of_middle_bias, of_last, of_last_bias]
         if shortcut:
             found += [_filters(outer, pixels), of_last_bias]

@@ -63,8 +63,10 @@ def convolve(
     faster = _is_faster(x, weight, trained) and not plain_only(x)
     if faster and not trained:
         return winograd(x, weight, bias, rectify, plus)
-    x = F.relu(x) if rectify else x
-    result = _Recorded.apply(x, weight, bias) if faster else F.conv2d(x, weight, bias, padding=1)
+    if faster:
+        recorded: Tensor = _Recorded.apply(x, weight, bias, plus, rectify)
+        return recorded
+    result = F.conv2d(F.relu(x) if rectify else x, weight, bias, padding=1)
     return result if plus is None else result + plus
 
 
@@ -85,48 +87,64 @@ def _is_faster(x: Tensor, weight: Tensor, trained: bool) -> bool:
     return enough and min(weight.shape[:2]) >= (LEAST_TRAINED if trained else LEAST_CHANNELS)
 
 
-def convolve_together(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """As `convolve` by the way that is faster for the batch as a whole; float32 on a CPU, records no gradients."""
+def convolve_positive(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """As `convolve` with `rectify`, by the way that is faster for a whole batch in training; records no gradients."""
     if _is_faster(x, weight, True):
-        return winograd(x, weight, bias)
-    return F.conv2d(x, weight, bias, padding=1)
+        return winograd(x, weight, bias, rectify=True)
+    return F.conv2d(F.relu(x), weight, bias, padding=1)
 
 
-def gradients(x: Tensor, weight: Tensor, gradient: Tensor, needed: Sequence[bool]) -> tuple[Tensor | None, ...]:
+def gradients(
+    x: Tensor, weight: Tensor, gradient: Tensor, needed: Sequence[bool], rectify: bool
+) -> tuple[Tensor | None, ...]:
     """Gradients of `convolve` for `x`, `weight` and the bias, by the faster of two ways; None where not `needed`."""
     of_x, of_weight, of_bias = needed
     faster, back = _is_faster(x, weight, True), None
     given: Tensor | None = None
-    if of_weight:
-        given = _weight_gradient(x, gradient) if faster else conv2d_weight(x, weight.shape, gradient, padding=1)
-    if of_x and faster:
-        back = winograd(gradient, weight, None, adjoint=True)
-    elif of_x:
-        back = F.conv_transpose2d(gradient, weight, padding=1)
+    if of_weight and faster:
+        given = _weight_gradient(x, gradient, rectify)
+    elif of_weight:
+        given = conv2d_weight(F.relu(x) if rectify else x, weight.shape, gradient, padding=1)
+    if of_x:
+        plainly = F.conv_transpose2d
+        back = winograd(gradient, weight, None, adjoint=True) if faster else plainly(gradient, weight, padding=1)
+        back = rectify_back(back, x) if rectify else back
     return back, given, gradient.sum(dim=(0, 2, 3)) if of_bias else None
+
+
+def rectify_back(gradient: Tensor, x: Tensor) -> Tensor:
+    """Gradient of `x` from that of its positive part, in place and in the layout of `x`."""
+    if x.is_contiguous(memory_format=torch.channels_last):
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+    rectified: Tensor = torch.ops.aten.threshold_backward.grad_input(gradient, x, 0, grad_input=gradient)
+    return rectified
 
 
 class _Recorded(torch.autograd.Function):
     """Winograd's convolution with its gradients, which are convolutions of the same kind."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, plus: Tensor | None, rectify: bool
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return winograd(x, weight, bias)
+        ctx.rectify = rectify
+        return winograd(x, weight, bias, rectify, plus)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, weight = ctx.saved_tensors
-        return gradients(x, weight, gradient, ctx.needs_input_grad)
+        found = gradients(x, weight, gradient, ctx.needs_input_grad[:3], ctx.rectify)
+        return (*found, gradient if ctx.needs_input_grad[3] else None, None)
 
 
-def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
+def _weight_gradient(x: Tensor, gradient: Tensor, rectify: bool = False) -> Tensor:
     """Gradient of the weights, ``(C', C, 3, 3)``: at every point the product of inputs and gradients of all tiles."""
     batch, channels, height, width = x.shape
     rows, columns, outputs = -(-height // TILE), -(-width // TILE), gradient.shape[1]
     to_points, to_filters, to_tiles = _matrices(x.dtype)
-    padded = _padded(x, TILE * rows + 2, TILE * columns + 2, False)
+    padded = _padded(x, TILE * rows + 2, TILE * columns + 2, rectify)
     given = _padded_to(gradient.permute(0, 2, 3, 1), TILE * rows, TILE * columns)
     strip, together = _strip(rows, columns, channels, outputs)
     total: Tensor | None = None
