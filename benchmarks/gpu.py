@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -37,6 +37,9 @@ from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.evaluation.report import write_text
 from vos_zoo.registry import available_models
 from vos_zoo.types import Batch, Frame, LabelMap
+
+if TYPE_CHECKING:
+    from tests.parity.golden import Golden
 
 LABELS, PROBABILITIES, LOSS, GRADIENT = 0.995, 2e-3, 1e-3, 0.999
 """Tolerances, float32, device against CPU: least share of equal labels in a frame, largest mean difference of the
@@ -79,27 +82,47 @@ def golden_sequences(method: str, reference: Path) -> dict[str, tuple[VOSModel, 
     """Name -> model with the golden weights, frames, and masks where objects appear; empty without files."""
     from tests.parity.golden import Golden, fill_weights
 
-    found = {}
+    found, models = {}, {}
     for path in sorted((reference / method).glob("sequence*.npz")):
-        golden = Golden(path)
-        arrays = np.load(path, allow_pickle=False)
-        names = [name for name in ("frames", "images") if name in arrays]
-        if (
-            not names
-            or "labels" not in arrays
-            or ((reference / method / "state_dict_box.csv").is_file() and "box" in path.stem)
-        ):
+        if path.stem.endswith("_box"):  # another network, which starts from boxes
             continue
-        labels, prompts, seen = arrays["labels"], {}, set()
-        for t, map_ in enumerate(labels):
-            new = sorted({int(i) for i in np.unique(map_) if i} - seen)
-            if new:
-                prompts[t] = np.where(np.isin(map_, new), map_, 0).astype(np.uint8)
-                seen |= set(new)
-        salt = getattr(golden, "salt", None)
-        model = convert_checkpoint(fill_weights(reference / method, salt=salt), method=method).eval()
-        found[path.stem] = model, list(arrays[names[0]]), prompts
+        golden = Golden(path)
+        runs = golden_prompts(golden)
+        salt = golden.salt or golden.meta.get("weights_salt")
+        if salt not in models:
+            weights = fill_weights(reference / method, salt=salt)
+            models[salt] = convert_checkpoint(weights, method=method).eval()
+        for run, prompts in runs.items():
+            first = min(prompts)  # frames before the first mask have nothing to follow
+            shifted = {t - first: prompt for t, prompt in prompts.items()}
+            frames = list(golden["frames" if "frames" in golden else "images"])[first:]
+            found[" ".join([path.stem, *([run] if run else [])])] = models[salt], frames, shifted
     return found
+
+
+def golden_prompts(golden: Golden) -> dict[str, dict[int, LabelMap]]:
+    """Masks given in each run of a file, by frame; a file without runs gives those in which an object is first seen."""
+    runs = golden.meta.get("runs", {})
+    if "gt" in golden:
+        return {run.strip("_"): _given(golden["gt"], told["init"]) for run, told in runs.items() if "init" in told}
+    if any("annotated_frames" in told for told in runs.values()):
+        found = {}
+        for run, told in runs.items():
+            annotated = {int(t): ids for t, ids in told["annotated_frames"].items()}
+            found[run] = _given({t: golden[f"{run}__anno_{t:02d}"] for t in annotated}, annotated)
+        return found
+    new: dict[int, list[int]] = {}
+    for t, labels in enumerate(golden["labels"]):
+        ids = {int(i) for i in np.unique(labels) if i} - {i for known in new.values() for i in known}
+        if ids:
+            new[t] = sorted(ids)
+    return {"": _given(golden["labels"], new)}
+
+
+def _given(labels: Any, ids: Mapping[Any, Any]) -> dict[int, LabelMap]:
+    """From label maps by frame, and the objects given in some: those frames' maps with these objects alone."""
+    given = {int(t): [int(i) for i in own] for t, own in ids.items()}
+    return {t: np.where(np.isin(labels[t], own), labels[t], 0).astype(np.uint8) for t, own in given.items()}
 
 
 def compare_tracks(one: list[Any], two: list[Any]) -> dict[str, float]:

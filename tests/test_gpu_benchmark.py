@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from benchmarks import gpu
@@ -20,6 +21,22 @@ def test_the_rehearsal_measures_everything_and_equals_the_cpu_on_the_cpu(tmp_pat
     assert own["training"]["parity"]["gradient_cosine"] == pytest.approx(1, abs=1e-6)
     assert own["training"]["bf16"]["clips_per_second"] > 0 and 0 <= own["training"]["loader"]["data_wait"] <= 1
     assert set(own["tracking"]) == {f"{n} objects, {kind}" for n in (1, 5) for kind in ("float32", "bf16")}
+
+
+@pytest.mark.parametrize("method", ["lwl", "joint", "llb", "pcvos"])
+def test_every_golden_sequence_that_starts_from_masks_is_run(
+    reference_dir: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.parity.golden.fill_weights", lambda *_, **__: {})
+    monkeypatch.setattr(gpu, "convert_checkpoint", lambda *_, **__: torch.nn.Identity())
+    cases = gpu.golden_sequences(method, reference_dir)
+    files = [path.stem for path in (reference_dir / method).glob("sequence*.npz") if not path.stem.endswith("_box")]
+    assert files and {name.split()[0] for name in cases} == set(files)
+    for _, frames, prompts in cases.values():
+        assert min(prompts) == 0 and max(prompts) < len(frames)
+        ids = [set(np.unique(prompt)) - {0} for prompt in prompts.values()]
+        assert all(ids) and all(prompt.shape == frames[0].shape[:2] for prompt in prompts.values())
+        assert len(set.union(*ids)) == sum(map(len, ids)), "an object is given once"
 
 
 def test_a_comparison_that_fails_anywhere_fails_the_benchmark() -> None:
