@@ -99,16 +99,19 @@ def gradients(
 ) -> tuple[Tensor | None, ...]:
     """Gradients of `convolve` for `x`, `weight` and the bias, by the faster of two ways; None where not `needed`."""
     of_x, of_weight, of_bias = needed
-    faster, back = _is_faster(x, weight, True), None
+    faster = _is_faster(x, weight, True)
+    back: Tensor | None = None
     given: Tensor | None = None
     if of_weight and faster:
         given = _weight_gradient(x, gradient, rectify)
     elif of_weight:
         given = conv2d_weight(F.relu(x) if rectify else x, weight.shape, gradient, padding=1)
-    if of_x:
-        plainly = F.conv_transpose2d
-        back = winograd(gradient, weight, None, adjoint=True) if faster else plainly(gradient, weight, padding=1)
-        back = rectify_back(back, x) if rectify else back
+    if of_x and faster:
+        back = winograd(gradient, weight, None, adjoint=True)
+    elif of_x:
+        back = F.conv_transpose2d(gradient, weight, padding=1)
+    if back is not None and rectify:
+        back = rectify_back(back, x)
     return back, given, gradient.sum(dim=(0, 2, 3)) if of_bias else None
 
 

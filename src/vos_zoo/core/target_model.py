@@ -47,7 +47,8 @@ class Features:
 
     Attributes:
         pixels: float32 RGB ``(U, T, 3, h, w)``, 0..255: label generators and value encoders need image and mask.
-        f4, f8, f16, f32: backbone features ``(U, T, C, h/s, w/s)``, the name says the stride s.
+        f4, f8, f16, f32: backbone features ``(U, T, C, h/s, w/s)``, the name says the stride s; in training those that
+            only decoding needs may lack the reference frames (`TargetModel.encode_sequences`).
         window: int64 ``(B,)``, canvas of each object; None: object b looks at canvas b.
         plan: which frames of a clip these are and which are to be decoded; None: all of them.
     """
