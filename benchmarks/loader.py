@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.common import one_thread
 from vos_zoo.data.clips import NumberedClips, collate
 from vos_zoo.data.datamodule import VOSDataModule

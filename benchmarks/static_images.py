@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.common import one_thread
 from vos_zoo.data.coco import CocoDataset
 from vos_zoo.data.datamodule import ClipDataset, VOSDataModule
