@@ -102,27 +102,26 @@ def golden_sequences(method: str, reference: Path) -> dict[str, tuple[VOSModel, 
 
 def golden_prompts(golden: Golden) -> dict[str, dict[int, LabelMap]]:
     """Masks given in each run of a file, by frame; a file without runs gives those in which an object is first seen."""
-    runs = golden.meta.get("runs", {})
-    if "gt" in golden:
-        return {run.strip("_"): _given(golden["gt"], told["init"]) for run, told in runs.items() if "init" in told}
-    if any("annotated_frames" in told for told in runs.values()):
-        found = {}
-        for run, told in runs.items():
+    from tests.parity.golden import given
+
+    runs: dict[str, Any] = golden.meta.get("runs", {})
+    found: dict[str, dict[int, LabelMap]] = {}
+    for run, told in runs.items():
+        if "gt" in golden:
+            found[run.strip("_")] = {int(t): given(golden["gt"][int(t)], ids) for t, ids in told["init"].items()}
+        elif "annotated_frames" in told:
             annotated = {int(t): ids for t, ids in told["annotated_frames"].items()}
-            found[run] = _given({t: golden[f"{run}__anno_{t:02d}"] for t in annotated}, annotated)
+            found[run] = {t: given(golden[f"{run}__anno_{t:02d}"], ids) for t, ids in annotated.items()}
+    if found:
         return found
-    new: dict[int, list[int]] = {}
+    prompts: dict[int, LabelMap] = {}
+    seen: set[int] = set()
     for t, labels in enumerate(golden["labels"]):
-        ids = {int(i) for i in np.unique(labels) if i} - {i for known in new.values() for i in known}
-        if ids:
-            new[t] = sorted(ids)
-    return {"": _given(golden["labels"], new)}
-
-
-def _given(labels: Any, ids: Mapping[Any, Any]) -> dict[int, LabelMap]:
-    """From label maps by frame, and the objects given in some: those frames' maps with these objects alone."""
-    given = {int(t): [int(i) for i in own] for t, own in ids.items()}
-    return {t: np.where(np.isin(labels[t], own), labels[t], 0).astype(np.uint8) for t, own in given.items()}
+        new = {int(i) for i in np.unique(labels) if i} - seen
+        if new:
+            prompts[t] = given(labels, sorted(new))
+            seen |= new
+    return {"": prompts}
 
 
 def compare_tracks(one: list[Any], two: list[Any]) -> dict[str, float]:

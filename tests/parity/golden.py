@@ -65,6 +65,11 @@ def _fill(name: str, shape: tuple[int, ...], dtype: str, rule: dict[str, float],
     return torch.from_numpy(np.asarray(values, dtype=np.float32).copy())
 
 
+def given(labels: Any, ids: Sequence[Any]) -> Any:
+    """A label map ``(H, W)`` with the objects `ids` alone, uint8."""
+    return np.where(np.isin(labels, [int(i) for i in ids]), labels, 0).astype(np.uint8)
+
+
 class Golden:
     """One golden file: arrays and their descriptions."""
 

@@ -10,7 +10,7 @@ import pytest
 from torch import Tensor
 
 from tests.naive_joint import NaiveTarget
-from tests.parity.golden import Golden
+from tests.parity.golden import Golden, given
 from tests.parity.joint import load
 from vos_zoo.core.module import VOSModel
 from vos_zoo.core.propagator import Propagator
@@ -41,11 +41,7 @@ def settings_of(params: dict[str, Any]) -> dict[str, Any]:
 
 def prompts_of(golden: Golden, run: str) -> dict[int, Any]:
     """Frame -> label map of the objects that start there."""
-    given = golden.meta["runs"][run]["init"]
-    return {
-        int(t): np.where(np.isin(golden["gt"][int(t)], [int(i) for i in ids]), golden["gt"][int(t)], 0).astype(np.uint8)
-        for t, ids in given.items()
-    }
+    return {int(t): given(golden["gt"][int(t)], ids) for t, ids in golden.meta["runs"][run]["init"].items()}
 
 
 class Recorder:

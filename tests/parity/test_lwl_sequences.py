@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from tests.parity.golden import Golden, fill_weights
+from tests.parity.golden import Golden, fill_weights, given
 from vos_zoo.core.hub import convert_checkpoint
 from vos_zoo.core.module import VOSModel
 from vos_zoo.core.propagator import Propagator
@@ -50,7 +50,7 @@ def prompts_of(golden: Golden) -> dict[int, Any]:
         if golden.meta["params"].get("init_with_box"):
             prompts[int(frame)] = {int(i): box for i, box in golden.meta["init_boxes"][frame].items()}
         else:
-            prompts[int(frame)] = np.where(np.isin(labels, [int(i) for i in ids]), labels, 0).astype(np.uint8)
+            prompts[int(frame)] = given(labels, ids)
     return prompts
 
 

@@ -13,7 +13,7 @@ import pytest
 from torch import Tensor
 
 from tests.conftest import REPOSITORY
-from tests.parity.golden import Golden
+from tests.parity.golden import Golden, given
 from tests.parity.pcvos import load
 from vos_zoo.core.module import VOSModel
 from vos_zoo.core.propagator import Propagator
@@ -71,7 +71,7 @@ class Recorder:
             prompt = None
             if t in annotated:
                 labels = self.golden[f"{self.run}__anno_{t:02d}"]
-                prompt = np.where(np.isin(labels, annotated[t]), labels, 0).astype(np.uint8)
+                prompt = given(labels, annotated[t])
             results += self.engine.push(frame, prompt, wanted=decode is None or t in decode or t in annotated)
         results += self.engine.flush()
         assert len(results) == len(self.planes)

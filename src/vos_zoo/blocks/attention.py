@@ -83,7 +83,7 @@ class _Sums(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        weights = _weights(queries, keys, scale)
+        weights = bounded_weights(queries, keys, scale)
         ctx.save_for_backward(queries, keys, values, weights)
         ctx.scale = scale
         return weights @ values, weights.sum(dim=-1)
@@ -103,7 +103,7 @@ class _MutualSums(torch.autograd.Function):
     def forward(  # type: ignore[override]
         ctx: Any, one: Tensor, other: Tensor, first: Tensor, second: Tensor, scale: float
     ) -> tuple[Tensor, ...]:
-        weights = _weights(one, other, scale)
+        weights = bounded_weights(one, other, scale)
         ctx.save_for_backward(one, other, first, second, weights)
         ctx.scale = scale
         return weights @ second, weights.sum(dim=-1), weights.mT @ first, weights.sum(dim=-2)
@@ -123,25 +123,21 @@ def _logits_back(slopes: Tensor, queries: Tensor, keys: Tensor, scale: float) ->
     return (slopes @ keys).mul_(scale), (slopes.mT @ queries).mul_(scale)
 
 
-def _weights(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
-    """As `bounded_weights` for batches: ``(B, n, d)`` and ``(B, m, d)`` -> ``(B, n, m)``."""
-    return torch.baddbmm(queries.new_full((1,), -scale), queries, keys.mT, alpha=scale).exp_()
-
-
 def bounded_weights(queries: Tensor, keys: Tensor, scale: float, out: Tensor | None = None) -> Tensor:
     """Unnormalised softmax weights ``exp(scale (q.k - 1))`` of unit vectors.
 
     Args:
-        queries: ``(n, d)``.
-        keys: ``(m, d)``.
+        queries: ``(n, d)`` or ``(B, n, d)``.
+        keys: ``(m, d)`` or ``(B, m, d)``.
         scale: factor of the logits.
         out: where to put them.
 
     Returns:
-        ``(n, m)``, in (0, 1].
+        ``(n, m)`` or ``(B, n, m)``, in (0, 1].
     """
     shift = queries.new_full((1,), -scale)
-    return torch.addmm(shift, queries, keys.T, alpha=scale, out=out).exp_()
+    product = torch.addmm if queries.dim() == 2 else torch.baddbmm
+    return product(shift, queries, keys.mT, alpha=scale, out=out).exp_()
 
 
 def bounded_attention(queries: Tensor, memory: Iterable[tuple[Tensor, Tensor]], scale: float) -> Tensor:
