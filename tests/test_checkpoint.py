@@ -20,10 +20,12 @@ from torch import Tensor
 
 from tests.contract_settings import BY_METHOD, build, moving_squares
 from tests.parity.golden import fill_weights
+from vos_zoo.blocks.state_dicts import find_state_dict
 from vos_zoo.core.checkpoint import Inert, load_converted, read_state_dict
 from vos_zoo.core.hub import convert_checkpoint, create_model
 from vos_zoo.core.module import VOSModel
 from vos_zoo.methods.lwl.checkpoint import PREFIXES, convert_state_dict
+from vos_zoo.registry import available_methods, load_method
 from vos_zoo.types import Conversion, UsageError
 
 # -- files that want to run something --------------------------------------------------------------------------------
@@ -184,6 +186,81 @@ def test_weights_are_found_at_the_top_or_under_the_usual_keys(tmp_path: Path, ke
     weights = {"x": torch.ones(2)}
     torch.save({key: weights, "epoch": 3} if key else weights, tmp_path / "w.pth")
     assert torch.equal(read_state_dict(tmp_path / "w.pth")["x"], weights["x"])
+
+
+WRAPPERS = {
+    "DataParallel": lambda s: _behind("module.", s),
+    "a trainer's class": lambda s: {"state_dict": _behind("model.", s), "epoch": 3},
+    "DataParallel in a trainer's class": lambda s: {"state_dict": _behind("model.module.", s)},
+    "a trainer's class in DataParallel": lambda s: {"state_dict": _behind("module.model.net.", s)},
+    "a compiled network": lambda s: {"net": _behind("_orig_mod.", s)},
+    "DistributedDataParallel, compiled": lambda s: {"model": _behind("_orig_mod.module.", s)},
+    "compiled parts": lambda s: {name.replace(".", "._orig_mod.", 1): value for name, value in s.items()},
+    "FSDP": lambda s: _behind("_fsdp_wrapped_module.", s),
+    "AveragedModel": lambda s: {"n_averaged": torch.tensor(3), **_behind("module.", s)},
+    "AveragedModel in DataParallel": lambda s: _behind(
+        "module.", {"n_averaged": torch.tensor(3), **_behind("module.", s)}
+    ),
+    "containers in containers": lambda s: {"model": {"state_dict": _behind("module.", s)}, "epoch": torch.tensor(1)},
+    "an average beside the weights": lambda s: {
+        "state_dict": {name: torch.zeros_like(value) for name, value in s.items()},
+        "state_dict_ema": _behind("module.", s),
+    },
+    "DeepSpeed": lambda s: {"module": s, "global_steps": 7},
+}
+
+
+def _behind(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: value for name, value in state.items()}
+
+
+@pytest.mark.parametrize("wrapper", list(WRAPPERS))
+def test_entry_names_do_not_depend_on_what_wrapped_the_network_when_it_was_saved(tmp_path: Path, wrapper: str) -> None:
+    plain = {"encoder.conv1.weight": torch.randn(2), "encoder.bn.module_id": torch.ones(1), "netvlad.w": torch.ones(3)}
+    torch.save(WRAPPERS[wrapper](plain), tmp_path / "w.pth")
+    state = read_state_dict(tmp_path / "w.pth")
+    assert list(state) == list(plain)
+    assert all(torch.equal(state[name], value) for name, value in plain.items())
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "a dictionary in memory"])
+def test_other_ways_in_follow_the_same_rule(tmp_path: Path, small: VOSModel, kind: str) -> None:
+    from safetensors.torch import save_file
+
+    state = _behind("module.", theirs(small))
+    save_file({name: value.contiguous() for name, value in state.items()}, tmp_path / "w.safetensors")
+    source = tmp_path / "w.safetensors" if kind == "safetensors" else state
+    converted = convert_checkpoint(source, method="lwl", **SMALL).network.state_dict()
+    assert all(torch.equal(converted[name], value) for name, value in small.network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"module.a": torch.ones(1), "b": torch.ones(1)},
+        {"_orig_mod.a": torch.ones(1), "a": torch.zeros(1)},
+        {"model": torch.ones(1), "model.a": torch.ones(1)},
+        {"blocks.0.module.weight": torch.ones(1), "blocks.0.gamma": torch.ones(1)},
+    ],
+)
+def test_names_that_no_wrapper_explains_stay(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    torch.save(state, tmp_path / "w.pth")
+    assert list(read_state_dict(tmp_path / "w.pth")) == list(state)
+
+
+@pytest.mark.parametrize("method", sorted(name for name in available_methods() if load_method(name).converter))
+def test_every_converter_takes_weights_saved_from_parallel_training(method: str) -> None:
+    converter = load_method(method).load_converter()
+    names = {f"{family}w" for family in _prefixes(converter).values()}
+    unused = getattr(sys.modules[converter.__module__], "UNUSED", frozenset())
+    plain = {name: torch.ones(2, 2) for name in sorted(names | set(unused))}
+    seen = converter(find_state_dict(plain)).names
+    assert seen and seen == converter(find_state_dict({"state_dict": _behind("module.", plain)})).names
+
+
+def _prefixes(converter: Callable[..., Any]) -> dict[str, str]:
+    found: dict[str, str] = sys.modules[converter.__module__].PREFIXES
+    return found
 
 
 def test_safetensors_files_are_read_too(tmp_path: Path) -> None:

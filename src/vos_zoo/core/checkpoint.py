@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vos_zoo.blocks.state_dicts import STATE_KEYS, find_state_dict
 from vos_zoo.types import Conversion, UsageError
 
-_STATE_KEYS = ("network", "model", "state_dict", "net")
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor"): torch._utils._rebuild_tensor,
@@ -71,14 +71,14 @@ def _load(file: Any, **options: Any) -> Any:
 _SAFE_PICKLE = SimpleNamespace(Unpickler=SafeUnpickler, load=_load, __name__="safe_pickle")
 
 
-def read_state_dict(path: str | Path, keys: Sequence[str] = _STATE_KEYS) -> dict[str, Tensor]:
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint somebody else saved, without executing anything in it.
 
-    Accepts torch's zip and legacy files, with the weights under one of `keys` or at top level, and safetensors files.
+    Accepts torch's zip and legacy files, with the weights at top level or under one of `STATE_KEYS`, and safetensors
+    files; entry names lose what DataParallel, torch.compile and the like put in front (`find_state_dict`).
 
     Args:
         path: the file.
-        keys: where the weights may lie; the first one that holds tensors counts.
 
     Raises:
         UsageError: the file is missing, unreadable, or holds no state dict.
@@ -90,7 +90,7 @@ def read_state_dict(path: str | Path, keys: Sequence[str] = _STATE_KEYS) -> dict
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(path)
+            return find_state_dict(load_file(path))
         if _is_torchscript(path):
             raise UsageError(f"checkpoint {str(path)!r} is a TorchScript program, not a state dict")
         content = torch.load(path, map_location="cpu", pickle_module=_SAFE_PICKLE, weights_only=False)
@@ -99,7 +99,11 @@ def read_state_dict(path: str | Path, keys: Sequence[str] = _STATE_KEYS) -> dict
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(f"checkpoint {str(path)!r} cannot be read: {reason}") from error
-    return _find_state(content, path, keys)
+    state = find_state_dict(content)
+    if not state:
+        found = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
+        raise UsageError(f"checkpoint {str(path)!r} holds no state dict (found: {found}); expected one of {STATE_KEYS}")
+    return state
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -109,17 +113,6 @@ def _is_torchscript(path: Path) -> bool:
             return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("constants.pkl") for name in archive.namelist())
-
-
-def _find_state(content: Any, path: Path, keys: Sequence[str]) -> dict[str, Tensor]:
-    inside = [content[key] for key in keys if key in content] if isinstance(content, Mapping) else []
-    for candidate in (*inside, content):
-        if isinstance(candidate, Mapping):
-            state = {str(k): v.detach() for k, v in candidate.items() if isinstance(v, Tensor)}
-            if state:
-                return state
-    found = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
-    raise UsageError(f"checkpoint {str(path)!r} holds no state dict (found: {found}); expected one of {tuple(keys)}")
 
 
 def load_converted(network: nn.Module, state: Mapping[str, Tensor], conversion: Conversion) -> None:

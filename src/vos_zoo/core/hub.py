@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from vos_zoo.blocks.state_dicts import find_state_dict
 from vos_zoo.config import variant_keywords
 from vos_zoo.core.checkpoint import load_converted, read_state_dict
 from vos_zoo.core.module import VOSModel
@@ -50,7 +51,8 @@ def convert_checkpoint(
     """The authors' released weights in our model.
 
     Nothing in the file is executed: unknown classes become inert stubs and only tensors are kept. The conversion is
-    strict.
+    strict; the converter sees entry names without wrappers (`module.`, `_orig_mod.` and the like, see
+    `blocks.state_dicts`).
 
     Args:
         source: the authors' file (on disk, or an http address with ``#sha256=DIGEST``), or its state dict.
@@ -65,7 +67,7 @@ def convert_checkpoint(
     """
     if not isinstance(source, Mapping) and is_url(str(source)):
         source = fetch(str(source))
-    state = source if isinstance(source, Mapping) else read_state_dict(source)
+    state = find_state_dict(source) if isinstance(source, Mapping) else read_state_dict(source)
     conversion = load_method(method).load_converter()(state)
     settings = {**conversion.track, **(track or {})}
     model = VOSModel(method, {**conversion.model, **hyperparameters}, settings)

@@ -57,7 +57,6 @@ def load_imagenet(vitae: nn.Module, path: str | Path) -> None:
     """
     if not Path(path).is_file():
         raise UsageError(f"model.vitae_weights: {str(path)!r} does not exist; download {IMAGENET_FILE}, give its path")
-    state = read_state_dict(path, keys=("state_dict_ema", "state_dict"))
-    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    state = read_state_dict(path)
     names = {name: name for name in vitae.state_dict() if name in state}
     load_converted(vitae, state, Conversion({}, {}, names, CLASSIFIER))
