@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -100,6 +101,10 @@ class VideoSequence(ABC):
     @abstractmethod
     def prompts(self) -> dict[int, LabelMap]:
         """The masks a tracker is given: frame index -> label map that holds only the objects starting there."""
+
+    def files(self) -> Iterator[Path]:
+        """The files the video is read from; none where it is not read from files."""
+        return iter(())
 
     @property
     def categories(self) -> Mapping[int, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vos_zoo.cli.options import method_names
 from vos_zoo.download import is_url
+from vos_zoo.files.names import camera_number
 from vos_zoo.registry import load_method
 from vos_zoo.resources import config_folder, model_card, variants
 from vos_zoo.types import UsageError
@@ -56,7 +57,7 @@ def run_track(options: argparse.Namespace) -> int | None:
     boxes = dict(options.boxes)
     if len(boxes) < len(options.boxes):
         raise UsageError("--box: every object needs an id of its own")
-    if options.source != "camera":
+    if camera_number(options.source) is None:
         _existing(options.source, "source")
     if options.mask is not None:
         _existing(options.mask, "--mask")

@@ -12,18 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
-from vos_zoo.data.sequence import (
-    JPEG_END,
-    TAIL,
-    PictureDataset,
-    PictureSequence,
-    Problem,
-    by_name,
-    describe,
-    frame_size,
-    read_frame_strictly,
-)
+from vos_zoo.data.sequence import PictureDataset, PictureSequence, Problem, by_name, describe
 from vos_zoo.data.static_images import StaticImage
+from vos_zoo.files.frames import JPEG_END, TAIL, frame_size, read_frame_strictly
 from vos_zoo.types import UsageError, VideoDataset, VideoSequence, VOSError
 
 _ENDINGS = {".jpg": JPEG_END, ".jpeg": JPEG_END, ".png": b"IEND"}

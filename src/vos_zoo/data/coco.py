@@ -19,8 +19,9 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from vos_zoo.data.sequence import Problem, by_name, read_frame_strictly
+from vos_zoo.data.sequence import Problem, by_name
 from vos_zoo.data.static_images import StaticDataset, StaticImage
+from vos_zoo.files.frames import read_frame
 from vos_zoo.types import Box, Frame, UsageError, VOSError
 
 
@@ -53,13 +54,7 @@ class CocoImage(StaticImage):
         Raises:
             VOSError: unreadable, or not of the size the annotations were made for.
         """
-        import cv2
-
-        picture = cv2.imread(self.path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if picture is None:
-            frame = read_frame_strictly(Path(self.path))
-        else:
-            frame = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+        frame = read_frame(self.path, upright=False)
         if frame.shape[:2] != self.size():
             height, width = self.size()
             raise VOSError(

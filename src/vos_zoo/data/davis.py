@@ -11,19 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vos_zoo.data.sequence import PictureDataset, PictureSequence, by_name, list_pictures
+from vos_zoo.data.sequence import PictureDataset, PictureSequence, by_name
+from vos_zoo.files.names import list_pictures
+from vos_zoo.files.text import read_list
 from vos_zoo.types import UsageError
-
-
-def read_list(path: Path) -> list[str]:
-    """Sequence names of a list file in either form, in order and without repetition."""
-    names: dict[str, None] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        fields = line.split()
-        if fields:
-            parts = fields[0].strip("/").split("/")
-            names[parts[-2] if len(parts) > 1 else parts[0]] = None
-    return list(names)
 
 
 class DavisDataset(PictureDataset):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vos_zoo.files.names import list_pictures
 from vos_zoo.types import Frame, UsageError, VideoDataset, VideoSequence, VOSError
 from vos_zoo.video.masks import read_mask, write_mask
 
@@ -71,7 +72,8 @@ def write_davis_layout(
 def _check_same(sequence: VideoSequence, pictures: Path, annotations: Path) -> None:
     """Refuses to mix two sequences of one name, as after a change of the seed or the length."""
     known = set(sequence.frame_names)
-    strangers = [path for path in (*pictures.glob("*.jpg"), *annotations.glob("*.png")) if path.stem not in known]
+    there = (*list_pictures(pictures, (".jpg",)).values(), *list_pictures(annotations, (".png",)).values())
+    strangers = [path for path in there if path.stem not in known]
     first, labels = annotations / f"{sequence.frame_names[0]}.png", sequence.labels(0)
     changed = labels is not None and first.is_file() and not np.array_equal(read_mask(first), labels)
     if strangers or changed:

@@ -20,8 +20,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vos_zoo.data.davis import read_list
-from vos_zoo.data.sequence import PictureDataset, PictureSequence, by_name, list_pictures
+from vos_zoo.data.sequence import PictureDataset, PictureSequence, by_name
+from vos_zoo.files.names import list_folders, list_pictures
+from vos_zoo.files.text import read_list
 from vos_zoo.types import UsageError
 
 FRAME_FOLDERS = ("JPEGImages", "frames", "images")
@@ -81,7 +82,7 @@ def _frame_root(root: Path) -> Path:
     for name in FRAME_FOLDERS:
         inner = root / name
         if inner.is_dir():
-            deeper = [path for path in sorted(inner.iterdir()) if path.is_dir()]
+            deeper = list_folders(inner)
             if len(deeper) == 1 and not list_pictures(deeper[0]):  # JPEGImages/480p/<seq>
                 return deeper[0]
             return inner
@@ -120,7 +121,7 @@ def _single(root: Path, frames: Path, masks: Path | None) -> list[PictureSequenc
 def _many(frames: Path, masks: Path | None, listed: Sequence[str] | None) -> list[PictureSequence]:
     """A video per sub-folder (or per name of the list)."""
     reserved = {*FRAME_FOLDERS, *MASK_FOLDERS}
-    folders = sorted(path.name for path in frames.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = [path.name for path in list_folders(frames)]
     names = listed if listed is not None else [name for name in folders if name not in reserved]
     found = []
     for name in names:

@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import cast, overload
@@ -24,8 +24,9 @@ from typing import cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from vos_zoo.data.sequence import PictureSequence, Problem, describe, frame_size
+from vos_zoo.data.sequence import PictureSequence, Problem, describe
 from vos_zoo.data.static_images import in_threads
+from vos_zoo.files.frames import frame_size
 from vos_zoo.types import Frame, LabelMap, VideoDataset, VideoSequence, VOSError
 
 _FORM = 1  # of the files; another number makes old packs stale
@@ -69,6 +70,10 @@ class PackedSequence(VideoSequence):
         """The label map of frame `index`, uint8 ``(H, W)``, read-only; None without annotation."""
         number = self._number.get(index)
         return None if number is None else np.asarray(self._labels[number])
+
+    def files(self) -> Iterator[Path]:
+        """Those of the video it was made from."""
+        return self.source.files()
 
     def prompts(self) -> dict[int, LabelMap]:
         """As of the video it was made from, at its size."""

@@ -1,4 +1,4 @@
-"""A video that lies on disk as numbered pictures with mask files, and how its pictures are read.
+"""A video that lies on disk as numbered pictures with mask files.
 
 Which object starts where follows from the masks alone, so that both habits of the field work without a setting:
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, overload
@@ -20,16 +20,11 @@ from typing import NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from vos_zoo.files.frames import frame_size, read_frame, read_reduced
+from vos_zoo.files.names import describe_order
+from vos_zoo.files.names import list_pictures as list_pictures
 from vos_zoo.types import Frame, LabelMap, UsageError, VideoDataset, VideoSequence, VOSError
 from vos_zoo.video.masks import read_binary_mask, read_mask
-
-FRAME_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-"""Pictures that count as frames (lower case; any case on disk)."""
-JPEG_END = b"\xff\xd9"
-"""The last bytes of a whole JPEG."""
-TAIL = 4096
-"""Where they are looked for: some cameras write a few bytes behind the end of the picture."""
-_EXIF_ORIENTATION = 0x0112
 
 
 class Problem(NamedTuple):
@@ -37,97 +32,6 @@ class Problem(NamedTuple):
 
     where: str
     what: str
-
-
-def list_pictures(folder: Path, suffixes: Iterable[str] = FRAME_SUFFIXES) -> dict[str, Path]:
-    """Pictures of a folder by file stem, sorted as strings (frame names are never renumbered).
-
-    Where two pictures share a stem, the first suffix in alphabetical order counts. A missing folder is empty.
-    """
-    if not folder.is_dir():
-        return {}
-    wanted = set(suffixes)
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in wanted and not path.name.startswith("."))
-    pictures: dict[str, Path] = {}
-    for path in files:
-        pictures.setdefault(path.stem, path)
-    return dict(sorted(pictures.items()))
-
-
-def read_frame(path: Path) -> Frame:
-    """Read a picture as uint8 RGB ``(H, W, 3)``; grey and CMYK become RGB, the EXIF rotation is applied.
-
-    Raises:
-        VOSError: the file is missing or is no readable picture.
-    """
-    import cv2
-
-    picture = _quickly(path, cv2.IMREAD_COLOR)  # OpenCV honours EXIF and expands grey by default
-    return read_frame_strictly(path) if picture is None else picture
-
-
-def _quickly(path: Path, flags: int) -> Frame | None:
-    """A whole JPEG by OpenCV, uint8 RGB ``(H, W, 3)``; None for anything else, and for what ends too early."""
-    import cv2
-
-    if path.suffix.lower() not in {".jpg", ".jpeg"}:
-        return None
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    if JPEG_END not in content[-TAIL:]:  # OpenCV would show grey where the file ends
-        return None
-    picture = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags)
-    return None if picture is None else np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-
-
-def read_reduced(path: Path, reduction: int) -> Frame:
-    """As `read_frame`, of a JPEG with its size divided by 2, 4 or 8 (rounded up) in the decoder, in a part of the time.
-
-    The decoder leaves out high frequencies of every block; the picture is that of shrinking by area to a few of 255.
-    Other pictures are read at full size.
-    """
-    import cv2
-
-    flags = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
-    picture = _quickly(path, flags[reduction]) if reduction in flags else None
-    return read_frame(path) if picture is None else picture
-
-
-def read_frame_strictly(path: Path) -> Frame:
-    """As `read_frame`, with Pillow: slower, but a file that ends too early is an error instead of a grey bar."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I;16"):  # 16-bit grey: keep the upper byte
-                return np.repeat((np.array(upright) >> 8).astype(np.uint8)[..., None], 3, axis=2)
-            return np.array(upright.convert("RGB"))
-    except FileNotFoundError as error:
-        raise VOSError(f"frame {path}: there is no such file; restore it or leave the sequence out") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise VOSError(f"frame {path}: cannot be read as an image ({error}); replace or remove the file") from error
-
-
-def frame_size(path: Path) -> tuple[int, int]:
-    """Height and width of a picture after its EXIF rotation, read from the header.
-
-    Raises:
-        VOSError: the file is missing or is no picture.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-    except FileNotFoundError as error:
-        raise VOSError(f"frame {path}: there is no such file; restore it or leave the sequence out") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise VOSError(f"frame {path}: cannot be read as an image ({error}); replace or remove the file") from error
-    return (width, height) if turned else (height, width)
 
 
 class PictureSequence(VideoSequence):
@@ -218,6 +122,17 @@ class PictureSequence(VideoSequence):
             prompts[index] = np.where(np.isin(labels, new), labels, 0).astype(np.uint8)
         return prompts
 
+    def files(self) -> Iterator[Path]:
+        """The pictures and masks."""
+        yield from self.frame_paths
+        yield from (path for path in self.mask_paths if path is not None)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is not broken but worth knowing, for `check-data`: an order of frames that other tools may not share."""
+        order = describe_order(self.frame_names)
+        return [] if order is None else [f"{self.name}: {order}"]
+
     def problems_at_sight(self) -> list[Problem]:
         """What is broken without opening a file: no frames, no masks."""
         if not self.frame_names:
@@ -253,6 +168,11 @@ class PictureDataset(VideoDataset):
             raise VOSError(f"{name}: {describe(problems)}; mend it or pass skip_broken=true")
         if problems:
             warnings.warn(f"{name}: left out: {describe(problems, limit=20)}", stacklevel=3)
+        reordered = [sequence for sequence in sequences if describe_order(sequence.frame_names)]
+        if reordered:
+            named = ", ".join(sequence.name for sequence in reordered[:3]) + (", ..." if len(reordered) > 3 else "")
+            order = describe_order(reordered[0].frame_names)
+            warnings.warn(f"{name}: {len(reordered)} sequences ({named}): {order}", stacklevel=3)
         broken = {problem.where for problem in problems}
         self._sequences = [sequence for sequence in sequences if sequence.name not in broken]
         if not self._sequences:

@@ -29,16 +29,9 @@ from typing import NamedTuple, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from vos_zoo.data.sequence import (
-    FRAME_SUFFIXES,
-    Problem,
-    by_name,
-    describe,
-    frame_size,
-    read_frame,
-    read_frame_strictly,
-    read_reduced,
-)
+from vos_zoo.data.sequence import Problem, by_name, describe
+from vos_zoo.files.frames import frame_size, read_frame, read_frame_strictly, read_reduced
+from vos_zoo.files.names import list_files, list_folders, list_pictures
 from vos_zoo.types import Box, Frame, LabelMap, UsageError, VideoDataset, VideoSequence, VOSError
 
 HALF = 127
@@ -317,20 +310,14 @@ def find_pairs(root: Path) -> Iterator[Pair]:
 
 
 def _pairs(folder: Path, prefix: str) -> Iterator[Pair]:
-    entries = sorted((entry for entry in os.scandir(folder) if not entry.name.startswith(".")), key=lambda e: e.name)
-    pictures = [Path(entry.path) for entry in entries if entry.is_file() and _is_picture(entry.name)]
-    yield from _side_by_side(pictures, prefix)
-    folders = [entry.name for entry in entries if entry.is_dir()]
+    yield from _side_by_side(sorted(list_files(folder)), prefix)  # as text: a seed draws the same pictures as ever
+    folders = sorted(path.name for path in list_folders(folder))
     partners = _partners(folders)
     for name in folders:
         if name in partners:
             yield from _two_folders(folder / name, folder / partners[name], prefix)
         elif name not in partners.values():
             yield from _pairs(folder / name, f"{prefix}{name}/")
-
-
-def _is_picture(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in FRAME_SUFFIXES
 
 
 def _without(name: str, words: frozenset[str]) -> tuple[str, bool]:
@@ -350,10 +337,7 @@ def _partners(folders: Sequence[str]) -> dict[str, str]:
 
 
 def _two_folders(pictures: Path, masks: Path, prefix: str) -> Iterator[Pair]:
-    found: list[dict[str, Path]] = []
-    for folder in (pictures, masks):
-        files = sorted(path for path in folder.iterdir() if _is_picture(path.name) and not path.name.startswith("."))
-        found.append({path.stem: path for path in files})
+    found = [list_pictures(folder) for folder in (pictures, masks)]
     for stem in sorted({*found[0], *found[1]}):
         yield Pair(f"{prefix}{stem}", found[0].get(stem), found[1].get(stem))
 

@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vos_zoo.data.davis import read_list
-from vos_zoo.data.sequence import PictureDataset, PictureSequence, Problem, by_name, list_pictures
+from vos_zoo.data.sequence import PictureDataset, PictureSequence, Problem, by_name
+from vos_zoo.files.names import list_pictures
+from vos_zoo.files.text import read_list, read_text
 from vos_zoo.types import LabelMap, UsageError, VOSError
 
 LAYOUTS = (
@@ -97,8 +98,8 @@ class YouTubeVosSequence(PictureSequence):
 
     @property
     def notes(self) -> list[str]:
-        """Objects that start later than listed, or that no mask shows, as "id (...)", for `check-data`."""
-        notes = []
+        """As of `PictureSequence`, and objects that start later than listed, or that no mask shows."""
+        notes = super().notes
         for identity, entry in self.listed.items():
             start = self._starts.get(identity)
             if start is None:
@@ -220,7 +221,7 @@ def read_meta(path: Path) -> dict[str, dict[int, ListedObject]]:
     if not path.is_file():
         raise UsageError(f"youtube_vos: there is no {path}; it comes with the archive of the split")
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(read_text(path))
         return {
             str(name): {
                 _identity(identity): ListedObject(str(entry["category"]), tuple(str(stem) for stem in entry["frames"]))

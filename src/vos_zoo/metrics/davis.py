@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vos_zoo.files.names import list_pictures
+from vos_zoo.files.text import read_list as read_names
 from vos_zoo.metrics.scoring import ObjectScores, SequenceScorer, object_ids_in
 from vos_zoo.metrics.tables import text_table
 from vos_zoo.types import LabelMap, UsageError, VOSError
@@ -255,11 +257,7 @@ def read_list(dataset_folder: str | Path, split: str, year: int, resolution: str
         raise UsageError(
             f"{wanted}: there is no such list; there are: {', '.join(known) or 'none'} (or pass sequences=)"
         )
-    lines = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    names = list(dict.fromkeys(Path(line).parent.name if "/" in line else line for line in lines))
-    if not names:
-        raise UsageError(f"{path}: the list is empty; write one name of a sequence per line")
-    return names
+    return read_names(path)
 
 
 def _score_folder(
@@ -268,7 +266,7 @@ def _score_folder(
     for folder in (annotations, results):
         if not folder.is_dir():
             raise VOSError(f"{folder}: there is no such folder; sequence {folder.name} needs its masks there")
-    frames = sorted(path.stem for path in annotations.glob("*.png"))
+    frames = list(list_pictures(annotations, (".png",)))
     size: tuple[int, int] | None = None
 
     def truth(frame: str) -> LabelMap:

@@ -15,6 +15,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from vos_zoo.files.names import natural_key
+from vos_zoo.files.text import read_text
 from vos_zoo.metrics.scoring import ObjectScores, SequenceScorer, object_ids_in
 from vos_zoo.metrics.tables import text_table
 from vos_zoo.types import LabelMap, UsageError, VOSError
@@ -124,7 +126,8 @@ class _Video:
             labels = truth(frame)
             # Some objects are listed before a single pixel of them is visible: they start where the truth shows them.
             visible = object_ids_in(labels)
-            new = {one for one, first in self.first_listed.items() if first <= frame and one in visible} - started
+            listed = {one for one, first in self.first_listed.items() if natural_key(first) <= natural_key(frame)}
+            new = listed.intersection(visible) - started
             due = started | new if which == "nothing_excluded" else set(started)
             started |= new
             if not due or (which == "first_and_last_excluded" and frame == self.frames[-1]):
@@ -204,7 +207,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"{path}: there is no such file; give the folder that holds meta.json and Annotations")
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["videos"])
+        return dict(json.loads(read_text(path))["videos"])
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path}: is not of the form {{'videos': {{VIDEO: {{'objects': ...}}}}}} ({error!r})"
@@ -215,12 +218,12 @@ def _video(name: str, meta: Mapping[str, Any], path: Path) -> _Video:
     if name not in meta:
         raise UsageError(f"{path}: there is no video {name!r}; take a name that it lists")
     try:
-        listed = {int(one): sorted(entry["frames"]) for one, entry in meta[name]["objects"].items()}
+        listed = {int(one): sorted(entry["frames"], key=natural_key) for one, entry in meta[name]["objects"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{path}: video {name!r} is not {{'objects': {{ID: {{'frames': [...]}}}}}} ({error!r})"
         ) from error
-    frames = sorted({frame for names in listed.values() for frame in names})
+    frames = sorted({frame for names in listed.values() for frame in names}, key=natural_key)
     return _Video(name, {one: names[0] for one, names in sorted(listed.items()) if names}, frames)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vos_zoo.files.names import no_such_file
 from vos_zoo.types import Frame, LabelMap, VOSError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _open(path: Path) -> Image:
     from PIL import Image, UnidentifiedImageError
 
     if not path.is_file():
-        raise VOSError(f"mask {path}: there is no such file; check the name or leave the mask out")
+        raise VOSError(f"mask {path}: {no_such_file(path)}")
     try:
         image = Image.open(path)
         image.load()

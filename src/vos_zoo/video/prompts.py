@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vos_zoo.files.names import list_files
 from vos_zoo.types import Box, LabelMap, Prompt, UsageError, VOSError
 from vos_zoo.video.masks import read_mask
 
@@ -70,7 +71,7 @@ def _mask_files(source: Path, names: Sequence[str] | None, length: int | None) -
         raise UsageError(f"mask {source}: there is no such file or folder; check the name")
     if not source.is_dir():
         return [(0, source)]
-    files = sorted(path for path in source.iterdir() if path.suffix.lower() == ".png" and not path.name.startswith("."))
+    files = list_files(source, (".png",))
     if not files:
         raise UsageError(f"mask {source}: the folder holds no PNG; give PNGs named as their frames")
     return [(_frame_index(path, names, length), path) for path in files]

@@ -7,6 +7,7 @@ and holds one frame at a time. Video files go through PyAV where it is installed
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
@@ -15,13 +16,12 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from vos_zoo.files.frames import read_frame
+from vos_zoo.files.names import FRAME_SUFFIXES, camera_number, describe_order, list_files, no_such_file
 from vos_zoo.types import Frame, UsageError, VOSError
 
 Backend: TypeAlias = Literal["auto", "pyav", "opencv"]
 """Which library decodes or encodes video files; "auto" is PyAV where it is installed, else OpenCV."""
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
-"""Endings (lower case) of the pictures a folder of frames may hold."""
 
 
 class FrameSource(ABC):
@@ -54,15 +54,16 @@ def open_video(source: str | Path, *, backend: Backend = "auto") -> FrameSource:
     """Open a video file, a folder of frames, or a camera (``"camera"``, ``"camera:1"``; as a str, not a Path).
 
     Args:
-        source: what to read. Folders hold pictures (.jpg .png .bmp .webp) which are sorted by name.
+        source: what to read. Folders hold pictures (.jpg .png .bmp .webp .tif), ordered by the numbers in their names.
         backend: library for video files.
 
     Raises:
         UsageError: nothing is there, the folder has no frames, the file holds no video that can be decoded, the camera
             does not answer, or the wanted backend is not installed.
     """
-    if isinstance(source, str) and (source == "camera" or source.startswith("camera:")):
-        return CameraSource(source)
+    number = camera_number(source)
+    if number is not None:
+        return CameraSource(number)
     path = Path(source)
     if path.is_dir():
         return FolderSource(path)
@@ -89,24 +90,26 @@ def resolve_backend(backend: Backend) -> Literal["pyav", "opencv"]:
 
 
 class FolderSource(FrameSource):
-    """The pictures of one folder, sorted by name; EXIF rotation is applied, grey and CMYK pictures become RGB."""
+    """The pictures of one folder, in natural order of their names; how they are read says `vos_zoo.files.frames`."""
 
     def __init__(self, folder: Path) -> None:
-        """List the frames of `folder` and read the first one for its size."""
-        self.files = sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
-        )
+        """List the frames of `folder` and read the first one for its size; warn of an order others may not share."""
+        self.files = list_files(folder)
         if not self.files:
             raise UsageError(
-                f"{folder}: holds no frames ({' '.join(sorted(IMAGE_SUFFIXES))}); give the frames' own folder"
+                f"{folder}: holds no frames ({' '.join(sorted(FRAME_SUFFIXES))}); give the frames' own folder"
             )
+        lost = next((path for path in self.files if not path.exists()), None)
+        if lost is not None:
+            raise UsageError(f"frame {lost}: {no_such_file(lost)}")
         self.name = folder.resolve().name
         self.names = tuple(path.stem for path in self.files)
         twice = [name for name, count in Counter(self.names).items() if count > 1]
         if twice:
             raise UsageError(f"{folder}: frame {twice[0]!r} is there in two formats; keep one picture per frame")
+        order = describe_order(self.names)
+        if order is not None:
+            warnings.warn(f"{folder}: {order}", stacklevel=3)
         self.length = len(self.files)
         try:
             first = read_frame(self.files[0])
@@ -115,7 +118,7 @@ class FolderSource(FrameSource):
         self.size = (first.shape[0], first.shape[1])
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames in the order of their names; a frame of another size is an error, a tracker could not use it."""
+        """The frames in order; a frame of another size is an error, a tracker could not use it."""
         for path in self.files:
             frame = read_frame(path)
             if frame.shape[:2] != self.size:
@@ -124,23 +127,6 @@ class FolderSource(FrameSource):
                     f"{self.size[1]}x{self.size[0]}; all frames of a video need one size"
                 )
             yield frame
-
-
-def read_frame(path: str | Path) -> Frame:
-    """Read one picture as a frame, uint8 RGB ``(H, W, 3)``, turned as its EXIF tag says.
-
-    Raises:
-        VOSError: the file is missing, unreadable, cut off, or has more than 8 bits per channel.
-    """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):
-                raise VOSError(f"frame {path}: has {image.mode!r} pixels; convert it to an 8-bit picture")
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise VOSError(f"frame {path}: cannot be read as a picture ({error}); replace or remove the file") from error
 
 
 class PyAVSource(FrameSource):
@@ -228,20 +214,17 @@ class OpenCVSource(FrameSource):
 class CameraSource(FrameSource):
     """A camera read by OpenCV; the stream ends when the camera does or the user stops it."""
 
-    def __init__(self, source: str) -> None:
-        """Take one picture from camera `source` ("camera" is number 0, "camera:1" number 1) for its size."""
+    def __init__(self, number: int) -> None:
+        """Take one picture from a camera for its size."""
         import cv2
 
-        number = source.partition(":")[2] or "0"
-        if not number.isdecimal():
-            raise UsageError(f"{source}: a camera is named 'camera' or 'camera:NUMBER', for example 'camera:1'")
-        self.number, self.name = int(number), "camera"
+        self.number, self.name = number, "camera"
         capture = cv2.VideoCapture(self.number)
         try:
             done, first = capture.read() if capture.isOpened() else (False, None)
             if not done or first is None:
                 raise UsageError(
-                    f"{source}: no camera answers under number {number}; plug one in or try another number"
+                    f"camera:{number}: no camera answers under number {number}; plug one in or try another number"
                 )
             self.fps = capture.get(cv2.CAP_PROP_FPS) or None
             self.size = (first.shape[0], first.shape[1])

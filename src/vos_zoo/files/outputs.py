@@ -1,0 +1,39 @@
+"""No command writes over what it reads, whatever the spelling of a path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from vos_zoo.types import UsageError
+
+
+def refuse_overwriting(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
+    """Refuse outputs that are inputs: the same file or folder by any path, link, or spelling the file system takes.
+
+    Args:
+        outputs: files that would be replaced, and folders that would be written into; they need not exist.
+        inputs: files and folders that are read; what does not exist is passed over.
+
+    Raises:
+        UsageError: an output is an input; both are named.
+    """
+    known = {_identity(path): path for path in inputs if os.path.exists(path)}
+    for output in outputs:
+        found = known.get(_identity(output))
+        if found is not None:
+            kind = "folder" if os.path.isdir(found) else "file"
+            raise UsageError(
+                f"output {output}: is the input {kind} {found}, which would be overwritten; give another name"
+            )
+
+
+def _identity(path: str | Path) -> tuple[object, ...]:
+    """What equal files and folders have in common: device and inode, or the resolved name of what is not there yet."""
+    resolved = os.path.realpath(path)
+    try:
+        state = os.stat(resolved)
+    except OSError:
+        return (os.path.normcase(resolved),)
+    return (state.st_dev, state.st_ino) if state.st_ino else (os.path.normcase(resolved),)
