@@ -222,6 +222,14 @@ def test_the_camera_is_not_looked_for_on_the_disk(calls, files):
     assert _only(calls, "run_track")["source"] == "camera"
 
 
+def test_a_camera_is_chosen_by_its_number(calls, files, capsys):
+    words = ["--model", METHOD, "--box", "1:1,2,3,4", "--output", "o"]
+    assert main(["track", "camera:1", *words]) == 0
+    assert _only(calls, "run_track")["source"] == "camera:1"
+    assert main(["track", "camera:front", *words]) == 2
+    assert "'camera:NUMBER'" in capsys.readouterr().err
+
+
 def test_convert_hands_over_file_and_folder(calls, files):
     assert main(["convert", "authors.pth", "--model", METHOD, "--output", "o"]) == 0
     keywords = _only(calls, "run_convert")
