@@ -21,7 +21,7 @@ ENGLISH = {"joint"}
 # The parts of `core` that methods are written against.
 BELOW_METHODS = {"target_model", "frame_bank", "memory", "views", "search_region", "merge", "unroll"}
 BELOW_METHODS |= {"few_shot_target", "parallel_targets", "regional", "checkpoint"}
-SETTINGS = {"types", "resources", "registry", "schema", "checking", "config"}
+SETTINGS = {"types", "resources", "registry", "schema", "checking", "config", "yaml_texts"}
 FILES_OF_MODELS = {"download", "weights"}
 VERBS = {"types", "losses", "blocks", "core-below"}
 SCORES = {"types", "files", "metrics", "video"}
@@ -31,6 +31,7 @@ ALLOWED = {
     "registry": {"types"},
     "schema": {"types"},
     "checking": {"types"},
+    "yaml_texts": set(),
     "files": {"types", "files"},
     "download": {"types"},
     "weights": {"types", "registry", "download"},

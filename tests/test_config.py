@@ -199,7 +199,11 @@ def test_keywords_that_fit_a_signature_pass():
         ({"rate": 1.0}, r"'model.width' is not set; give model.width=VALUE"),
         ({"width": "wide"}, r"'model.width' is 'wide', expected an integer"),
         ({"width": True}, r"'model.width' is True, expected an integer"),
-        ({"width": 1, "name": 3}, r"'model.name' is 3, expected a text or null"),
+        (
+            {"width": 1, "name": 3},
+            r"'model.name' is 3, expected a text or null; put .* in quotes: 'model.name=\"...\"'",
+        ),
+        ({"width": 1, "name": True}, r"'model.name' is True, expected a text or null; put .* in quotes"),
     ],
 )
 def test_keywords_that_do_not_fit_a_signature_are_named(given_keywords, message):

@@ -37,7 +37,9 @@ def check_keywords(given: Mapping[str, Any], function: Callable[..., Any], where
             raise UsageError(f"unknown key '{where}.{key}'; {hint}")
         expected = hints.get(key, Any)
         if not _fits(value, expected):
-            raise UsageError(f"'{where}.{key}' is {value!r}, expected {describe_type(expected)}")
+            cure = f"; put a text that looks like something else in quotes: '{where}.{key}=\"...\"'"
+            looks = isinstance(value, bool | int | float) and _fits("", expected)
+            raise UsageError(f"'{where}.{key}' is {value!r}, expected {describe_type(expected)}{cure if looks else ''}")
     missing = [n for n in names if parameters[n].default is inspect.Parameter.empty and n not in given]
     if missing:
         raise UsageError(f"'{where}.{missing[0]}' is not set; give {where}.{missing[0]}=VALUE")

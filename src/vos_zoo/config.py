@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import re
 import tempfile
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vos_zoo.checking import check_keywords, check_values, describe_type
@@ -38,8 +39,10 @@ from vos_zoo.schema import (
     SamplingConfig,
     StaticConfig,
     SyntheticConfig,
+    key_types,
 )
 from vos_zoo.types import UsageError
+from vos_zoo.yaml_texts import read_value, read_yaml, type_of_key, write_yaml
 
 __all__ = [
     "AugmentConfig",
@@ -195,13 +198,7 @@ def save_config(config: RunConfig, path: str | os.PathLike[str]) -> Path:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            yaml.safe_dump(
-                {_COMPLETE: True, **to_plain(config)},
-                file,
-                sort_keys=False,
-                allow_unicode=True,
-                default_flow_style=None,
-            )
+            write_yaml({_COMPLETE: True, **to_plain(config)}, file)
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:
@@ -308,28 +305,31 @@ def _stage_layers(method: Any, stage: str, stages: Mapping[str, Mapping[str, Any
 
 def _read(path: Path, source: str) -> _Layer:
     try:
-        node = OmegaConf.load(path)
+        tree = read_yaml(path.read_bytes(), RunConfig, key_types)
     except FileNotFoundError:
         raise UsageError(f"{source}: no such configuration file") from None
     except OSError as error:
         raise UsageError(f"{source}: cannot be read ({error.strerror or error})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"{source}: not valid YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(node, DictConfig):
-        raise UsageError(f"{source}: expected keys and values, found a list")
-    return _Layer(source, typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=False)))
+    if tree is not None and not isinstance(tree, dict):
+        kind = "list" if isinstance(tree, list) else "single value"
+        raise UsageError(f"{source}: expected keys and values, found a {kind}")
+    return _Layer(source, tree or {})
 
 
 def _dotlist(overrides: Sequence[str]) -> _Layer:
+    tree = OmegaConf.create()
     for text in overrides:
-        key, sign, _ = text.partition("=")
+        key, sign, value = text.partition("=")
         if not sign or not key or not all(key.split(".")):
             raise UsageError(f"{text!r} is not of the form key=value (for example data.batch_size=4)")
-    try:
-        tree = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)), resolve=False)
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UsageError(f"cannot read {' '.join(overrides)!r}: {' '.join(str(error).split())}") from error
-    return _Layer("key=value", typing.cast(dict[str, Any], tree))
+        expected = type_of_key(RunConfig, [part for part in re.split(r"[.\[\]]", key) if part], key_types)
+        try:
+            OmegaConf.update(tree, key, read_value(value, expected, key_types))
+        except (yaml.YAMLError, ValueError, OmegaConfBaseException) as error:
+            raise UsageError(f"cannot read {text!r}: {' '.join(str(error).split())}") from error
+    return _Layer("key=value", typing.cast(dict[str, Any], OmegaConf.to_container(tree, resolve=False)))
 
 
 def _check_keys(layer: _Layer, schema: type[Any], tree: Mapping[str, Any], prefix: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_type_hints
 
 
 def _rule(default: Any, **rules: Any) -> Any:
@@ -178,6 +178,22 @@ class StaticConfig:
 
 
 @dataclass
+class MixtureConfig:
+    """What an entry of `data.mixture` may hold; `data.mixture.MixturePart` says what it means."""
+
+    name: str | None = None
+    root: str | None = None
+    split: str | None = None
+    weight: float | None = None
+    repeats: float | None = None
+    year: int | None = None
+    resolution: str | None = None
+    layout: str | None = None
+    sequences: list[str] | None = None
+    frame_step: int | None = None
+
+
+@dataclass
 class DataConfig:
     """Which videos are read and how training batches are made from them.
 
@@ -297,3 +313,24 @@ class RunConfig:
     compile: bool = False
     paths: dict[str, str | None] = field(default_factory=dict)
     checkpoint_every: int = _rule(500, minimum=1)
+
+
+@dataclass
+class StageConfig(RunConfig):
+    """What an entry of `stages` may hold: its name, its recipe, and further keys."""
+
+    name: str | None = None
+    recipe: str | None = None
+
+
+_ENTRIES: dict[tuple[type[Any], str], Any] = {
+    (DataConfig, "mixture"): dict[str, MixtureConfig | None],
+    (RunConfig, "stages"): list[str | StageConfig],
+}
+"""What the keys hold whose entries are merged as they come."""
+
+
+def key_types(schema: type[Any]) -> dict[str, Any]:
+    """The type of every key of a part of the configuration, with the entries of mixtures and stages in full."""
+    own = {key: hint for (owner, key), hint in _ENTRIES.items() if issubclass(schema, owner)}
+    return {**get_type_hints(schema), **own}

@@ -202,11 +202,13 @@ def by_name(known: Sequence[str], wanted: Sequence[str] | None, what: str) -> li
     """`wanted` in the order of `known` (all where None).
 
     Raises:
-        UsageError: a wanted name is not known; the message proposes the nearest ones.
+        UsageError: a wanted name is not known (the message proposes the nearest ones) or is no text.
     """
     if wanted is None:
         return list(known)
     for name in wanted:
+        if not isinstance(name, str):
+            raise UsageError(f"{what}: {name!r} is no text; put the names of sequences in quotes")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or list(known[:5])
             raise UsageError(f"{what}: no sequence {name!r}; there are {len(known)}, for example {', '.join(near)}")

@@ -1,0 +1,155 @@
+"""YAML in which texts stay as they are written: `007`, `330e1204` and `true` are names where a name is expected.
+
+YAML guesses the type of a word without quotes. Here the expected type is known first: where it is a text, the word is
+taken as it stands. Everywhere else the rules are those of YAML, but `1e-3` is a number, a date is a text, and a key may
+not come twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+Hints = Callable[[type[Any]], Mapping[str, Any]]
+"""The expected type of every key of a dataclass."""
+_NULL, _TEXT = "tag:yaml.org,2002:null", "tag:yaml.org,2002:str"
+_FLOAT, _DATE = "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"
+_EXPONENT = re.compile(r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+")
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that comes twice."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A mapping's node."""
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.composer.ComposerError(None, None, f"found duplicate key {key.value!r}", key.start_mark)
+            seen.add(key.value)
+        return node
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what other readers of YAML would not take for a text."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Repeat a value that occurs twice."""
+        return True
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in resolvers if tag != _DATE]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver(_FLOAT, re.compile(rf"^(?:{_EXPONENT.pattern})$"), list("-+.0123456789"))
+
+
+def read_yaml(text: str | bytes, expected: Any, hints: Hints = typing.get_type_hints) -> Any:
+    """Parse YAML.
+
+    Args:
+        text: the document; bytes are UTF-8, or UTF-16 with a byte order mark.
+        expected: the type it should have: a dataclass for keys and values, or any annotation made of plain types.
+        hints: the expected types of a dataclass's keys.
+
+    Returns:
+        Plain values. What is expected to be a text and written as one word is one, except `null` for a key by itself;
+        other values are returned as YAML has them, whatever is expected.
+
+    Raises:
+        yaml.YAMLError: it is no YAML.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _keep_texts(node, expected, hints)
+        return loader.construct_document(node)
+    except RecursionError:
+        raise yaml.composer.ComposerError(None, None, "a value contains itself", node.start_mark) from None
+    finally:
+        loader.dispose()
+
+
+def read_value(text: str, expected: Any, hints: Hints = typing.get_type_hints) -> Any:
+    """Parse the value of a key that stands by itself, as in `key=value`: a text needs no quotes, whatever is in it.
+
+    Raises:
+        yaml.YAMLError: it is no YAML.
+    """
+    word = text.strip()
+    if set(_members(expected)) <= {str, type(None)} and not word.startswith(("'", '"')):
+        return None if word in ("", "~", "null", "Null", "NULL") else word
+    return read_yaml(text, expected, hints)
+
+
+def write_yaml(tree: Mapping[str, Any], file: typing.IO[str]) -> None:
+    """Write plain values so that every reader finds texts and numbers to be what they are."""
+    yaml.dump(tree, file, _Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None)
+
+
+def type_of_key(expected: Any, keys: Sequence[str], hints: Hints = typing.get_type_hints) -> Any:
+    """The expected type of a nested key; `Any` where nothing is known of it."""
+    for key in keys:
+        expected = _of_value(expected, key, hints)
+    return expected
+
+
+def _keep_texts(node: yaml.Node, expected: Any, hints: Hints, listed: bool = False) -> None:
+    """Mark the words that are expected to be texts as such."""
+    if isinstance(node, yaml.ScalarNode):
+        kept = node.tag == _NULL and not listed
+        if str in _members(expected) and not node.style and not kept:
+            node.tag = _TEXT
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _keep_texts(value, _of_items(expected), hints, listed=True)
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    _keep_texts(merged, expected, hints)
+            elif isinstance(key, yaml.ScalarNode):
+                if _has_named_keys(expected) and not key.style:
+                    key.tag = _TEXT
+                _keep_texts(value, _of_value(expected, key.value, hints), hints)
+
+
+def _members(expected: Any) -> tuple[Any, ...]:
+    """The types of a union; another type by itself."""
+    union = isinstance(expected, types.UnionType) or typing.get_origin(expected) is typing.Union
+    return typing.get_args(expected) if union else (expected,)
+
+
+def _of_items(expected: Any) -> Any:
+    """The expected type of a list's items."""
+    found = [part for part in _members(expected) if typing.get_origin(part) in (list, Sequence)]
+    return typing.get_args(found[0])[0] if found else Any
+
+
+def _of_value(expected: Any, key: str, hints: Hints) -> Any:
+    """The expected type of what a mapping says of `key`."""
+    for part in _members(expected):
+        if dataclasses.is_dataclass(part):
+            return hints(typing.cast(type[Any], part)).get(key, Any)
+        if typing.get_origin(part) is dict:
+            return typing.get_args(part)[1]
+    return Any
+
+
+def _has_named_keys(expected: Any) -> bool:
+    """Whether the keys of a mapping are texts."""
+    return any(
+        dataclasses.is_dataclass(part) or (typing.get_origin(part) is dict and typing.get_args(part)[0] is str)
+        for part in _members(expected)
+    )
