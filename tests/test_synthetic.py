@@ -14,8 +14,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vos_zoo.data.scene_draws import Cast
 from vos_zoo.data.synthetic import SPLITS, SyntheticDataset, SyntheticSequence, SyntheticSettings
-from vos_zoo.data.synthetic_scene import Cast, draw_scene
+from vos_zoo.data.synthetic_scene import draw_scene
 from vos_zoo.data.synthetic_shapes import NUMBERS, SHAPES, distance_map, neighbour
 from vos_zoo.data.synthetic_textures import draw_palette, object_texture, palette_distance, value_noise
 from vos_zoo.types import UsageError

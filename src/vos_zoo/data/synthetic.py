@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vos_zoo.data.scene_draws import Cast
 from vos_zoo.data.synthetic_render import render, render_labels
-from vos_zoo.data.synthetic_scene import Cast, SyntheticScene, draw_scene, starting_area, with_layers
+from vos_zoo.data.synthetic_scene import SyntheticScene, draw_scene, starting_area, with_layers
 from vos_zoo.types import Frame, LabelMap, UsageError, VideoDataset, VideoSequence, VOSError
 
 SPLITS = ("train", "val", "test")
