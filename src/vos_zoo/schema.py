@@ -155,6 +155,31 @@ class SyntheticConfig:
 
 
 @dataclass
+class ComposedConfig:
+    """The clips composed of photographs; see `data.composed.ComposedSettings`.
+
+    `kind` says what the root holds (any data set that is read from disk), `videos` names a further folder of videos
+    with masks, laid out as DAVIS (its list `train`) or as `folder`, `backgrounds` one of pictures without masks.
+    """
+
+    kind: str = "saliency"
+    videos: str | None = None
+    backgrounds: str | None = None
+    size: list[int] = _rule([192, 336], length=2, minimum=32)
+    frames: int = _rule(24, minimum=1)
+    min_objects: int = _rule(1, minimum=1)
+    max_objects: int = _rule(4, minimum=1)
+    late_objects: float = _rule(0.15, minimum=0, maximum=1)
+    look_alike: float = _rule(0.4, minimum=0, maximum=1)
+    in_place: float = _rule(0.25, minimum=0, maximum=1)
+    video_share: float = _rule(0.3, minimum=0, maximum=1)
+    difficulty: float = _rule(1.0, minimum=0)
+    train_videos: int = _rule(100_000, minimum=1)
+    val_videos: int = _rule(6, minimum=1)
+    test_videos: int = _rule(6, minimum=1)
+
+
+@dataclass
 class StaticConfig:
     """How a static image becomes a clip (`coco`, `saliency`), and which images count; see `data.warps.StaticSettings`.
 
@@ -226,6 +251,7 @@ class DataConfig:
         jitter: how the crops vary.
         augment: how pixels and geometry vary.
         synthetic: the videos drawn on demand.
+        composed: the clips composed of photographs.
         static: static images and how they become clips.
         mixture: data sets to train on instead of `name` (which is validated on): label -> name (default: the label),
             root, split, weight or repeats, year, resolution, layout, sequences, frame_step. A later layer takes one
@@ -260,6 +286,7 @@ class DataConfig:
     jitter: JitterConfig = field(default_factory=JitterConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+    composed: ComposedConfig = field(default_factory=ComposedConfig)
     static: StaticConfig = field(default_factory=StaticConfig)
     mixture: dict[str, Any] = field(default_factory=dict)
 

@@ -127,10 +127,13 @@ class VideoDataset(Sequence[VideoSequence]):
     Attributes:
         name: its name, for messages.
         frame_step: frames of the filmed video per frame of a sequence (YouTube-VOS holds every fifth).
+        video_length: frames of every video of a data set whose videos are drawn by their number, all of one length and
+            all with masks; None where samplers have to look.
     """
 
     name: str
     frame_step: int = 1
+    video_length: int | None = None
 
 
 @dataclass

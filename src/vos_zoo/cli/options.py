@@ -70,7 +70,8 @@ def add_config(parser: argparse.ArgumentParser, data: bool = True) -> None:
         parser.add_argument(
             "--data",
             metavar="NAME",
-            help="the data set: davis17, davis16, youtube_vos18, youtube_vos19, folder, synthetic (default: synthetic)",
+            help="the data set: davis17, davis16, youtube_vos18, youtube_vos19, folder, composed, "
+            "synthetic (default: synthetic)",
         )
     parser.add_argument(
         "--recipe", metavar="NAME", help="a file of configs/recipe/METHOD: one training stage, or all of them"

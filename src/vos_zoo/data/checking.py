@@ -214,7 +214,7 @@ class Selection(VideoDataset):
 
     def __init__(self, dataset: VideoDataset, numbers: Sequence[int]) -> None:
         self.name, self.dataset, self.numbers = dataset.name, dataset, tuple(numbers)
-        self.frame_step = dataset.frame_step
+        self.frame_step, self.video_length = dataset.frame_step, dataset.video_length
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -264,6 +264,7 @@ def open_dataset(
     sequences: Sequence[str] | None = None,
     skip_broken: bool = False,
     synthetic: Mapping[str, Any] | None = None,
+    composed: Mapping[str, Any] | None = None,
     seed: int = 0,
     layout: str | None = None,
     min_area: float = 0.0,
@@ -272,15 +273,16 @@ def open_dataset(
     """Open a data set by name; only that data set's module is imported.
 
     Args:
-        name: "davis", "youtube_vos", "folder", "synthetic", "coco" or "saliency".
-        root: its folder (not for synthetic).
+        name: "davis", "youtube_vos", "folder", "synthetic", "composed", "coco" or "saliency".
+        root: its folder (not for synthetic; for composed that of pictures or videos with masks).
         split: train, val, test, ... (folder, saliency: a sub-folder or list, where there is one; coco: "train2017").
         year: DAVIS: 2016 or 2017; YouTube-VOS: 2018 or 2019.
         resolution: DAVIS: the sub-folder.
-        sequences: use only these videos.
+        sequences: use only these videos (composed: cut out of these pictures or videos of the root only).
         skip_broken: leave out videos without frames or masks with a warning.
         synthetic: the `data.synthetic` part of the configuration.
-        seed: seed of the synthetic videos.
+        composed: the `data.composed` part of the configuration.
+        seed: seed of the synthetic videos and composed clips.
         layout: YouTube-VOS: folder of a split below the root; None finds it.
         min_area: coco: leave smaller annotations out.
         repeat: saliency: folder name -> how many times its pictures count.
@@ -291,6 +293,17 @@ def open_dataset(
     """
     if name == "synthetic":
         return _open_synthetic(split, sequences, dict(synthetic or {}), seed)
+    if name == "composed":
+        from vos_zoo.data.composed_opening import open_composed
+
+        def source(kind: str, folder: str | Path, part: str, chosen: Sequence[str] | None) -> VideoDataset:
+            editions: dict[str, Any] = {"year": year, "resolution": resolution, "layout": layout}
+            pictures: dict[str, Any] = {"min_area": min_area, "repeat": repeat}
+            options = {"split": part, "sequences": chosen, "skip_broken": skip_broken, **editions, **pictures}
+            return keep_sound(open_dataset(kind, folder, **options), skip_broken=skip_broken)
+
+        options: dict[str, Any] = {"sequences": sequences, "skip_broken": skip_broken}
+        return open_composed(source, root, split, composed or {}, seed, **options)
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -320,7 +333,9 @@ def open_dataset(
 
 STATIC_DATASETS = ("coco", "saliency")
 """Data sets of static images: to train on only."""
-DATASETS = ("davis", "youtube_vos", "folder", "synthetic", *STATIC_DATASETS)
+GENERATED_DATASETS = ("synthetic", "composed")
+"""Data sets whose videos are drawn while they are asked for."""
+DATASETS = ("davis", "youtube_vos", "folder", *GENERATED_DATASETS, *STATIC_DATASETS)
 """Names that `open_dataset` knows."""
 
 

@@ -16,7 +16,7 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.utils.data import DataLoader, DistributedSampler
 
-from vos_zoo.data.checking import STATIC_DATASETS, Selection, keep_sound, open_dataset
+from vos_zoo.data.checking import GENERATED_DATASETS, STATIC_DATASETS, Selection, keep_sound, open_dataset
 from vos_zoo.data.clips import ClipDataset, FrameClips, NumberedClips, collate
 from vos_zoo.data.crops import CropSettings, JitterSettings
 from vos_zoo.data.frame_clips import FrameClipTransform, FrameSettings
@@ -189,7 +189,7 @@ class VOSDataModule(pl.LightningDataModule):
     `torch.distributed` every process trains on its own clips and evaluates its own videos.
 
     Args:
-        name: "synthetic", "davis", "youtube_vos", "folder", "coco" or "saliency".
+        name: "synthetic", "composed", "davis", "youtube_vos", "folder", "coco" or "saliency".
         root: folder of the data set.
         year: DAVIS: 2016 or 2017; YouTube-VOS: 2018 or 2019.
         resolution: DAVIS: sub-folder of the resolution.
@@ -219,6 +219,8 @@ class VOSDataModule(pl.LightningDataModule):
         jitter: see `JitterSettings`.
         augment: see `AugmentSettings`.
         synthetic: see `vos_zoo.data.synthetic.SyntheticSettings`; and train_videos, val_videos, test_videos, device.
+        composed: see `vos_zoo.data.composed.ComposedSettings`; and kind, videos, backgrounds
+            (see `open_composed`), train_videos, val_videos, test_videos.
         static: see `StaticSettings`.
         mixture: label -> fields of `MixturePart`; the name is the label unless given, and what is None is not used.
 
@@ -256,6 +258,7 @@ class VOSDataModule(pl.LightningDataModule):
         jitter: Mapping[str, Any] | None = None,
         augment: Mapping[str, Any] | None = None,
         synthetic: Mapping[str, Any] | None = None,
+        composed: Mapping[str, Any] | None = None,
         static: Mapping[str, Any] | None = None,
         mixture: Mapping[str, Mapping[str, Any] | None] | None = None,
     ) -> None:
@@ -293,6 +296,7 @@ class VOSDataModule(pl.LightningDataModule):
         self._shared: dict[str, Any] = {
             "skip_broken": skip_broken,
             "synthetic": synthetic,
+            "composed": composed,
             "seed": seed,
             "min_area": self.static.min_area,
             "repeat": self.static.repeat,
@@ -366,7 +370,7 @@ class VOSDataModule(pl.LightningDataModule):
     def _part(self, label: str, part: MixturePart) -> VideoDataset:
         """A data set of the mixture, opened and looked through."""
         source = {field.name: getattr(part, field.name) for field in fields(part) if field.name not in _SHARES}
-        if part.root is None and part.name != "synthetic":
+        if part.root is None and part.name not in GENERATED_DATASETS:
             raise UsageError(f"data set {part.name!r}: no folder given; set data.mixture.{label}.root=FOLDER")
         return keep_sound(open_dataset(**source, **self._shared), skip_broken=self.skip_broken)
 

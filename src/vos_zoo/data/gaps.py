@@ -176,11 +176,14 @@ class OrderedSampler:
             raise UsageError(f"data.gaps.rule: jump draws three frames, not {frames}; set data.sampling.query_frames=2")
         self._videos = [self._usable(dataset, frames) for dataset in datasets]
 
-    def _usable(self, dataset: VideoDataset, frames: int) -> list[int]:
+    def _usable(self, dataset: VideoDataset, frames: int) -> Sequence[int]:
         if isinstance(dataset, StaticDataset):
-            return []  # it draws for itself
+            return ()  # it draws for itself
         least = self.gaps.shortest if self.gaps.repeat else max(self.gaps.shortest, frames)
-        usable = [number for number in range(len(dataset)) if len(annotated_frames(dataset[number])) >= least]
+        if dataset.video_length is not None:
+            usable: Sequence[int] = range(len(dataset)) if dataset.video_length >= least else ()
+        else:
+            usable = [number for number in range(len(dataset)) if len(annotated_frames(dataset[number])) >= least]
         if not usable:
             raise VOSError(
                 f"data set {dataset.name}: no video has {least} frames with masks; lower data.gaps.shortest "

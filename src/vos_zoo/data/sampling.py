@@ -143,8 +143,9 @@ class MiniSequenceSampler:
 
     With one object per clip every (video, object) pair is equally likely; with more, every video is, and then each of
     its objects that is visible often enough; the other slots take objects visible in the first reference frame.
-    Visible frames are counted when a video is first drawn, and kept. Of a data set of static images every picture
-    serves, and all frames of a clip are frame 0.
+    Visible frames are counted when a video is first drawn, and kept. Of a data set whose videos are drawn by their
+    number (`VideoDataset.video_length`) every video is equally likely even with one object, and no count is kept. Of a
+    data set of static images every picture serves, and all frames of a clip are frame 0.
 
     Args:
         datasets: where to draw from.
@@ -192,7 +193,8 @@ class MiniSequenceSampler:
         if isinstance(source, StaticDataset):
             return ClipPlan(dataset, source.draw(random), (1,), (0,) * s.reference_frames, (0,) * s.query_frames)
         for _ in range(_DRAWS + 50 * len(units) if units else 0):
-            sequence, identity = units[int(random.integers(len(units)))]
+            unit = units[int(random.integers(len(units)))]
+            sequence, identity = (unit, None) if isinstance(unit, int) else unit
             plan = self._clip(dataset, sequence, identity, random)
             if plan is not None:
                 return plan
@@ -223,18 +225,20 @@ class MiniSequenceSampler:
 
     def visible(self, dataset: int, sequence: int) -> dict[int, Frames]:
         """Frames in which each object of a video is visible: id -> ascending int64 ``(n,)``. Counted once."""
-        key = (dataset, sequence)
-        if key not in self._visible:
+        key, known = (dataset, sequence), self._visible.get((dataset, sequence))
+        if known is None:
             counts = visible_pixels(self.datasets[dataset][sequence])
             least = self.settings.min_visible_pixels
-            self._visible[key] = {known: np.flatnonzero(count > least) for known, count in counts.items()}
-        return self._visible[key]
+            known = {identity: np.flatnonzero(count > least) for identity, count in counts.items()}
+            if self.datasets[dataset].video_length is None:
+                self._visible[key] = known
+        return known
 
 
-def _units(dataset: VideoDataset, objects: int) -> list[tuple[int, int | None]]:
+def _units(dataset: VideoDataset, objects: int) -> Sequence[int] | Sequence[tuple[int, int]]:
     """What is drawn uniformly: (video, object) pairs, or whole videos where a clip holds several objects."""
     if isinstance(dataset, StaticDataset):
-        return []  # it draws for itself
-    if objects > 1:
-        return [(number, None) for number in range(len(dataset))]
+        return ()  # it draws for itself
+    if objects > 1 or dataset.video_length is not None:
+        return range(len(dataset))
     return [(number, identity) for number in range(len(dataset)) for identity in dataset[number].object_ids]

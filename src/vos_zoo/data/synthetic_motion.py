@@ -39,6 +39,10 @@ class Wave:
         """The largest deviation from the offset."""
         return sum(abs(amplitude) for amplitude in self.amplitudes)
 
+    def scaled(self, factor: float) -> Wave:
+        """The same wave with deviations from the offset that are `factor` times as large."""
+        return replace(self, amplitudes=tuple(factor * amplitude for amplitude in self.amplitudes))
+
     @classmethod
     def draw(cls, rng: np.random.Generator, amplitude: float, period: float, offset: float = 0.0) -> Wave:
         """A slow wave of about `amplitude` and `period` frames with a smaller, faster one on top."""
@@ -73,6 +77,20 @@ class Pose(NamedTuple):
     curve: Times
     arch: Times
     morph: Times
+
+
+def window(pose: Pose, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    """Top, bottom, left and right of the pixels any frame of the layer can cover, or None if it is out of sight."""
+    height, width = size
+    reach_v = 1 + np.abs(pose.arch)
+    reach_u = 1 + np.abs(pose.bend) * reach_v**2 + np.abs(pose.curve) * reach_v**3
+    cos, sin = np.abs(np.cos(pose.angle)), np.abs(np.sin(pose.angle))
+    half_w = cos * pose.scale_x * reach_u + sin * pose.scale_y * reach_v
+    half_h = sin * pose.scale_x * reach_u + cos * pose.scale_y * reach_v
+    left, right = np.floor((pose.x - half_w).min() + width / 2), np.ceil((pose.x + half_w).max() + width / 2)
+    top, bottom = np.floor((pose.y - half_h).min() + height / 2), np.ceil((pose.y + half_h).max() + height / 2)
+    box = (max(int(top), 0), min(int(bottom), height), max(int(left), 0), min(int(right), width))
+    return box if box[0] < box[1] and box[2] < box[3] else None
 
 
 class Motion(Protocol):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from vos_zoo.data.synthetic_motion import Pose, Times
+from vos_zoo.data.synthetic_motion import Pose, Times, window
 from vos_zoo.data.synthetic_scene import Layer, SyntheticScene
 
 _NOISE_MARGIN = 61  # the noise tile is so much larger than a frame, and every frame cuts its own window out of it
@@ -98,20 +98,6 @@ def _draw_ground(scene: SyntheticScene, times: Times, device: torch.device | str
     return _sample(ground, u, v)
 
 
-def _window(pose: Pose, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
-    """Top, bottom, left and right of the pixels any frame of the layer can cover, or None if it is out of sight."""
-    height, width = size
-    reach_v = 1 + np.abs(pose.arch)
-    reach_u = 1 + np.abs(pose.bend) * reach_v**2 + np.abs(pose.curve) * reach_v**3
-    cos, sin = np.abs(np.cos(pose.angle)), np.abs(np.sin(pose.angle))
-    half_w = cos * pose.scale_x * reach_u + sin * pose.scale_y * reach_v
-    half_h = sin * pose.scale_x * reach_u + cos * pose.scale_y * reach_v
-    left, right = np.floor((pose.x - half_w).min() + width / 2), np.ceil((pose.x + half_w).max() + width / 2)
-    top, bottom = np.floor((pose.y - half_h).min() + height / 2), np.ceil((pose.y + half_h).max() + height / 2)
-    box = (max(int(top), 0), min(int(bottom), height), max(int(left), 0), min(int(right), width))
-    return box if box[0] < box[1] and box[2] < box[3] else None
-
-
 def _draw_layer(
     scene: SyntheticScene, layer: Layer, frames: NDArray[np.int64], labels: Tensor, canvas: Tensor | None
 ) -> None:
@@ -119,7 +105,7 @@ def _draw_layer(
     first = int(np.searchsorted(frames, layer.start))
     times = frames[first:].astype(np.float64)
     pose = scene.camera.film(layer.motion.pose(times), times)
-    box = _window(pose, scene.size) if len(times) else None
+    box = window(pose, scene.size) if len(times) else None
     if box is None:
         return
     top, bottom, left, right = box
@@ -135,14 +121,14 @@ def _draw_layer(
     if layer.sprite.shape[0] == 5:
         morph = _column(pose.morph, labels.device)
         outline = drawn[-2] * (1 - morph) + outline * morph
-    window = (slice(first, None), slice(top, bottom), slice(left, right))
-    labels[window].masked_fill_(outline > 0, layer.label)
+    part = (slice(first, None), slice(top, bottom), slice(left, right))
+    labels[part].masked_fill_(outline > 0, layer.label)
     if canvas is not None:
         softness = np.minimum(1 + scene.light.shutter * _speed(scene, layer, times), _WIDEST_EDGE)
         sharpness = np.maximum(np.minimum(pose.scale_x, pose.scale_y) / softness, _LEAST_SHARPNESS)
         cover = (outline * _column(sharpness, labels.device) + 0.5).clamp_(0, 1)
-        part = canvas[(slice(None), *window)]
-        part += (drawn[:3] - part) * cover
+        painted = canvas[(slice(None), *part)]
+        painted += (drawn[:3] - painted) * cover
 
 
 def _speed(scene: SyntheticScene, layer: Layer, times: Times) -> Times:

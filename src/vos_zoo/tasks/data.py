@@ -14,13 +14,14 @@ from vos_zoo.types import UsageError, VideoDataset
 def run_check_data(*, config: RunConfig) -> int:
     """Report what a data set holds and what is wrong with it, by file; exit code 1 if something is."""
     data = config.data
-    wanted = [data.train_split] if data.name in STATIC_DATASETS else [data.train_split, data.val_split, data.test_split]
+    kind = data.composed.kind if data.name == "composed" else data.name  # the clips are as sound as their source
+    wanted = [data.train_split] if kind in STATIC_DATASETS else [data.train_split, data.val_split, data.test_split]
     reports, refusals = {}, []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what a warning would say stands in the report
         for split in dict.fromkeys(wanted):
             try:
-                reports[split] = check_dataset(_open(data, split))
+                reports[split] = check_dataset(_open(data, kind, split))
             except UsageError as error:  # a data set need not have every split
                 refusals.append(error)
     if not reports:
@@ -30,9 +31,9 @@ def run_check_data(*, config: RunConfig) -> int:
     return 0 if all(report.sound for report in reports.values()) else 1
 
 
-def _open(data: DataConfig, split: str) -> VideoDataset:
+def _open(data: DataConfig, kind: str, split: str) -> VideoDataset:
     return open_dataset(
-        data.name,
+        kind,
         data.root,
         split=split,
         year=data.year,

@@ -1,0 +1,481 @@
+"""Clips composed of photographs: exact masks, soft borders, reproducible to the byte, look-alikes, training batches."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from vos_zoo.config import load_config, to_plain
+from vos_zoo.data.checking import open_dataset
+from vos_zoo.data.composed import COUNT_STEP, ComposedDataset, ComposedSequence, ComposedSettings
+from vos_zoo.data.composed_render import Painter
+from vos_zoo.data.composed_sources import MIN_FRAMES, Found, Shot, Sources, extent_of
+from vos_zoo.data.composed_sprites import Treatment, make_sprite
+from vos_zoo.data.datamodule import VOSDataModule
+from vos_zoo.schema import ComposedConfig
+from vos_zoo.types import Frame, LabelMap, UsageError, VideoDataset, VideoSequence
+
+SMALL = ComposedSettings(size=(64, 96), frames=12, min_objects=1, max_objects=4, late_objects=0.4)
+COLOURS = np.array([[0, 0, 0], [250, 20, 20], [20, 250, 20], [20, 20, 250], [250, 250, 20], [250, 20, 250]], np.uint8)
+
+
+class DrawnVideo(VideoSequence):
+    """Frames and label maps held in memory."""
+
+    def __init__(self, name: str, frames: list[Frame], labels: list[LabelMap]) -> None:
+        self.name, self._frames, self._labels = name, frames, labels
+        self.frame_names = tuple(f"{index:05d}" for index in range(len(frames)))
+        self.object_ids = tuple(int(identity) for identity in np.unique(labels) if identity)
+
+    def frame(self, index: int) -> Frame:
+        return self._frames[index]
+
+    def labels(self, index: int) -> LabelMap:
+        return self._labels[index]
+
+    def prompts(self) -> dict[int, LabelMap]:
+        return {0: self.labels(0)}
+
+
+class Videos(VideoDataset):
+    """A list of videos."""
+
+    def __init__(self, videos: list[DrawnVideo]) -> None:
+        self.name, self.videos = "drawn", videos
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
+        return self.videos[index]
+
+
+def blobs(seed: int, objects: int = 2, size: tuple[int, int] = (80, 110)) -> tuple[Frame, LabelMap]:
+    """A picture of textured ellipses in strong colours on grey noise, and its label map."""
+    random = np.random.default_rng(seed)
+    labels = np.zeros(size, np.uint8)
+    y, x = np.mgrid[: size[0], : size[1]]
+    for identity in range(1, objects + 1):
+        middle = (size[1] * (identity - 0.5) / objects, size[0] * random.uniform(0.4, 0.6))
+        radii = size[1] / objects * random.uniform(0.32, 0.42), size[0] * random.uniform(0.28, 0.36)
+        labels[((x - middle[0]) / radii[0]) ** 2 + ((y - middle[1]) / radii[1]) ** 2 < 1] = identity
+    frame = random.integers(90, 160, (*size, 1), dtype=np.uint8).repeat(3, 2)
+    colours = COLOURS[1 + random.permutation(5)]
+    for identity in range(1, objects + 1):
+        frame[labels == identity] = colours[identity - 1]
+    return frame, labels
+
+
+def video(seed: int, length: int) -> DrawnVideo:
+    pairs = [blobs(seed) for _ in range(length)]
+    moved = [(np.roll(f, 2 * k, 1), np.roll(m, 2 * k, 1)) for k, (f, m) in enumerate(pairs)]
+    return DrawnVideo(f"video{seed}", [f for f, _ in moved], [m for _, m in moved])
+
+
+def pictures(count: int = 8, objects: int = 2) -> Videos:
+    drawn = [blobs(seed, objects) for seed in range(count)]
+    return Videos([DrawnVideo(f"picture{k}", [frame], [labels]) for k, (frame, labels) in enumerate(drawn)])
+
+
+def sources(**options: Any) -> Sources:
+    return Sources([pictures(**options)], [Videos([video(20, 15), video(21, 5)])])
+
+
+def digest(sequence: ComposedSequence) -> str:
+    told = hashlib.sha256()
+    for index in range(len(sequence)):
+        told.update(sequence.frame(index).tobytes() + sequence.labels(index).tobytes())
+    return told.hexdigest()
+
+
+def test_a_clip_depends_on_seed_split_and_number_alone() -> None:
+    first = digest(ComposedSequence(3, sources(), SMALL))
+    shared = sources()
+    for other in range(3):
+        ComposedSequence(other, shared, SMALL).frame(2)  # what was drawn before changes nothing
+    assert digest(ComposedSequence(3, shared, SMALL)) == first
+    others = [ComposedSequence(4, shared, SMALL), ComposedSequence(3, shared, SMALL, "val")]
+    others.append(ComposedSequence(3, shared, dataclasses.replace(SMALL, seed=1)))
+    assert len({first, *map(digest, others)}) == 4
+
+
+def test_frames_drawn_alone_and_in_any_order_are_those_of_the_whole_clip() -> None:
+    for number in range(6):
+        whole = ComposedSequence(number, sources(), SMALL)
+        frames = [(whole.frame(index), whole.labels(index)) for index in range(len(whole))]
+        for index in (11, 0, 5, 4, 11):
+            alone = ComposedSequence(number, sources(), SMALL)
+            np.testing.assert_array_equal(alone.labels(index), frames[index][1])
+            np.testing.assert_array_equal(alone.frame(index), frames[index][0])
+            np.testing.assert_array_equal(alone.labels(index), frames[index][1])
+    np.testing.assert_array_equal(whole.frame(-1), frames[-1][0])
+    with pytest.raises(IndexError, match="no frame 12"):
+        whole.frame(12)
+
+
+def test_a_clip_and_its_data_set_can_be_sent_to_a_loader_process() -> None:
+    dataset = ComposedDataset(sources(), 5, settings=SMALL)
+    before = dataset[2].frame(7)
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert len(pickle.dumps(dataset.sources)) == len(pickle.dumps(sources()))
+    np.testing.assert_array_equal(copy[2].frame(7), before)
+
+
+def plain(scene: Any) -> Any:
+    """The scene in constant light, without blur, noise and compression."""
+    from vos_zoo.data.synthetic_motion import Wave
+
+    one = Wave(1.0)
+    light = dataclasses.replace(
+        scene.light, gains=(one, one, one), gradient=(Wave(), Wave()), defocus=Wave(), shutter=0.0, noise=0.0
+    )
+    return dataclasses.replace(scene, light=light, jpeg=None)
+
+
+def test_masks_are_the_pixels_that_the_objects_paint() -> None:
+    """With one solid colour per object on black, its colour is found inside its mask and nowhere else."""
+    import cv2
+
+    checked = 0
+    black = DrawnVideo("black", [np.zeros((80, 110, 3), np.uint8)], [np.zeros((80, 110), np.uint8)])
+    source = Sources([pictures(count=6)], [Videos([black])])
+    for number in range(12):
+        asked = dataclasses.replace(SMALL, in_place=0.0, video_share=0.0)
+        scene = plain(ComposedSequence(number, source, asked).scene)
+        solid = []
+        for actor in scene.actors:
+            matrix = np.zeros((3, 4), np.float32)
+            matrix[:, 3] = COLOURS[actor.label] if actor.label else (128, 128, 128)
+            solid.append(dataclasses.replace(actor, treatment=dataclasses.replace(actor.treatment, colour=matrix)))
+        ground = dataclasses.replace(scene.ground, shot=Shot(1, 0, (0,)))
+        painter = Painter(source, dataclasses.replace(scene, ground=ground, actors=tuple(solid)))
+        for time in (0, 5, 11):
+            frame, labels = painter.picture(time)
+            for identity in np.unique(labels)[1:]:
+                mask, near = (labels == identity).astype(np.uint8), np.ones((7, 7), np.uint8)
+                distance = np.abs(frame.astype(int) - COLOURS[identity]).max(axis=-1)
+                inner, outer = cv2.erode(mask, near) > 0, cv2.dilate(mask, near) == 0
+                assert (distance[inner] < 60).all()
+                assert not inner.any() or distance[inner].mean() < 7
+                assert (distance[outer] > 60).all()
+                checked += int(inner.sum())
+    assert checked > 5000
+
+
+def test_labels_follow_objects_that_stay_in_the_background() -> None:
+    followed = 0
+    for number in range(20):
+        source = sources(count=6, objects=1)
+        asked = dataclasses.replace(SMALL, in_place=1.0, max_objects=1, look_alike=0.0, video_share=0.0, difficulty=0.5)
+        sequence = ComposedSequence(number, source, asked)
+        scene = dataclasses.replace(plain(sequence.scene), actors=())
+        assert scene.ground.labels == {1: 1}
+        painter = Painter(source, scene)
+        for time in (0, 6, 11):
+            frame, labels = painter.picture(time)
+            grey = np.ptp(frame.astype(int), axis=-1) < 60
+            assert (labels[~grey] == 1).mean() > 0.9
+            assert (labels[grey] == 0).mean() > 0.97
+            followed += int((labels == 1).sum())
+    assert followed > 10000
+
+
+def test_borders_of_cut_outs_are_soft_and_show_none_of_their_old_background() -> None:
+    frame = np.zeros((80, 80, 3), np.uint8)
+    frame[..., 1] = 255  # a green screen
+    labels = np.zeros((80, 80), np.uint8)
+    labels[20:60, 25:55] = 1
+    frame[labels == 1] = (200, 0, 100)
+    source = Sources([Videos([DrawnVideo("a", [frame], [labels])])])
+    extent = extent_of(labels)
+    assert extent is not None
+    found = Found(Shot(0, 0, (0,)), 1, extent)
+    for height in (20.0, 40.0):
+        sprite = make_sprite(source, found, Treatment(height, False, 1.0, np.eye(3, 4, dtype=np.float32)), 0)
+        assert sprite is not None
+        cover = sprite.cover.astype(np.float32)
+        assert not cover[[0, -1]].any() and not cover[:, [0, -1]].any()
+        middle = cover[cover.shape[0] // 2]
+        rising = middle[: len(middle) // 2]
+        assert (np.diff(rising) >= 0).all()
+        assert ((rising > 10) & (rising < 245)).sum() >= 2
+        there = cover > 60
+        colours = sprite.pixels[there][:, :3] / cover[there][:, None] * 255
+        assert np.abs(colours - (200, 0, 100)).max() < 8
+        area = (sprite.cover > 127).sum()
+        assert area == pytest.approx(height * height * 0.75, rel=0.12)
+
+
+def test_objects_leave_the_frame_and_return() -> None:
+    left = returned = 0
+    asked = ComposedSettings(size=(64, 96), frames=24, max_objects=3)
+    for number in range(40):
+        counts = ComposedSequence(number, sources(), asked).pixel_counts()
+        for areas in counts.values():
+            gone = np.flatnonzero((areas == 0) & (np.cumsum(areas) > 0))
+            left += len(gone) > 0
+            returned += len(gone) > 0 and bool((areas[gone[0] :] > 30).any())
+    assert left >= 8
+    assert returned >= 4
+
+
+def test_look_alikes_come_as_often_as_asked_for() -> None:
+    source = sources(count=60, objects=3)
+
+    def twins(share: float) -> float:
+        asked = dataclasses.replace(SMALL, look_alike=share, difficulty=0.0, min_objects=2)
+        found = 0
+        for number in range(80):
+            cutting = ComposedSequence(number, source, asked).cutting
+            shots = [thing.shot for thing in (*cutting.in_place[:1], *cutting.objects, *cutting.extras)]
+            found += len(shots) > len(set(shots))
+        return found / 80
+
+    assert twins(0.0) < 0.15  # two cut-outs of 60 pictures may be of the same one
+    assert twins(1.0) == 1.0
+    assert 0.35 < twins(0.5) < 0.7
+
+
+def test_a_look_alike_is_another_object_or_background() -> None:
+    asked = dataclasses.replace(SMALL, look_alike=1.0, difficulty=0.0, min_objects=3, in_place=0.0)
+    cuttings = [ComposedSequence(number, sources(), asked).cutting for number in range(40)]
+    annotated = [not cutting.extras for cutting in cuttings]
+    assert 8 < sum(annotated) < 32
+    assert any(cutting.objects[0] == cutting.objects[1] for cutting in cuttings if not cutting.extras)
+
+
+@given(
+    height=st.integers(32, 70),
+    width=st.integers(32, 100),
+    frames=st.integers(1, 12),
+    objects=st.tuples(st.integers(1, 6), st.integers(1, 6)).map(sorted),
+    chances=st.tuples(*[st.floats(0, 1)] * 4),
+    difficulty=st.floats(0, 4),
+    seed=st.integers(0, 10**9),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_for_all_settings_objects_are_visible_where_they_start_and_absent_before(
+    height: int, width: int, frames: int, objects: list[int], chances: Any, difficulty: float, seed: int
+) -> None:
+    asked = ComposedSettings((height, width), frames, *objects, *chances, difficulty, seed)
+    sequence = ComposedSequence(seed % 7, sources(), asked)
+    assert sequence.object_ids == tuple(range(1, len(sequence.starts) + 1))
+    assert 1 <= len(sequence.object_ids) <= objects[1]
+    assert sequence.starts[0] == 0 and sorted(sequence.starts) == list(sequence.starts)
+    labels = [sequence.labels(index) for index in range(frames)]
+    counts = sequence.pixel_counts()
+    for identity, start in zip(sequence.object_ids, sequence.starts, strict=True):
+        assert not any((before == identity).any() for before in labels[:start])
+        assert (labels[start] == identity).sum() >= 10
+        for time, count in enumerate(counts[identity]):
+            assert count % COUNT_STEP**2 == 0
+            assert (labels[time] == identity).sum() >= count / COUNT_STEP**2  # what counts is visible
+    assert set(np.unique(labels)) <= {0, *sequence.object_ids}
+    frame = sequence.frame(frames - 1)
+    assert frame.shape == (height, width, 3) and frame.dtype == np.uint8
+    given_ids = [int(k) for prompt in sequence.prompts().values() for k in np.unique(prompt)[1:]]
+    assert tuple(given_ids) == sequence.object_ids
+    assert sequence.has_truth
+
+
+def test_with_the_usual_size_no_object_is_left_out() -> None:
+    asked = ComposedSettings(min_objects=6, max_objects=6, in_place=0.0)
+    for number in range(10):
+        assert len(ComposedSequence(number, sources(), asked).object_ids) == 6
+
+
+def test_videos_are_played_to_and_fro_and_short_ones_stand_still() -> None:
+    shot = Shot(0, 0, (3, 4, 5, 6), first=2)
+    assert [shot.frame(time) for time in range(8)] == [5, 6, 5, 4, 3, 4, 5, 6]
+    assert Shot(0, 0, (7,)).frame(5) == 7
+    source = Sources([], [Videos([video(1, MIN_FRAMES), video(2, MIN_FRAMES - 1)])])
+    random = np.random.default_rng(0)
+    shots = [source.shot(random, 0.0) for _ in range(40)]
+    assert {(shot.video, len(shot.frames)) for shot in shots} == {(0, MIN_FRAMES), (1, 1)}
+
+
+def test_a_cut_out_of_a_video_moves_as_it_does_there() -> None:
+    frames, maps = [], []
+    for k in range(MIN_FRAMES):  # a bar that grows
+        labels = np.zeros((90, 90), np.uint8)
+        labels[20:60, 30 : 56 + 2 * k] = 1
+        frame = np.full((90, 90, 3), 100, np.uint8)
+        frame[labels == 1] = 200
+        frames.append(frame)
+        maps.append(labels)
+    source = Sources([], [Videos([DrawnVideo("bar", frames, maps)])])
+    extent = extent_of(maps[0])
+    assert extent is not None
+    found = Found(Shot(0, 0, tuple(range(MIN_FRAMES))), 1, extent)
+    treatment = Treatment(40.0, False, 1.0, np.eye(3, 4, dtype=np.float32))
+    widths = []
+    for time in range(MIN_FRAMES):
+        sprite = make_sprite(source, found, treatment, time)
+        assert sprite is not None
+        widths.append((sprite.cover > 127).any(axis=0).sum())
+        assert sprite.offset == pytest.approx((0, 0), abs=0.6)
+    assert np.abs(np.diff(widths) - 2).max() <= 1
+    maps[4][:] = 0
+    assert make_sprite(source, found, treatment, 4) is None
+
+
+def test_decoded_pictures_are_kept_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vos_zoo.data.composed_sources._CACHED_BYTES", 100_000)
+    source = sources()
+    for number in range(10):
+        ComposedSequence(number, source, SMALL).frame(3)
+    assert sum(pixels.nbytes for pixels in source._cache.values()) == source._cached <= 100_000
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"size": (16, 90)}, r"data\.composed\.size: \[16, 90\] must be height and width, at least 32"),
+        ({"frames": 0}, r"data\.composed\.frames: 0 must be at least 1"),
+        ({"min_objects": 3, "max_objects": 2}, r"data\.composed: 3 to 2 objects; need 1 <= min_objects"),
+        ({"max_objects": 7}, r"1 to 7 objects"),
+        ({"look_alike": 1.5}, r"data\.composed\.look_alike: 1\.5 is no probability; use 0 to 1"),
+        ({"in_place": -1}, r"data\.composed\.in_place: -1 is no probability"),
+        ({"difficulty": 9}, r"data\.composed\.difficulty: 9 must lie in 0 \(easy\) to 4"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ComposedSettings(**wrong)
+
+
+# --- from folders -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stills(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("stills")
+    for number in range(6):
+        frame, labels = blobs(number, objects=1)
+        Image.fromarray(frame).save(root / f"{number}.jpg", quality=95)
+        Image.fromarray(labels * np.uint8(255)).save(root / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("videos")
+    (root / "ImageSets" / "2017").mkdir(parents=True)
+    (root / "ImageSets" / "2017" / "train.txt").write_text("one\n")
+    for number in range(14):
+        for name in ("one", "held_out"):
+            frame, labels = blobs(30 if name == "one" else 31)
+            for kind, pixels, suffix in (("JPEGImages", frame, "jpg"), ("Annotations", labels, "png")):
+                folder = root / kind / "480p" / name
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(folder / f"{number:05d}.{suffix}")
+    return root
+
+
+TINY: dict[str, Any] = {"size": [64, 96], "frames": 24, "val_videos": 2, "test_videos": 3}
+
+
+def test_pictures_videos_and_backgrounds_are_opened_from_their_folders(stills: Path, videos: Path) -> None:
+    given: dict[str, Any] = {**TINY, "videos": str(videos), "backgrounds": str(stills)}
+    dataset = open_dataset("composed", stills, split="val", composed=given)
+    assert isinstance(dataset, ComposedDataset)
+    assert [part.name.split("-")[0] for part in dataset.sources.datasets] == ["saliency", "davis2017"]
+    assert [video.name for video in dataset.sources.datasets[1]] == ["one"]  # never what the list leaves out
+    assert len(dataset.sources.plain) == 12
+    assert [clip.name for clip in dataset] == ["composed_val_000000", "composed_val_000001"]
+    assert dataset[0].cutting.ground.dataset == -1
+    assert dataset[0].frame(3).shape == (64, 96, 3)
+    alone = open_dataset("composed", None, split="train", composed={**TINY, "videos": str(videos)})
+    assert alone[0].frame(0).shape == (64, 96, 3)
+    chosen = open_dataset("composed", stills, split="train", composed=TINY, sequences=["2", "3"])
+    assert isinstance(chosen, ComposedDataset) and len(chosen.sources.datasets[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"colour": 1}, r"unknown key data\.composed\.colour"),
+        ({"kind": "synthetic"}, r"data\.composed\.kind: 'synthetic' is drawn itself"),
+        ({"kind": "salience"}, r"'salience' is not known; did you mean 'saliency'"),
+        ({"backgrounds": "/nowhere"}, r"data\.composed\.backgrounds: there is no folder /nowhere"),
+        ({"videos": "/nowhere"}, r"no folder /nowhere"),
+    ],
+)
+def test_wrong_sources_are_refused_by_name(stills: Path, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        open_dataset("composed", stills, composed=given)
+    with pytest.raises(UsageError, match=r"'composed': no folder given; set its root \(data\.root=FOLDER\)"):
+        open_dataset("composed")
+
+
+@pytest.mark.parametrize("canvas", ["frame", "object"])
+@pytest.mark.parametrize("objects", [1, 3])
+def test_both_canvases_are_fed_and_batches_can_be_repeated(stills: Path, canvas: str, objects: int) -> None:
+    options: dict[str, Any] = {
+        "batch_size": 3,
+        "workers": 0,
+        "batches_per_epoch": 2,
+        "crop": {"size": [48, 64]},
+        "canvas": canvas,
+        "composed": TINY,
+        "sampling": {"query_frames": 2, "objects": objects},
+    }
+    first, again = ([*VOSDataModule("composed", str(stills), **options).train_dataloader()] for _ in range(2))
+    for one, two in zip(first, again, strict=True):
+        assert one.frames.shape == (3, 3, 3, 48, 64)
+        assert one.masks.shape == (3, 3, objects, 48, 64)
+        assert one.masks[:, 0].sum() > 0
+        assert one.names == two.names
+        np.testing.assert_array_equal(one.frames.numpy(), two.frames.numpy())
+        np.testing.assert_array_equal(one.masks.numpy(), two.masks.numpy())
+
+
+def test_composed_clips_are_a_part_of_mixtures_and_can_be_tested_on(stills: Path) -> None:
+    overrides = [f"data.mixture.composed.root={stills}", "data.mixture.composed.weight=3", "data.mixture.synthetic={}"]
+    overrides += ["data.composed.size=[64,96]", "data.composed.frames=24", "data.synthetic.train_videos=3"]
+    config = load_config("lwl", "synthetic", overrides=overrides)
+    module = VOSDataModule(**to_plain(config.data))
+    sampler = module.clips().sampler
+    assert [dataset.name for dataset in sampler.datasets] == ["composed", "synthetic"]
+    np.testing.assert_allclose(sampler.probabilities, [0.75, 0.25])
+    alone = load_config("lwl", "composed", overrides=[f"data.root={stills}", "data.composed.test_videos=3"])
+    module = VOSDataModule(**to_plain(alone.data))
+    assert [clip.name for clip in module.test_dataloader()] == [f"composed_test_{number:06d}" for number in range(3)]
+    with pytest.raises(UsageError, match="'composed': no folder given"):
+        VOSDataModule("synthetic", mixture={"composed": {}}).setup("fit")
+
+
+def test_an_endless_data_set_is_not_looked_through(stills: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    get = ComposedDataset.__getitem__
+
+    def counted(self: ComposedDataset, index: Any) -> Any:
+        asked.append(index)
+        return get(self, index)
+
+    monkeypatch.setattr(ComposedDataset, "__getitem__", counted)
+    for canvas in ("frame", "object"):
+        module = VOSDataModule(
+            "composed", str(stills), canvas=canvas, composed=TINY, crop={"size": [48, 64]}, workers=0
+        )
+        asked.clear()
+        module.clips()
+        assert len(asked) < 50
+        assert len(module.clips().sampler.datasets[0]) == 100_000
+
+
+def test_the_schema_has_the_settings_with_their_defaults() -> None:
+    fields = {field.name: getattr(ComposedSettings(), field.name) for field in dataclasses.fields(ComposedSettings)}
+    fields = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+    schema = dataclasses.asdict(ComposedConfig())
+    del fields["seed"]  # data.seed
+    assert {name: schema[name] for name in fields} == fields
