@@ -163,7 +163,8 @@ def test_masks_are_the_pixels_that_the_objects_paint() -> None:
             for identity in np.unique(labels)[1:]:
                 mask, near = (labels == identity).astype(np.uint8), np.ones((7, 7), np.uint8)
                 distance = np.abs(frame.astype(int) - COLOURS[identity]).max(axis=-1)
-                inner, outer = cv2.erode(mask, near) > 0, cv2.dilate(mask, near) == 0
+                outer = cv2.dilate(mask, near) == 0
+                inner = cv2.erode(mask, near, borderType=cv2.BORDER_CONSTANT, borderValue=0.0) > 0
                 assert (distance[inner] < 60).all()
                 assert not inner.any() or distance[inner].mean() < 7
                 assert (distance[outer] > 60).all()

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from vos_zoo.data.sampling import ClipPlan, SamplingSettings, shares
+from vos_zoo.data.sampling import ClipPlan, SamplingSettings, known_length, shares
 from vos_zoo.data.static_images import StaticDataset
 from vos_zoo.types import UsageError, VideoDataset, VideoSequence, VOSError
 
@@ -180,8 +180,9 @@ class OrderedSampler:
         if isinstance(dataset, StaticDataset):
             return ()  # it draws for itself
         least = self.gaps.shortest if self.gaps.repeat else max(self.gaps.shortest, frames)
-        if dataset.video_length is not None:
-            usable: Sequence[int] = range(len(dataset)) if dataset.video_length >= least else ()
+        length = known_length(dataset)
+        if length is not None:
+            usable: Sequence[int] = range(len(dataset)) if length >= least else ()
         else:
             usable = [number for number in range(len(dataset)) if len(annotated_frames(dataset[number])) >= least]
         if not usable:

@@ -230,15 +230,20 @@ class MiniSequenceSampler:
             counts = visible_pixels(self.datasets[dataset][sequence])
             least = self.settings.min_visible_pixels
             known = {identity: np.flatnonzero(count > least) for identity, count in counts.items()}
-            if self.datasets[dataset].video_length is None:
+            if known_length(self.datasets[dataset]) is None:
                 self._visible[key] = known
         return known
+
+
+def known_length(dataset: VideoDataset) -> int | None:
+    """Frames of every video, where the data set says so (`VideoDataset.video_length`); lists of videos do not."""
+    return getattr(dataset, "video_length", None)
 
 
 def _units(dataset: VideoDataset, objects: int) -> Sequence[int] | Sequence[tuple[int, int]]:
     """What is drawn uniformly: (video, object) pairs, or whole videos where a clip holds several objects."""
     if isinstance(dataset, StaticDataset):
         return ()  # it draws for itself
-    if objects > 1 or dataset.video_length is not None:
+    if objects > 1 or known_length(dataset) is not None:
         return range(len(dataset))
     return [(number, identity) for number in range(len(dataset)) for identity in dataset[number].object_ids]
