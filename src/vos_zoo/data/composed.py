@@ -172,7 +172,7 @@ class ComposedSequence(VideoSequence):
         s, rng = self.settings, self._rng(0)
         starts = _draw_starts(rng, s)
         chances = {"look_alike": s.look_alike, "in_place": s.in_place, "video_share": s.video_share}
-        cutting = draw_cutting(rng, self._sources, len(starts), **chances, difficulty=s.difficulty)
+        cutting = draw_cutting(rng, self._sources, s.size, len(starts), **chances, difficulty=s.difficulty)
         starts = (0,) * len(cutting.in_place) + starts[len(cutting.in_place) :]
         for attempt in range(_ATTEMPTS):
             difficulty = s.difficulty if attempt < _ATTEMPTS // 2 else 0.0

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vos_zoo.data.composed import ComposedDataset, ComposedSettings
 from vos_zoo.data.composed_sources import Sources
 from vos_zoo.data.mixture import build_settings
-from vos_zoo.data.sequence import FRAME_SUFFIXES, Problem, describe, frame_size
+from vos_zoo.data.sequence import Problem, describe
 from vos_zoo.data.static_images import StaticDataset, in_threads
+from vos_zoo.files.frames import frame_size
+from vos_zoo.files.names import list_files, list_folders
 from vos_zoo.types import UsageError, VideoDataset, VOSError
 
 _VIDEOS = {"train": 100_000, "val": 6, "test": 6}
@@ -68,7 +70,7 @@ def open_composed(
 
 
 def find_plain(folder: Path, *, skip_broken: bool = False) -> list[Path]:
-    """The pictures of a folder and the folders below it, sorted.
+    """The pictures of a folder and the folders below it.
 
     Raises:
         UsageError: no such folder, or no picture in it.
@@ -76,7 +78,7 @@ def find_plain(folder: Path, *, skip_broken: bool = False) -> list[Path]:
     """
     if not folder.is_dir():
         raise UsageError(f"data.composed.backgrounds: there is no folder {folder}")
-    pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in FRAME_SUFFIXES and path.is_file())
+    pictures = [*_below(folder)]
     problems = dict(zip(pictures, in_threads(_problem, pictures), strict=True))
     broken = [problem for problem in problems.values() if problem is not None]
     if broken and not skip_broken:
@@ -87,6 +89,12 @@ def find_plain(folder: Path, *, skip_broken: bool = False) -> list[Path]:
     if not sound:
         raise UsageError(f"data.composed.backgrounds: no pictures in {folder}")
     return sound
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    yield from list_files(folder)
+    for inner in list_folders(folder):
+        yield from _below(inner)
 
 
 def _problem(path: Path) -> Problem | None:

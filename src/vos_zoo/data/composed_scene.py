@@ -18,6 +18,7 @@ from vos_zoo.data.scene_draws import Cast, Light, draw_camera, draw_light, draw_
 from vos_zoo.data.synthetic_motion import Camera, FreeMotion, Wave
 from vos_zoo.data.warps import colour_matrix
 
+_GROUNDS = 6  # backgrounds looked at for one whose objects fit into the frame
 _DETAIL = 1.2  # sprites are made this much larger than they are shown on average, as they grow at times
 
 
@@ -103,6 +104,7 @@ class Cutting:
 def draw_cutting(
     rng: np.random.Generator,
     sources: Sources,
+    size: tuple[int, int],
     count: int,
     *,
     look_alike: float,
@@ -115,15 +117,21 @@ def draw_cutting(
     Args:
         rng: source of the draws.
         sources: where to choose.
+        size: height and width of the frames.
         count: number of objects.
         look_alike: probability that an object has a look-alike.
         in_place: probability that the background's own objects are among the objects.
         video_share: probability that a cut-out or the background is taken from a video, where there are pictures, too.
         difficulty: brings distractors.
     """
-    ground = sources.background(rng, video_share)
-    own = sources.objects(ground) if rng.random() < in_place else []
-    kept = own[: int(rng.integers(1, count + 1))] if own else []
+    ground, wanted = sources.background(rng, video_share), rng.random() < in_place
+    kept = _fitting(sources, ground, size) if wanted else ()
+    for _ in range(_GROUNDS):
+        if kept or not wanted:
+            break
+        ground = sources.background(rng, video_share)
+        kept = _fitting(sources, ground, size)
+    kept = kept[: int(rng.integers(1, count + 1))]
     objects: list[Found] = []
     extras: list[Found] = []
     if rng.random() < look_alike:
@@ -138,6 +146,18 @@ def draw_cutting(
         objects.append(sources.object(rng, video_share))
     extras += [sources.object(rng, video_share) for _ in range(rng.poisson(0.4 * min(difficulty, 3.0)))]
     return Cutting(ground, tuple(kept), tuple(objects), tuple(extras))
+
+
+def _fitting(sources: Sources, ground: Shot, size: tuple[int, int]) -> tuple[Found, ...]:
+    """The objects of a background that a frame can show as a whole."""
+    rows, columns = sources.size(ground)
+    scale = max(size[0] / rows, size[1] / columns)
+    room = size[0] / scale, size[1] / scale
+    return tuple(
+        found
+        for found in sources.objects(ground)
+        if found.extent.bottom - found.extent.top <= room[0] and found.extent.right - found.extent.left <= room[1]
+    )
 
 
 def draw_scene(rng: np.random.Generator, sources: Sources, cast: Cast, cutting: Cutting) -> ComposedScene:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vos_zoo.data.gaps import annotated_frames
-from vos_zoo.data.sequence import frame_size, read_frame, read_reduced
 from vos_zoo.data.static_images import StaticDataset
+from vos_zoo.files.frames import frame_size, read_frame, read_reduced
 from vos_zoo.types import Frame, LabelMap, UsageError, VideoDataset, VOSError
 
 MIN_FRAMES = 12
@@ -20,7 +20,10 @@ _CACHED_BYTES = 48 << 20
 _MIN_SIDE = 24  # pixels of the source; smaller objects are not cut out
 _MIN_SHARE = 0.004  # of the picture's area
 _CUT_OFF = 0.12  # share of the box's outline that may lie on the picture's border
-_TRIES = 8  # pictures looked at before an object that is cut off is taken
+_SOLID = (
+    0.5  # share of the area that must be left when the border (3 % of the side of a square of the area) is taken off
+)
+_TRIES = 8  # pictures looked at before an object that makes no good cut-out is taken
 _PICTURES = 200  # pictures looked at before the data sets are said to show no object
 
 
@@ -133,7 +136,7 @@ class Sources:
         return found
 
     def object(self, random: np.random.Generator, video_share: float) -> Found:
-        """An object to be cut out; those that the border of their picture cuts off are avoided.
+        """An object to be cut out; those that the border of their picture cuts off, and scraps, are avoided.
 
         Raises:
             VOSError: nothing is large enough in many pictures.
@@ -142,7 +145,7 @@ class Sources:
         for number in range(_PICTURES):
             objects = self.objects(self.shot(random, video_share))
             for found in (objects[place] for place in random.permutation(len(objects))):
-                if not self._cut_off(found):
+                if self._whole(found):
                     return found
                 fallback = found
             if fallback is not None and number >= _TRIES:
@@ -154,13 +157,21 @@ class Sources:
         others = [other for other in self.objects(found.shot) if other.identity != found.identity]
         return others[int(random.integers(len(others)))] if others else found
 
-    def _cut_off(self, found: Found) -> bool:
+    def _whole(self, found: Found) -> bool:
+        """Whether an object makes a good cut-out: neither cut off by the picture's border nor in scraps."""
+        import cv2
+
         labels = self.labels(found.shot, 0)
         assert labels is not None
         borders = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
         on_border = sum(int((border == found.identity).sum()) for border in borders)
         top, bottom, left, right = found.extent
-        return on_border > _CUT_OFF * 2 * (bottom - top + right - left)
+        if on_border > _CUT_OFF * 2 * (bottom - top + right - left):
+            return False
+        mask = np.pad((labels[top:bottom, left:right] == found.identity).astype(np.uint8), 1)
+        area = int(mask.sum())
+        side = 2 * max(round(0.03 * float(np.sqrt(area))), 1) + 1
+        return int(cv2.erode(mask, np.ones((side, side), np.uint8)).sum()) > _SOLID * area
 
     def size(self, shot: Shot) -> tuple[int, int]:
         """Height and width of a shot's frames at full size."""
