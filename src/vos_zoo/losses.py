@@ -21,8 +21,8 @@ def lovasz_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
     Not the hinge on logits, and not per image: errors of the whole batch are sorted once, and where several processes
     train together, those of all their batches (each then has the gradient of the whole for its own logits, times the
-    number of processes, since gradients are averaged over them). Counts are exact integers and the Jaccard curve
-    float64, since its small differences lose digits in float32.
+    number of processes, since gradients are averaged over them). Counts are exact integers; the Jaccard curve and the
+    sum over all pixels are float64, since small differences and millions of small terms lose digits in float32.
 
     Args:
         logits: any shape.
@@ -58,7 +58,7 @@ def _lovasz(errors: Tensor, labels: Tensor) -> Tensor:
     union = total + (1 - positives).cumsum(0)
     jaccard = 1 - intersection.double() / union.double()
     jaccard[1:] = jaccard[1:] - jaccard[:-1].clone()
-    return torch.dot(ordered, jaccard.to(ordered.dtype))
+    return torch.dot(ordered.double(), jaccard).to(errors.dtype)
 
 
 def _descending(values: Tensor) -> Tensor:
