@@ -23,10 +23,11 @@ BELOW_METHODS = {"target_model", "frame_bank", "memory", "views", "search_region
 BELOW_METHODS |= {"few_shot_target", "parallel_targets", "regional", "checkpoint"}
 SETTINGS = {"types", "resources", "registry", "schema", "checking", "config", "yaml_texts"}
 FILES_OF_MODELS = {"download", "weights"}
-VERBS = {"types", "losses", "blocks", "core-below"}
+VERBS = {"types", "tensors", "losses", "blocks", "core-below"}
 SCORES = {"types", "files", "metrics", "video"}
 ALLOWED = {
     "types": set(),
+    "tensors": set(),
     "resources": {"types"},
     "registry": {"types"},
     "schema": {"types"},
@@ -37,11 +38,11 @@ ALLOWED = {
     "weights": {"types", "registry", "download"},
     "config": SETTINGS,
     "losses": {"types"},
-    "blocks": {"types", "losses", "blocks"},
+    "blocks": {"types", "tensors", "losses", "blocks"},
     "core-below": VERBS,
     "methods": VERBS | {"registry", "methods"},
     "core": VERBS | SETTINGS | FILES_OF_MODELS | {"core", "methods", "metrics"},
-    "data": {"types", "files", "data", "video.masks"},
+    "data": {"types", "tensors", "files", "data", "video.masks"},
     "metrics": {"types", "files", "metrics", "video.masks"},
     "video": SCORES,
     "evaluation": SCORES | {"evaluation"},
@@ -151,6 +152,37 @@ def _public(parent: ast.Module | ast.ClassDef) -> Iterator[ast.ClassDef | ast.Fu
             yield node
             if isinstance(node, ast.ClassDef):
                 yield from _public(node)
+
+
+def test_results_that_hold_tensors_are_cached_by_one_decorator_alone():
+    """What other caches keep may have been made in inference mode, and then breaks the next training step."""
+    holders = {"Tensor"}
+    for tree in TREES.values():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and any(
+                isinstance(line, ast.AnnAssign) and "Tensor" in _identifiers(line.annotation) for line in node.body
+            ):
+                holders.add(node.name)
+    assert {"Windows", "_Band"} <= holders
+    wrong = [
+        f"{module}:{node.lineno} {node.name}"
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+        and {"cache", "lru_cache", "cached_property"} & set().union(*map(_identifiers, node.decorator_list))
+        and (node.returns is None or holders & _identifiers(node.returns))
+    ]
+    assert not wrong, f"use vos_zoo.tensors.cached_tensors: {wrong}"
+
+
+def _identifiers(node: ast.AST) -> set[str]:
+    """Names and attributes in an expression, also in an annotation that is a string."""
+    found = set()
+    for part in ast.walk(node):
+        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+            found |= set(re.findall(r"\w+", part.value))
+        found |= {str(getattr(part, field)) for field in ("id", "attr") if hasattr(part, field)}
+    return found
 
 
 @pytest.mark.parametrize("module", sorted(name for name in TREES if _part(name) not in ("cli", "tasks")))

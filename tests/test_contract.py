@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,19 @@ def test_two_reference_frames_can_be_memorised_in_training(method: str) -> None:
     loss = step(model, batch)
     loss.backward()
     assert torch.isfinite(loss)
+
+
+@pytest.mark.parametrize(("method", "variant"), variants_of("variants"))
+def test_a_step_learns_after_the_same_was_seen_in_inference_mode(method: str, variant: str) -> None:
+    """Lightning validates in that mode; the size is this test's own, so that what depends on it is made there."""
+    model, batch = build(method, **settings_of(method).variants[variant]).train(), training_batch(method)
+    batch = replace(batch, frames=batch.frames[..., :48, :80], masks=batch.masks[..., :48, :80])
+    with torch.inference_mode():
+        step(model, batch)
+        run(model, moving_squares(4, (48, 80)))
+    step(model, batch).backward()
+    gradients = [p.grad for p in model.network.parameters() if p.grad is not None]
+    assert gradients and all(gradient.isfinite().all() for gradient in gradients)
 
 
 @pytest.mark.parametrize(("method", "row"), variants_of("ablations"))
@@ -453,6 +467,17 @@ def test_interleaving_streams_of_a_model_in_training_mode_changes_nothing(method
     together += list(second)
     assert difference(apart, together) == 0
     assert model.network.training
+
+
+def test_a_stream_goes_on_whatever_mode_each_call_is_made_in(model: VOSModel) -> None:
+    video = moving_squares(6)
+    engine, results = model.propagator(), []
+    for t, frame in enumerate(video.frames):
+        with torch.inference_mode(t % 2 == 0), torch.set_grad_enabled(t % 3 == 0):
+            results += engine.push(frame, video.labels[0] if t == 0 else None)
+    results += engine.flush()
+    assert difference(run(model, video), results) == 0
+    assert not any(result.probabilities.is_inference() for result in results)
 
 
 def test_held_memory_is_constant_after_warm_up_in_the_stream_preset(model: VOSModel) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from vos_zoo.tensors import cached_tensors
 
 ROWS = 32
 """Results of one axis computed together: more would multiply more zeros, fewer would be many small products."""
@@ -71,16 +72,15 @@ class _Resized(torch.autograd.Function):
         return total, None, None
 
 
-@lru_cache(maxsize=32)
+@cached_tensors(maxsize=32)
 def _bicubic_bands(length: int, size: int, dtype: torch.dtype) -> tuple[_Band, ...]:
     """The matrix ``(size, length)`` that resizes one axis, in blocks of rows without the zeros beside them."""
-    with torch.inference_mode(False), torch.no_grad():
-        unit = torch.eye(length, dtype=torch.float64)[None, None]
-        matrix = F.interpolate(unit, (size, length), mode="bicubic", align_corners=False)[0, 0].to(dtype)
-        bands = []
-        for first in range(0, size, ROWS):
-            rows = matrix[first : first + ROWS]
-            seen = rows.any(dim=0).nonzero()
-            start, stop = int(seen[0]), int(seen[-1]) + 1
-            bands.append(_Band(first, first + len(rows), start, stop, rows[:, start:stop].contiguous()))
-        return tuple(bands)
+    unit = torch.eye(length, dtype=torch.float64)[None, None]
+    matrix = F.interpolate(unit, (size, length), mode="bicubic", align_corners=False)[0, 0].to(dtype)
+    bands = []
+    for first in range(0, size, ROWS):
+        rows = matrix[first : first + ROWS]
+        seen = rows.any(dim=0).nonzero()
+        start, stop = int(seen[0]), int(seen[-1]) + 1
+        bands.append(_Band(first, first + len(rows), start, stop, rows[:, start:stop].contiguous()))
+    return tuple(bands)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -19,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_weight
+
+from vos_zoo.tensors import cached_tensors
 
 POINTS = (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(4, 3), Fraction(-4, 3))
 """Where polynomials are evaluated; the sixth point is infinity."""
@@ -250,7 +251,7 @@ def _padded(x: Tensor, height: int, width: int, rectify: bool) -> Tensor:
     return padded
 
 
-@lru_cache(maxsize=2)
+@cached_tensors(maxsize=2)
 def _matrices(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Inputs to points ``(36, 36)``, filters to points ``(36, 9)``, points to results ``(16, 36)``."""
 
@@ -263,6 +264,5 @@ def _matrices(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     inputs = scale * torch.linalg.inv(powers(SIDE)).T
     filters = powers(TAPS) / scale
     results = powers(TILE).T
-    with torch.inference_mode(False):
-        one, two, three = (torch.kron(matrix, matrix).to(dtype) for matrix in (inputs, filters, results))
+    one, two, three = (torch.kron(matrix, matrix).to(dtype) for matrix in (inputs, filters, results))
     return one, two, three

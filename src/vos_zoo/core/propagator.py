@@ -14,6 +14,7 @@ from vos_zoo.core.given import check_frame, understand
 from vos_zoo.core.merge import GIVEN_LOGIT, given_logits
 from vos_zoo.core.target_model import ClipPlan, Features, TargetModel, TrackSettings
 from vos_zoo.core.views import Canvases
+from vos_zoo.tensors import ordinary_tensors
 from vos_zoo.types import Frame, FrameResult, Prompt, UsageError
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -88,7 +89,7 @@ class Propagator:
         """Bytes of memory held for the objects."""
         return sum(group.memory.nbytes for group in self._groups)
 
-    @torch.no_grad()
+    @ordinary_tensors()
     def push(self, frame: Frame, prompt: Prompt | None = None, wanted: bool = True) -> list[FrameResult]:
         """Take the next frame.
 
@@ -133,12 +134,12 @@ class Propagator:
         for index, prompt in prompts.items():
             understand(self._check(frame), prompt, index)
 
-    @torch.no_grad()
+    @ordinary_tensors()
     def flush(self) -> list[FrameResult]:
         """Results of the frames of an unfinished clip (call at the end of the video)."""
         return self._propagate(None) if self._buffer else []
 
-    @torch.no_grad()
+    @ordinary_tensors()
     def drop(self, ids: Sequence[int]) -> list[FrameResult]:
         """Stop following objects; unknown ids are an error. Returns results of an unfinished clip, if any."""
         unknown = [i for i in ids if i not in self.ids]

@@ -7,8 +7,6 @@ is cut: a frame comes out the same, bit by bit, in whatever chunk and process it
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,6 +15,7 @@ from torch.nn import functional as F
 
 from vos_zoo.data.synthetic_motion import Pose, Times, window
 from vos_zoo.data.synthetic_scene import Layer, SyntheticScene
+from vos_zoo.tensors import cached_tensors
 
 _NOISE_MARGIN = 61  # the noise tile is so much larger than a frame, and every frame cuts its own window out of it
 _WIDEST_EDGE = 3.0  # pixels; the edge of a fast object is this soft at most
@@ -175,7 +174,7 @@ def _light(scene: SyntheticScene, times: Times, canvas: Tensor) -> None:
     canvas *= gains
 
 
-@lru_cache(maxsize=4)
+@cached_tensors(maxsize=4)
 def _noise_tile(height: int, width: int) -> Tensor:
     """Normal noise, float32 (3, height, width), the same in every process; on the CPU."""
     rng = np.random.default_rng(20)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from vos_zoo.blocks.norms import full_precision
 from vos_zoo.methods.pcvos.clips import Reach, in_one_window
+from vos_zoo.tensors import cached_tensors
 
 MASKED = -100.0
 """Added to the logits of pairs from different regions of a rolled volume; not minus infinity."""
@@ -44,7 +44,7 @@ class Windows:
     regions: Tensor | None
 
 
-@lru_cache(maxsize=16)
+@cached_tensors(maxsize=16)
 def cut_windows(volume: Size, window: Size, shift: Size, device: torch.device) -> Windows:
     """Cut a volume ``(T, h, w)`` into windows.
 
