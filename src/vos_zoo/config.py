@@ -67,7 +67,7 @@ __all__ = [
 ]
 
 
-_COMPLETE = "complete"
+COMPLETE = "complete"
 """Key that marks a saved configuration: it needs no layer below it."""
 
 
@@ -110,7 +110,7 @@ def load_config(
         UsageError: unknown key, method, data set or recipe, a wrong type or value, an unreadable file.
     """
     given = [_read(Path(path), str(path)) for path in files]
-    complete = [number for number, layer in enumerate(given) if layer.tree.pop(_COMPLETE, False)]
+    complete = [number for number, layer in enumerate(given) if layer.tree.pop(COMPLETE, False)]
     given += [_Layer("flags", _flag_tree(method, data, flags)), _dotlist(overrides)]
     name = _last(given, "method")
     method = name if name is None else method_of(str(name))
@@ -198,7 +198,7 @@ def save_config(config: RunConfig, path: str | os.PathLike[str]) -> Path:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            write_yaml({_COMPLETE: True, **to_plain(config)}, file)
+            write_yaml({COMPLETE: True, **to_plain(config)}, file)
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from vos_zoo.cli.options import method_names
 from vos_zoo.download import is_url
-from vos_zoo.files.names import camera_number
+from vos_zoo.files.names import camera_number, list_files, list_pictures
+from vos_zoo.files.outputs import masks_to_replace, refuse_overwriting
 from vos_zoo.registry import load_method
 from vos_zoo.resources import config_folder, model_card, variants
 from vos_zoo.types import UsageError
@@ -61,6 +62,7 @@ def run_track(options: argparse.Namespace) -> int | None:
         _existing(options.source, "source")
     if options.mask is not None:
         _existing(options.mask, "--mask")
+    _keep_inputs(options)
     config = _config(options)
     from vos_zoo import tasks
 
@@ -75,6 +77,16 @@ def run_track(options: argparse.Namespace) -> int | None:
         every=options.every,
         skip=options.skip,
     )
+
+
+def _keep_inputs(options: argparse.Namespace) -> None:
+    """Refuse an output of `track` that is an input, or in which an input would be replaced."""
+    source = options.source if camera_number(options.source) is None else None
+    inputs = [path for path in (source, options.mask, options.weights, *options.config) if path is not None]
+    files = [file for path in (source, options.mask) if path and Path(path).is_dir() for file in list_files(path)]
+    names = list_pictures(source) if source and Path(source).is_dir() else None
+    output = Path(options.output)
+    refuse_overwriting([output, output / "overlay.mp4", *masks_to_replace(output, names)], [*inputs, *files])
 
 
 def run_convert(options: argparse.Namespace) -> int | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vos_zoo.files.names import list_pictures
+from vos_zoo.files.text import read_list
 from vos_zoo.types import Frame, UsageError, VideoDataset, VideoSequence, VOSError
 from vos_zoo.video.masks import read_mask, write_mask
 
@@ -40,7 +41,7 @@ def write_davis_layout(
 
     Raises:
         UsageError: the quality is out of range, two sequences share a name, or the folder holds another sequence of
-            the same name.
+            the same name or another data set's list of the split.
         VOSError: a file cannot be written.
     """
     from tqdm import tqdm
@@ -48,6 +49,7 @@ def write_davis_layout(
     if not 1 <= quality <= 100:
         raise UsageError(f"JPEG quality {quality}: give a whole number from 1 to 100")
     root = Path(folder)
+    listing = check_list(dataset, root, split=split, year=year)
     names: list[str] = []
     try:
         with tqdm(total=len(dataset), desc=f"{dataset.name} {split}", unit="video", disable=None) as bar:
@@ -60,12 +62,26 @@ def write_davis_layout(
                 _check_same(sequence, pictures, annotations)
                 _write_sequence(sequence, pictures, annotations, quality)
                 bar.update()
-        listing = root / "ImageSets" / str(year) / f"{split}.txt"
         _write_atomically(listing, "".join(f"{name}\n" for name in names).encode())
     except OSError as error:
         raise VOSError(
             f"{error.filename or root}: cannot be written ({error.strerror}); free space or rights?"
         ) from error
+    return listing
+
+
+def check_list(dataset: VideoDataset, folder: str | Path, *, split: str = "train", year: int = 2017) -> Path:
+    """The list file that `write_davis_layout` writes, unless it would replace that of another data set.
+
+    Raises:
+        UsageError: the file is there and names a sequence that `dataset` does not have.
+    """
+    listing = Path(folder) / "ImageSets" / str(year) / f"{split}.txt"
+    if listing.is_file():
+        names = {sequence.name for sequence in dataset}
+        other = next((name for name in read_list(listing) if name not in names), None)
+        if other is not None:
+            raise UsageError(f"{listing}: lists {other!r}, which is none of {dataset.name}; choose an empty folder")
     return listing
 
 

@@ -35,6 +35,7 @@ from vos_zoo.evaluation.report import (
     write_report,
     write_text,
 )
+from vos_zoo.evaluation.results_folder import check_results_folder
 from vos_zoo.evaluation.worst import FrameKeeper
 from vos_zoo.metrics.scoring import ObjectScores
 from vos_zoo.metrics.streaming import StreamScorer, wanted_frames, with_given
@@ -109,7 +110,7 @@ def evaluate(
         The report; `report.failures` lists what went wrong, `report.exit_code` is 1 then.
 
     Raises:
-        UsageError: there is nothing to evaluate, `tracker` cannot track, or `output` is a file.
+        UsageError: there is nothing to evaluate, `tracker` cannot track, or `output` is a file or would replace inputs.
     """
     items: Sequence[VideoSequence] = sequences if isinstance(sequences, Sequence) else list(sequences)
     track = getattr(tracker, "track", tracker)
@@ -120,8 +121,7 @@ def evaluate(
     if not len(items):
         raise UsageError("evaluate: there is no sequence to run; check the data set's split and its list of sequences")
     folder = None if output is None else Path(output)
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise UsageError(f"output {folder}: is a file; give a folder for the evaluation's results")
+    check_results_folder(folder, items)
     options = dict(track_options or {})
     decisive = {
         "format": _FORMAT,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from vos_zoo.files.names import list_pictures
 from vos_zoo.types import UsageError
 
 
@@ -27,6 +28,20 @@ def refuse_overwriting(outputs: Iterable[str | Path], inputs: Iterable[str | Pat
             raise UsageError(
                 f"output {output}: is the input {kind} {found}, which would be overwritten; give another name"
             )
+
+
+def masks_to_replace(folder: str | Path, names: Collection[str] | None) -> list[Path]:
+    """The PNGs of a folder that masks named as frames would replace.
+
+    Args:
+        folder: where the masks go; it need not exist.
+        names: stems of the frames; None: numbers with at least five digits.
+    """
+    there = list_pictures(folder, (".png",))
+    if names is None:
+        return [path for stem, path in there.items() if stem.isdecimal() and stem.isascii() and len(stem) >= 5]
+    replaced = {name.casefold() for name in names}
+    return [path for stem, path in there.items() if stem.casefold() in replaced]
 
 
 def _identity(path: str | Path) -> tuple[object, ...]:

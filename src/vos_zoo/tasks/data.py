@@ -6,7 +6,7 @@ import warnings
 
 from vos_zoo.config import DataConfig, RunConfig, to_plain
 from vos_zoo.data.checking import STATIC_DATASETS, check_dataset, open_dataset
-from vos_zoo.data.export import write_davis_layout
+from vos_zoo.data.export import check_list, write_davis_layout
 from vos_zoo.tasks.console import say
 from vos_zoo.types import UsageError, VideoDataset
 
@@ -48,8 +48,13 @@ def _open(data: DataConfig, kind: str, split: str) -> VideoDataset:
 def run_make_data(*, config: RunConfig, kind: str, output: str) -> int:
     """Write generated videos in DAVIS layout, one list per split."""
     settings = to_plain(config.data.synthetic)
-    for split in ("train", "val", "test"):
-        videos = open_dataset(kind, split=split, synthetic=settings, seed=config.data.seed)
+    splits = {
+        split: open_dataset(kind, split=split, synthetic=settings, seed=config.data.seed)
+        for split in ("train", "val", "test")
+    }
+    for split, videos in splits.items():  # all before the first is written
+        check_list(videos, output, split=split)
+    for split, videos in splits.items():
         write_davis_layout(videos, output, split=split)
         say(f"{split}: {len(videos)} videos -> {output}")
     return 0

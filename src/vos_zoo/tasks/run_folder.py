@@ -11,12 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+import yaml
 
 from vos_zoo import __version__
-from vos_zoo.config import RunConfig
+from vos_zoo.config import COMPLETE, RunConfig
 from vos_zoo.core.checkpoint_files import newest_checkpoint
 from vos_zoo.core.module import VOSModel
 from vos_zoo.evaluation.report import write_text
+from vos_zoo.files.text import read_text
 from vos_zoo.tasks.revision import git_revision
 from vos_zoo.types import UsageError
 
@@ -40,7 +42,7 @@ def find_run(config: RunConfig, ckpt: str | None) -> tuple[Path, str | None]:
             of the method), and warns of a newer one that is damaged; else the path of a checkpoint.
 
     Raises:
-        UsageError: the folder holds a run already, or there is nothing to go on from.
+        UsageError: the folder holds a run or a configuration written by hand, or there is nothing to go on from.
     """
     runs = Path(config.output)
     if ckpt is None:
@@ -49,6 +51,11 @@ def find_run(config: RunConfig, ckpt: str | None) -> tuple[Path, str | None]:
         if has_checkpoint(folder):
             raise UsageError(
                 f"run folder {str(folder)!r} holds a trained run; resume it with --ckpt last, or rename it"
+            )
+        if not _is_saved(folder / "config.yaml"):
+            raise UsageError(
+                f"{folder / 'config.yaml'}: was written by hand and would be overwritten; move it elsewhere, "
+                "or choose another run_name"
             )
         return folder, None
     if ckpt != "last":
@@ -63,6 +70,17 @@ def find_run(config: RunConfig, ckpt: str | None) -> tuple[Path, str | None]:
     if newest is None:
         raise UsageError(f"--ckpt last: every checkpoint in {str(found[-1] / 'checkpoints')!r} is damaged; start anew")
     return found[-1], str(newest)
+
+
+def _is_saved(path: Path) -> bool:
+    """Whether a run may write its configuration there: no file, or one that a run has saved."""
+    if not path.is_file():
+        return True
+    try:
+        tree = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, UsageError):
+        return False
+    return isinstance(tree, dict) and COMPLETE in tree
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -19,7 +19,14 @@ from vos_zoo.tasks.evaluate import load_model, pick_device
 from vos_zoo.types import Box
 from vos_zoo.video.prompts import parse_prompts
 from vos_zoo.video.reader import open_video
-from vos_zoo.video.writer import CombinedWriter, MaskFolderWriter, OverlayVideoWriter, open_writer, with_frames
+from vos_zoo.video.writer import (
+    VIDEO_SUFFIX,
+    CombinedWriter,
+    MaskFolderWriter,
+    OverlayVideoWriter,
+    open_writer,
+    with_frames,
+)
 
 
 def run_track(
@@ -74,7 +81,7 @@ def _model(config: RunConfig, weights: str | None) -> tuple[VOSModel, dict[str, 
 
 
 def _writer(video: Any, output: str, overlay: bool) -> Any:
-    if not overlay or output.endswith(".mp4"):
+    if not overlay or output.lower().endswith(VIDEO_SUFFIX):
         return open_writer(output, name=video.frame_name, fps=video.fps)
     masks = MaskFolderWriter(output, name=video.frame_name)
     return CombinedWriter([masks, OverlayVideoWriter(f"{output}/overlay.mp4", fps=video.fps)])
