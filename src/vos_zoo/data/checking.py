@@ -273,7 +273,7 @@ def open_dataset(
     """Open a data set by name; only that data set's module is imported.
 
     Args:
-        name: "davis", "youtube_vos", "folder", "synthetic", "composed", "coco" or "saliency".
+        name: "davis", "youtube_vos", "folder", "synthetic", "composed", "coco", "saliency" or "instances".
         root: its folder (not for synthetic; for composed that of pictures or videos with masks).
         split: train, val, test, ... (folder, saliency: a sub-folder or list, where there is one; coco: "train2017").
         year: DAVIS: 2016 or 2017; YouTube-VOS: 2018 or 2019.
@@ -284,7 +284,7 @@ def open_dataset(
         composed: the `data.composed` part of the configuration.
         seed: seed of the synthetic videos and composed clips.
         layout: YouTube-VOS: folder of a split below the root; None finds it.
-        min_area: coco: leave smaller annotations out.
+        min_area: coco, instances: leave smaller objects out.
         repeat: saliency: folder name -> how many times its pictures count.
 
     Raises:
@@ -326,12 +326,16 @@ def open_dataset(
         from vos_zoo.data.static_images import SaliencyDataset
 
         return SaliencyDataset(root, split, sequences, repeat=repeat, skip_broken=skip_broken)
+    if name == "instances":
+        from vos_zoo.data.instance_images import InstanceDataset
+
+        return InstanceDataset(root, split, sequences, min_area=min_area, skip_broken=skip_broken)
     from vos_zoo.data.folder import FolderDataset
 
     return FolderDataset(root, split=split, sequences=sequences, skip_broken=skip_broken)
 
 
-STATIC_DATASETS = ("coco", "saliency")
+STATIC_DATASETS = ("coco", "saliency", "instances")
 """Data sets of static images: to train on only."""
 GENERATED_DATASETS = ("synthetic", "composed")
 """Data sets whose videos are drawn while they are asked for."""

@@ -90,12 +90,12 @@ class NumberedClips(Dataset[Clip]):
         return self.sampler.settings.objects
 
     def _warped(self, image: StaticImage, plan: ClipPlan, chance: np.random.Generator, warps: WarpTransform) -> Clip:
-        """A clip that warps one picture, with its object in slot 0."""
-        count, empty = len(plan.reference + plan.query), ((0, 0), (0, self.slots - 1))
+        """A clip that warps one picture, with its objects in the first slots."""
+        count, empty = len(plan.reference + plan.query), ((0, 0), (0, self.slots - len(plan.ids)))
         with reading():
-            size, mask = image.size(), image.soft_mask()
+            size, soft = image.size(), image.soft_masks(plan.ids)
         picture = self._picture(image, 0, warps.reduction(size))
-        frames, masks, boxes = warps(picture, mask, count, chance)
+        frames, masks, boxes = warps(picture, soft, count, chance)
         padded = np.pad(masks, (*empty, (0, 0), (0, 0)))
         return self._clip(image, plan, plan.ids, frames, padded, np.pad(boxes, (*empty, (0, 0))))
 
@@ -156,7 +156,7 @@ class ClipDataset(NumberedClips):
         return self._clip(sequence, plan, plan.ids, frames, masks, boxes)
 
     def _static_clip(self, image: StaticImage, plan: ClipPlan, chance: np.random.Generator) -> Clip:
-        """A clip that shows one picture, with its object in slot 0."""
+        """A clip that shows one picture, with its objects in the first slots."""
         if self.warps is not None:
             return self._warped(image, plan, chance, self.warps)
         count, box = len(plan.reference + plan.query), image.box()

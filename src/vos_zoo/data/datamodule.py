@@ -183,13 +183,13 @@ class VOSDataModule(pl.LightningDataModule):
     """Training batches (`Batch`), and validation and test videos (`VideoSequence`, one at a time).
 
     Clips come from the data set named, or from a `mixture` of several with weights; validation and test videos always
-    come from the one named. Static images ("coco", "saliency") can be trained on only.
+    come from the one named. Static images ("coco", "saliency", "instances") can be trained on only.
 
     The arguments are the `data` part of the configuration; `batch_size` counts clips per process. Under
     `torch.distributed` every process trains on its own clips and evaluates its own videos.
 
     Args:
-        name: "synthetic", "composed", "davis", "youtube_vos", "folder", "coco" or "saliency".
+        name: "synthetic", "composed", "davis", "youtube_vos", "folder", "coco", "saliency" or "instances".
         root: folder of the data set.
         year: DAVIS: 2016 or 2017; YouTube-VOS: 2018 or 2019.
         resolution: DAVIS: sub-folder of the resolution.

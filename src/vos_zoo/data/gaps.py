@@ -208,7 +208,8 @@ class OrderedSampler:
         """Frames of a video for clip number `item`; which objects (`ids`) is left open."""
         s, source = self.settings, self.datasets[dataset]
         if isinstance(source, StaticDataset):
-            return ClipPlan(dataset, sequence, (1,), (0,) * s.reference_frames, (0,) * s.query_frames)
+            ids = source.draw_objects(sequence, s.objects, random)
+            return ClipPlan(dataset, sequence, ids, (0,) * s.reference_frames, (0,) * s.query_frames)
         frames = annotated_frames(source[sequence])
         chosen = self.frames(len(frames), self.frame_steps[dataset], item, random)
         order = tuple(int(frames[number]) for number in chosen)

@@ -191,7 +191,9 @@ class MiniSequenceSampler:
         dataset = int(random.choice(len(self.datasets), p=self.probabilities))  # once: rejections keep the mixture
         source, units, s = self.datasets[dataset], self._units[dataset], self.settings
         if isinstance(source, StaticDataset):
-            return ClipPlan(dataset, source.draw(random), (1,), (0,) * s.reference_frames, (0,) * s.query_frames)
+            number = source.draw(random)
+            ids = source.draw_objects(number, s.objects, random)
+            return ClipPlan(dataset, number, ids, (0,) * s.reference_frames, (0,) * s.query_frames)
         for _ in range(_DRAWS + 50 * len(units) if units else 0):
             unit = units[int(random.integers(len(units)))]
             sequence, identity = (unit, None) if isinstance(unit, int) else unit

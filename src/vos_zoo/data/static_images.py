@@ -45,14 +45,14 @@ Result = TypeVar("Result")
 
 
 class StaticImage(VideoSequence):
-    """A picture with one object, id 1; every frame number shows it.
+    """A picture with an object, id 1, or with several; every frame number shows it.
 
     Attributes:
         name: name of the picture (and of its object, where it has several).
     """
 
     frame_names = ("0",)
-    object_ids = (1,)
+    object_ids: tuple[int, ...] = (1,)
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -64,6 +64,15 @@ class StaticImage(VideoSequence):
         Raises:
             VOSError: the mask cannot be used.
         """
+
+    def soft_masks(self, ids: Sequence[int]) -> NDArray[np.uint8]:
+        """Soft masks of some of its objects, uint8 ``(K, H, W)``, 0..255.
+
+        Raises:
+            VOSError: the mask cannot be used.
+        """
+        assert tuple(ids) == (1,), "only pictures with several objects have other ids"
+        return self.soft_mask()[None]
 
     @abstractmethod
     def problems(self, decode: bool) -> list[Problem]:
@@ -100,6 +109,11 @@ class StaticDataset(VideoDataset):
     def draw(self, random: np.random.Generator) -> int:
         """The number of a picture drawn for training; all are equally likely unless the data set knows better."""
         return int(random.integers(len(self)))
+
+    def draw_objects(self, number: int, most: int, random: np.random.Generator) -> tuple[int, ...]:
+        """At most so many objects of picture `number`, in random order."""
+        ids = self[number].object_ids
+        return ids if len(ids) == 1 else tuple(int(identity) for identity in random.permutation(ids)[:most])
 
     def report(self, problems: Sequence[Problem], skip_broken: bool) -> None:
         """Keep what was found broken; refuse the data set for it, or warn.
@@ -242,7 +256,7 @@ class SaliencyDataset(StaticDataset):
             raise UsageError(f"saliency: there is no folder {root}; check data.root")
         root = root / split if split is not None and (root / split).is_dir() else root
         self.name = f"saliency-{root.resolve().name}"
-        pairs = _chosen(list(find_pairs(root)), sequences, self.name)
+        pairs = chosen_pairs(list(find_pairs(root)), sequences, self.name)
         if not pairs:
             raise UsageError(f"{self.name}: no pictures with masks in {root}; check data.root")
         checked = in_threads(_check, pairs)
@@ -283,7 +297,7 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
         return list(pool.map(function, items))
 
 
-def _chosen(pairs: list[Pair], wanted: Sequence[str] | None, what: str) -> list[Pair]:
+def chosen_pairs(pairs: list[Pair], wanted: Sequence[str] | None, what: str) -> list[Pair]:
     """The pairs that `wanted` names, each by itself or by a folder above it."""
     if wanted is None:
         return pairs

@@ -45,7 +45,7 @@ class StaticSettings:
     Attributes:
         motion: "crops" treats it as a video (see `ClipTransform`); "warps" as this module says, with what follows.
         soft_masks: keep the masks' values between 0 and 1 (with warps); otherwise more than a half is the object.
-        min_area: COCO: leave smaller annotations out.
+        min_area: COCO, instances: leave smaller objects out.
         repeat: saliency: folder name -> how many times its pictures count; None for the published numbers.
         common_scale: range of the zoom all frames share.
         common_colour: largest change of brightness, contrast, saturation (as factors) and hue (in turns), shared.
@@ -120,57 +120,70 @@ class WarpTransform:
         self.flip, self.grayscale = flip, grayscale
 
     def __call__(
-        self, frame: Frame, mask: NDArray[np.uint8], count: int, random: np.random.Generator
+        self, frame: Frame, masks: NDArray[np.uint8], count: int, random: np.random.Generator
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
         """Canvases of a clip.
 
         Args:
             frame: the picture, uint8 RGB ``(H, W, 3)``, or the same reduced (see `reduction`).
-            mask: its soft mask, uint8 ``(H, W)``, 0..255.
+            masks: soft masks of its objects, uint8 ``(K, H, W)``, 0..255.
             count: number of frames T.
             random: source of all rolls.
 
         Returns:
-            Frames ``(T, 3, h, w)`` 0..255, masks ``(T, 1, h, w)`` in 0..1, boxes float32 ``(T, 1, 4)``, zero where the
+            Frames ``(T, 3, h, w)`` 0..255, masks ``(T, K, h, w)`` in 0..1, boxes float32 ``(T, K, 4)``, zero where an
             object has left the canvas.
         """
-        if mask.shape != frame.shape[:2]:
-            mask = _reduced(mask, frame.shape[:2])
-        common = self._common(frame, mask, random)
+        import cv2
+
+        if masks.shape[1:] != frame.shape[:2]:
+            masks = np.stack([_reduced(mask, frame.shape[:2]) for mask in masks])
+        common, *others = self._common(frame, masks, random)
         soften = self.settings.soft_masks
         frames = np.empty((count, 3, *self.size), dtype=self.dtype)
-        masks = np.empty((count, 1, *self.size), dtype=np.float32 if soften else self.dtype)
-        boxes = np.zeros((count, 1, 4), dtype=np.float32)
+        canvases = np.empty((count, len(masks), *self.size), dtype=np.float32 if soften else self.dtype)
+        boxes = np.zeros((count, len(masks), 4), dtype=np.float32)
         for number in range(count):
-            *colours, soft = self._frame(common, random)
+            layers, *rest = self._frame(common, others, random)
+            *colours, first = cv2.split(layers)
             frames[number] = colours
-            hard = (soft > HALF).view(np.uint8)
-            masks[number, 0] = soft * np.float32(1 / 255) if soften else hard
-            boxes[number, 0] = tight_box(hard) or (0.0, 0.0, 0.0, 0.0)
-        return frames, masks, boxes
+            for slot, soft in enumerate((first, *rest)):
+                hard = (soft > HALF).view(np.uint8)
+                canvases[number, slot] = soft * np.float32(1 / 255) if soften else hard
+                boxes[number, slot] = tight_box(hard) or (0.0, 0.0, 0.0, 0.0)
+        return frames, canvases, boxes
 
     def reduction(self, size: tuple[int, int]) -> int:
         """By what (1, 2, 4 or 8) a picture of a size (h, w) may be divided when it is decoded: it is shrunk further."""
         height, _ = cover(size, self.size)
         return max(factor for factor in (1, 2, 4, 8) if factor == 1 or factor * height <= size[0])
 
-    def _common(self, frame: Frame, mask: NDArray[np.uint8], random: np.random.Generator) -> Layers:
-        """What all frames share: zoom, mirror, colour, grey. Pictures larger than the canvas are shrunk before."""
+    def _common(self, frame: Frame, masks: NDArray[np.uint8], random: np.random.Generator) -> list[NDArray[np.uint8]]:
+        """What all frames share: zoom, mirror, colour, grey. Pictures larger than the canvas are shrunk before.
+
+        Returns:
+            The picture with the first mask, `Layers`, and the other masks, uint8 ``(H, W)`` each.
+        """
         import cv2
 
         s = self.settings
-        layers = shrink(cast(Layers, np.dstack([frame, mask])), self.size)
-        size = layers.shape[0], layers.shape[1]
-        zoom = about_centre(size, np.eye(2) * random.uniform(*s.common_scale))
-        layers = resample(layers, inverse(zoom), size, cv2.INTER_NEAREST)
+        planes: list[NDArray[np.uint8]] = [np.dstack([frame, masks[0]]), *masks[1:]]
+        planes = [shrink(plane, self.size) for plane in planes]
+        size = planes[0].shape[0], planes[0].shape[1]
+        zoom = inverse(about_centre(size, np.eye(2) * random.uniform(*s.common_scale)))
+        fills = (FILL, *[(0.0,)] * (len(masks) - 1))
+        planes = [resample(p, zoom, size, cv2.INTER_NEAREST, fill) for p, fill in zip(planes, fills, strict=True)]
         if random.random() < self.flip:
-            layers = cast(Layers, cv2.flip(layers, 1))
+            planes = [cast("NDArray[np.uint8]", cv2.flip(plane, 1)) for plane in planes]
         factors = random.uniform(-1, 1, 4) * s.common_colour
-        layers = shift_hue(recolour(layers, 1 + factors[:3]), factors[3])
-        return recolour(layers, np.array([1.0, 1.0, 0.0])) if random.random() < self.grayscale else layers
+        layers = shift_hue(recolour(planes[0], 1 + factors[:3]), factors[3])
+        layers = recolour(layers, np.array([1.0, 1.0, 0.0])) if random.random() < self.grayscale else layers
+        return [layers, *planes[1:]]
 
-    def _frame(self, layers: Layers, random: np.random.Generator) -> Sequence[NDArray[np.uint8]]:
-        """Red, green, blue and mask of one frame, each uint8 ``(h, w)``."""
+    def _frame(
+        self, layers: Layers, others: Sequence[NDArray[np.uint8]], random: np.random.Generator
+    ) -> list[NDArray[np.uint8]]:
+        """The picture with the first mask, `Layers` ``(h, w, 4)``, and the other masks ``(h, w)``, of one frame."""
         import cv2
 
         s, source = self.settings, (layers.shape[0], layers.shape[1])
@@ -185,11 +198,17 @@ class WarpTransform:
             points = random.random((s.thin_plate_points, 2))
             shifts = random.normal(0.0, s.thin_plate_noise, (s.thin_plate_points, 2))
             across, down = thin_plate_map(points, shifts, back, self.size)
-            bent = cv2.remap(layers, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=FILL)
-            canvas = cast(Layers, bent)
+
+            def look(plane: NDArray[np.uint8], fill: Sequence[float]) -> NDArray[np.uint8]:
+                bent = cv2.remap(plane, across, down, cv2.INTER_LINEAR, None, cv2.BORDER_CONSTANT, fill)
+                return cast("NDArray[np.uint8]", bent)
         else:
-            canvas = resample(layers, back, self.size, cv2.INTER_CUBIC)
-        return cast("Sequence[NDArray[np.uint8]]", cv2.split(recolour(canvas, 1 + random.uniform(-1, 1, 3) * s.colour)))
+
+            def look(plane: NDArray[np.uint8], fill: Sequence[float]) -> NDArray[np.uint8]:
+                return resample(plane, back, self.size, cv2.INTER_CUBIC, fill)
+
+        colours = 1 + random.uniform(-1, 1, 3) * s.colour
+        return [recolour(look(layers, FILL), colours), *(look(mask, (0.0,)) for mask in others)]
 
 
 def _reduced(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -208,17 +227,17 @@ def cover(source: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
     return max(target[0], int(source[0] * ratio)), max(target[1], int(source[1] * ratio))
 
 
-def shrink(layers: Layers, target: tuple[int, int]) -> Layers:
-    """A picture larger than needed to cover `target` shrunk to cover it, by area; others as they are.
+def shrink(layers: NDArray[np.uint8], target: tuple[int, int]) -> NDArray[np.uint8]:
+    """A picture (or mask) larger than needed to cover `target` shrunk to cover it, by area; others as they are.
 
     The published package holds its large pictures (BIG, HRSOD) shrunk in this way; without it warps would alias.
     """
     import cv2
 
-    height, width = cover(layers.shape[:2], target)
+    height, width = cover((layers.shape[0], layers.shape[1]), target)
     if height >= layers.shape[0] or width >= layers.shape[1]:
         return layers
-    return cast(Layers, cv2.resize(layers, (width, height), interpolation=cv2.INTER_AREA))
+    return cast("NDArray[np.uint8]", cv2.resize(layers, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def about_centre(size: tuple[float, float], linear: NDArray[np.float64]) -> Matrix:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vos_zoo.blocks.backbones import ResNet, TimmEncoder, build_backbone
 from vos_zoo.blocks.norms import FrozenBatchNorm2d
+from vos_zoo.blocks.timm_encoder import fold_norms, freeze_norms
 from vos_zoo.types import UsageError, VOSError
 
 STRIDE = 16
@@ -64,12 +65,18 @@ class Trunk(nn.Module):
         whole = _build(backbone, None if init in (None, "none") else init)
         self.normalise = whole.normalise
         self.channels: tuple[int, ...] = whole.channels[:3]
-        self.body: nn.Module = _Stages(whole) if isinstance(whole, ResNet) else _cut_timm(whole)
-        _exchange_norms(self.body, frozen_statistics)
+        self.body: nn.Module = _Stages(whole) if isinstance(whole, ResNet) else whole.network
+        if isinstance(whole, ResNet):
+            _exchange_norms(self.body, frozen_statistics)
+        elif frozen_statistics:
+            freeze_norms(self.body)
         if not affine:
             _fix_affine(self.body)
         if mask_init is not None:
             _widen(self.body, MASK_INITS[mask_init])
+        if frozen_statistics and not isinstance(whole, ResNet):
+            self.body.eval()
+            fold_norms(self.body, 3 if mask_init is None else 4)
         self.train(self.training)
 
     def forward(self, frames: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -113,24 +120,12 @@ class _Stages(nn.Module):
         return r2, r3, self.layer3(r3)
 
 
-def _cut_timm(whole: TimmEncoder) -> nn.Module:
-    """The same timm encoder without what lies deeper than stride 16; its weights are copied."""
-    import timm
-
-    strides = whole.network.feature_info.reduction()
-    picked = tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in (4, 8, STRIDE))
-    name = whole.network.default_cfg["architecture"]
-    network: nn.Module = timm.create_model(name, pretrained=False, features_only=True, out_indices=picked)
-    state = whole.network.state_dict()
-    network.load_state_dict({entry: state[entry] for entry in network.state_dict()})
-    return network
-
-
 def _build(backbone: str, init: str | None) -> ResNet | TimmEncoder:
     """The whole backbone with its first weights."""
+    stages, norms = (3, "batch") if backbone.startswith("timm:") else (4, None)
     if init is None or init in _PUBLISHED:
         try:
-            whole = build_backbone(backbone, _PUBLISHED[init] if init else None)
+            whole = build_backbone(backbone, _PUBLISHED[init] if init else None, stages, norms)
         except VOSError as error:
             raise type(error)(f"model.init={init}: {error}") from error
         if init == "maskrcnn_coco":
@@ -138,6 +133,8 @@ def _build(backbone: str, init: str | None) -> ResNet | TimmEncoder:
         return whole
     if not Path(init).is_file():
         raise UsageError(f"model.init: {init!r} is neither a file nor one of none, {', '.join(_PUBLISHED)}")
+    if norms:
+        return build_backbone(backbone, init, stages, norms)
     whole = build_backbone(backbone)
     given = torch.load(init, map_location="cpu", weights_only=True)
     detector = any(name.startswith(_BODY) for name in given)
@@ -187,22 +184,18 @@ def _fix_affine(network: nn.Module) -> None:
 
 def _widen(network: nn.Module, init: Callable[[Tensor], object]) -> None:
     """Give the first convolution a fourth input channel; its RGB filters are kept."""
-    parent, name, conv = _first_convolution(network)
-    options: dict[str, Any] = {"stride": conv.stride, "padding": conv.padding, "bias": conv.bias is not None}
-    wide = nn.Conv2d(4, conv.out_channels, conv.kernel_size, **options)  # type: ignore[arg-type]
-    mask = nn.Conv2d(1, conv.out_channels, conv.kernel_size, **options)  # type: ignore[arg-type]
+    conv = _first_convolution(network)
+    mask = nn.Conv2d(1, conv.out_channels, conv.kernel_size)  # type: ignore[arg-type]
     init(mask.weight)
-    wide.weight = nn.Parameter(torch.cat([conv.weight, mask.weight], dim=1).detach())
-    wide.bias = conv.bias
-    setattr(parent, name, wide)
+    conv.weight = nn.Parameter(torch.cat([conv.weight, mask.weight], dim=1).detach())
+    conv.in_channels = 4
 
 
-def _first_convolution(network: nn.Module) -> tuple[nn.Module, str, nn.Conv2d]:
-    """The convolution that sees the picture: its parent, its name there, and itself."""
+def _first_convolution(network: nn.Module) -> nn.Conv2d:
+    """The convolution that sees the picture."""
     for module in network.modules():
-        for name, child in module.named_children():
-            if isinstance(child, nn.Conv2d) and child.in_channels == 3:
-                return module, name, child
+        if isinstance(module, nn.Conv2d) and module.in_channels == 3:
+            return module
     raise UsageError("model.backbone: this encoder has no first convolution over RGB, so it takes no mask beside it")
 
 

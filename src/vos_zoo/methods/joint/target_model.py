@@ -32,6 +32,8 @@ class Joint(RegionalModel):
     Args:
         backbone: see `vos_zoo.blocks.backbones.build_backbone`.
         backbone_weights: None, "imagenet", "mask_rcnn" or a path.
+        backbone_norms: what batch norms of a timm backbone do in training: "frozen" keeps their statistics, "batch"
+            follows the batch; None: "frozen" where weights are given.
         feature_channels: channels of the features of both branches.
         key_channels: channels of the transformer's queries and keys.
         temperature: softmax temperature of the transformer's cosine similarities.
@@ -56,6 +58,7 @@ class Joint(RegionalModel):
         self,
         backbone: str = "resnet50_caffe",
         backbone_weights: str | None = None,
+        backbone_norms: str | None = None,
         feature_channels: int = 512,
         key_channels: int = 128,
         temperature: float = 1 / 30,
@@ -70,7 +73,7 @@ class Joint(RegionalModel):
         regulariser: float = 0.01,
         losses: Mapping[str, float] | None = None,
     ) -> None:
-        super().__init__(backbone, backbone_weights)
+        super().__init__(backbone, backbone_weights, backbone_norms)
         if not induction and not transduction:
             raise UsageError("model.induction and model.transduction are both false; keep at least one branch")
         self.two_heads = two_heads and induction and transduction

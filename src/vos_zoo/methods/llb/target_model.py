@@ -27,6 +27,8 @@ class LLB(Joint):
     Args:
         backbone: see `vos_zoo.blocks.backbones.build_backbone`.
         backbone_weights: None, "imagenet", "mask_rcnn" or a path.
+        backbone_norms: what batch norms of a timm backbone do in training: "frozen" keeps their statistics, "batch"
+            follows the batch; None: "frozen" where weights are given.
         feature_channels: channels of the features of both branches.
         key_channels: channels of the transformer's queries and keys.
         temperature: softmax temperature of the transformer's cosine similarities.
@@ -52,6 +54,7 @@ class LLB(Joint):
         self,
         backbone: str = "resnet50_caffe",
         backbone_weights: str | None = None,
+        backbone_norms: str | None = None,
         feature_channels: int = 512,
         key_channels: int = 128,
         temperature: float = 1 / 30,
@@ -80,6 +83,7 @@ class LLB(Joint):
         super().__init__(
             backbone,
             backbone_weights,
+            backbone_norms,
             feature_channels,
             key_channels,
             temperature,

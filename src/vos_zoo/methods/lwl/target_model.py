@@ -28,6 +28,8 @@ class LWL(RegionalModel):
     Args:
         backbone: see `vos_zoo.blocks.backbones.build_backbone`.
         backbone_weights: None, "imagenet", "mask_rcnn" or a path.
+        backbone_norms: what batch norms of a timm backbone do in training: "frozen" keeps their statistics, "batch"
+            follows the batch; None: "frozen" where weights are given.
         feature_channels: channels C of the target-model features.
         label_channels: channels D of the mask encoding.
         label_widths: channels inside the label encoder.
@@ -51,6 +53,7 @@ class LWL(RegionalModel):
         self,
         backbone: str = "resnet50_caffe",
         backbone_weights: str | None = None,
+        backbone_norms: str | None = None,
         feature_channels: int = 512,
         label_channels: int = 16,
         label_widths: Sequence[int] = (16, 32, 64),
@@ -66,7 +69,7 @@ class LWL(RegionalModel):
         regulariser: float = 0.01,
         losses: Mapping[str, float] | None = None,
     ) -> None:
-        super().__init__(backbone, backbone_weights)
+        super().__init__(backbone, backbone_weights, backbone_norms)
         if trains not in ("masks", "boxes"):
             raise UsageError(f"model.trains is {trains!r}; choose masks or boxes")
         if trains == "boxes" and not box_encoder:

@@ -47,6 +47,8 @@ class PCVOS(TargetModel):
     Args:
         backbone: see `vos_zoo.blocks.backbones.build_backbone`; used down to stride 16.
         backbone_weights: None, "imagenet" or a path.
+        backbone_norms: what batch norms of a timm backbone do in training: "frozen" keeps their statistics, "batch"
+            follows the batch; None: "frozen" where weights are given.
         value_weights: the same for the value encoder, a ResNet-18.
         key_channels: channels of the matching keys (sec. 4.1).
         value_channels: channels of the values.
@@ -75,6 +77,7 @@ class PCVOS(TargetModel):
         self,
         backbone: str = "resnet50",
         backbone_weights: str | None = None,
+        backbone_norms: str | None = None,
         value_weights: str | None = None,
         key_channels: int = 64,
         value_channels: int = 512,
@@ -104,7 +107,7 @@ class PCVOS(TargetModel):
             raise UsageError(f"model.losses names {unknown or 'nothing'}; choose cross_entropy, dice or both")
         self.bootstrap = Bootstrap(int(bootstrap[0]), int(bootstrap[1]), float(bootstrap[2]))
         self.clip_length, self.train_memory = train_clip, train_memory
-        self.backbone = build_backbone(backbone, backbone_weights, stages=3)
+        self.backbone = build_backbone(backbone, backbone_weights, stages=3, norms=backbone_norms)
         f4, f8, f16 = self.backbone.channels
         self.projections = Projections(f16, key_channels, thin_channels, local_channels if refinement else 0)
         self.value_encoder = ValueEncoder(f16, value_channels, value_width, others, value_weights)
