@@ -326,7 +326,7 @@ def test_it_learns_a_clip_of_two_moving_objects_and_tells_them_apart(version: di
     torch.manual_seed(0)
     net = Giel(**{**SMALL, "bn_statistics": "batch", **version}).train()
     optimiser = torch.optim.Adam(net.parameters(), 5e-3)
-    for _ in range(60):
+    for _ in range(80):
         optimiser.zero_grad()
         total(net, clip).backward()
         optimiser.step()

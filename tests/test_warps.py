@@ -61,14 +61,14 @@ def layers(height: int, width: int) -> np.ndarray:
 def test_without_motion_a_picture_of_the_canvas_size_stays_as_it_is() -> None:
     picture, mask = smooth(40, 56), disc(40, 56)
     warp = WarpTransform((40, 56), StaticSettings(**STILL, soft_masks=True), flip=0, grayscale=0)
-    frames, masks, boxes = warp(picture, mask, 3, np.random.default_rng(0))
+    frames, masks, boxes = warp(picture, mask[None], 3, np.random.default_rng(0))
     for frame, soft, box in zip(frames, masks, boxes, strict=True):
         np.testing.assert_array_equal(frame, picture.transpose(2, 0, 1))
         np.testing.assert_allclose(soft[0], mask / 255, atol=1e-6)
         rows, columns = np.nonzero(mask > 127)
         assert box[0].tolist() == [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
     mirrored, _, _ = WarpTransform((40, 56), StaticSettings(**STILL), flip=1, grayscale=1)(
-        picture, mask, 1, np.random.default_rng(0)
+        picture, mask[None], 1, np.random.default_rng(0)
     )
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[:, ::-1]
     np.testing.assert_allclose(mirrored[0], np.stack([gray] * 3), atol=1)
@@ -90,7 +90,9 @@ def test_the_mask_moves_with_its_picture_whatever_is_drawn(
     chosen = StaticSettings(**{**colourless, "shear": 10, "thin_plate": 0.5, "soft_masks": True})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(warps, "FILL", (0.0, 0.0, 0.0, 0.0))
-        frames, masks, boxes = WarpTransform(canvas, chosen, grayscale=0)(picture, mask, 3, np.random.default_rng(seed))
+        frames, masks, boxes = WarpTransform(canvas, chosen, grayscale=0)(
+            picture, mask[None], 3, np.random.default_rng(seed)
+        )
     assert frames.shape == (3, 3, *canvas)
     assert masks.shape == (3, 1, *canvas)
     assert boxes.shape == (3, 1, 4)
@@ -104,9 +106,9 @@ def test_the_mask_moves_with_its_picture_whatever_is_drawn(
 
 def test_masks_are_halved_after_the_warps_unless_they_are_to_stay_soft() -> None:
     picture, mask = smooth(60, 80), disc(60, 80)
-    hard = WarpTransform((48, 48))(picture, mask, 4, np.random.default_rng(3))
+    hard = WarpTransform((48, 48))(picture, mask[None], 4, np.random.default_rng(3))
     chosen = StaticSettings(motion="warps", soft_masks=True)
-    soft = WarpTransform((48, 48), chosen)(picture, mask, 4, np.random.default_rng(3))
+    soft = WarpTransform((48, 48), chosen)(picture, mask[None], 4, np.random.default_rng(3))
     np.testing.assert_array_equal(hard[0], soft[0])
     np.testing.assert_array_equal(hard[1], (soft[1] > 0.5).astype(np.float32))
     np.testing.assert_array_equal(hard[2], soft[2])
@@ -115,7 +117,7 @@ def test_masks_are_halved_after_the_warps_unless_they_are_to_stay_soft() -> None
 
 def test_the_same_numbers_give_the_same_clip_and_its_frames_differ() -> None:
     picture, mask = smooth(60, 80), disc(60, 80)
-    one, two, other = (WarpTransform((48, 64))(picture, mask, 3, np.random.default_rng(s)) for s in (5, 5, 6))
+    one, two, other = (WarpTransform((48, 64))(picture, mask[None], 3, np.random.default_rng(s)) for s in (5, 5, 6))
     for first, second in zip(one, two, strict=True):
         np.testing.assert_array_equal(first, second)
     assert abs(one[0] - other[0]).mean() > 1
@@ -135,7 +137,7 @@ def test_one_fused_map_equals_turning_resizing_and_cropping() -> None:
     source, canvas = layers(80, 120), (96, 96)
     chosen = StaticSettings(**{**STILL, "rotation": 20, "scale": (0.9, 1.1), "shear": 10})
     for seed in range(5):
-        frame = np.dstack(WarpTransform(canvas, chosen)._frame(source, np.random.default_rng(seed)))
+        frame = WarpTransform(canvas, chosen)._frame(source, [], np.random.default_rng(seed))[0]
         random = np.random.default_rng(seed)
         angle, shear = np.radians(random.uniform(-20, 20)), np.radians(random.uniform(-10, 10))
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

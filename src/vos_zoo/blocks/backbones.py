@@ -142,9 +142,7 @@ class TimmEncoder(nn.Module):
         norms: which of both.
     """
 
-    def __init__(
-        self, name: str, weights: str | None = None, stages: int = 4, norms: str | None = None
-    ) -> None:
+    def __init__(self, name: str, weights: str | None = None, stages: int = 4, norms: str | None = None) -> None:
         super().__init__()
         self.norms = norms or ("batch" if weights is None else "frozen")
         if self.norms not in NORMS:

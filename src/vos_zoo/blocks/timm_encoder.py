@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -80,10 +81,10 @@ def freeze_norms(network: nn.Module) -> None:
 
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
-            if type(child) not in (nn.BatchNorm2d, BatchNormAct2d):
+            if type(child) not in (nn.BatchNorm2d, BatchNormAct2d) or not child.affine or child.running_mean is None:
                 continue
             drop, act = (getattr(child, part, nn.Identity()) for part in ("drop", "act"))
-            norm = FrozenBatchNormAct2d(child.num_features, child.eps, drop, act)
+            norm = FrozenBatchNormAct2d(child.num_features, child.eps, drop, act).to(child.running_mean)
             norm.load_state_dict(child.state_dict())
             setattr(module, name, norm)
 
@@ -101,6 +102,7 @@ def fold_norms(network: Any, channels: int = 3) -> None:
     from timm.layers import Conv2dSame
 
     picture = torch.rand(1, channels, _PROBE, _PROBE, generator=torch.Generator().manual_seed(0))
+    picture = picture.to(next(network.parameters()).dtype)
     pairs, before = _norms_behind(network, picture, (nn.Conv2d, Conv2dSame))
     replaced = []
     for path, norm in pairs.items():
@@ -170,6 +172,11 @@ def timm_features(name: str, weights: str | None, stages: int) -> Any:
         return timm.create_model(name, features_only=True, out_indices=picked)
     state = _initial_weights(name, weights)
     overlay = {} if state is None else {"pretrained_cfg_overlay": {"state_dict": state}}
+    builder = logging.getLogger("timm.models._builder")
+    level = builder.level
+    builder.setLevel(
+        logging.ERROR
+    )  # it would warn of the layers behind the last feature, which are left out on purpose
     try:
         return timm.create_model(name, pretrained=True, features_only=True, out_indices=picked, **overlay)
     except OSError as error:
@@ -177,6 +184,8 @@ def timm_features(name: str, weights: str | None, stages: int) -> Any:
             f"model.backbone_weights={weights}: the weights of timm's {name!r} cannot be fetched ({error}); download "
             "them elsewhere and give their path, or null for random weights"
         ) from error
+    finally:
+        builder.setLevel(level)
 
 
 def _initial_weights(name: str, weights: str) -> dict[str, Tensor] | None:
@@ -191,7 +200,7 @@ def _initial_weights(name: str, weights: str) -> dict[str, Tensor] | None:
         wanted = timm.create_model(name).state_dict()
         return dict(zip(wanted, given.values(), strict=True))  # the same entries in the same order, other names
     if not Path(weights).is_file():
-        raise UsageError(f"model.backbone_weights: {weights!r} is neither a file nor imagenet")
+        raise UsageError(f"backbone_weights {weights!r} do not fit 'timm:{name}'; give imagenet, a file or null")
     network = timm.create_model(name)
     state = read_state(weights)
     return _fitting(state, network.state_dict(), _heads(network.default_cfg.get("classifier")), weights)
