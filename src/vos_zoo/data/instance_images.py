@@ -11,7 +11,6 @@ Value 0 is background and 255 is void, unless a mask holds nothing else: then 25
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import overload
@@ -19,8 +18,11 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from vos_zoo.data.sequence import Problem, frame_size, read_frame, read_frame_strictly, read_reduced
+from vos_zoo.data.sequence import Problem
 from vos_zoo.data.static_images import Pair, StaticDataset, StaticImage, chosen_pairs, find_pairs, in_threads
+from vos_zoo.files.frames import frame_size, read_frame, read_frame_strictly, read_reduced
+from vos_zoo.files.names import list_pictures
+from vos_zoo.files.text import read_list
 from vos_zoo.types import Frame, LabelMap, UsageError, VOSError
 from vos_zoo.video.masks import read_mask
 
@@ -118,7 +120,7 @@ class InstanceDataset(StaticDataset):
         self.name = f"instances-{root.resolve().name}"
         pairs = list(_pairs(root))
         if listed.is_file():
-            wanted = set(listed.read_text(encoding="utf-8").split())
+            wanted = set(read_list(listed))
             pairs = [pair for pair in pairs if Path(pair.name).name in wanted]
         pairs = chosen_pairs(pairs, sequences, self.name)
         if not pairs:
@@ -162,6 +164,6 @@ def _pairs(root: Path) -> Iterator[Pair]:
     if not (pictures.is_dir() and masks.is_dir()):
         yield from find_pairs(root)
         return
-    there = {Path(entry.name).stem: Path(entry.path) for entry in os.scandir(pictures)}
-    for mask in sorted(masks.glob("*.png")):
-        yield Pair(mask.stem, there.get(mask.stem), mask)
+    there = list_pictures(pictures)
+    for name, mask in list_pictures(masks, (".png",)).items():
+        yield Pair(name, there.get(name), mask)
