@@ -81,7 +81,10 @@ def freeze_norms(network: nn.Module) -> None:
 
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
-            if type(child) not in (nn.BatchNorm2d, BatchNormAct2d) or not child.affine or child.running_mean is None:
+            if type(child) is not nn.BatchNorm2d and type(child) is not BatchNormAct2d:
+                continue
+            assert isinstance(child, nn.BatchNorm2d)
+            if not child.affine or child.running_mean is None:
                 continue
             drop, act = (getattr(child, part, nn.Identity()) for part in ("drop", "act"))
             norm = FrozenBatchNormAct2d(child.num_features, child.eps, drop, act).to(child.running_mean)
