@@ -21,13 +21,16 @@ ENGLISH = {"joint"}
 # The parts of `core` that methods are written against.
 BELOW_METHODS = {"target_model", "frame_bank", "memory", "views", "search_region", "merge", "unroll"}
 BELOW_METHODS |= {"few_shot_target", "parallel_targets", "regional", "checkpoint"}
+MASKS = {"labels", "video.masks", "video.mask_reader"}
 SETTINGS = {"types", "resources", "registry", "schema", "checking", "config", "yaml_texts"}
 FILES_OF_MODELS = {"download", "weights"}
 VERBS = {"types", "tensors", "losses", "blocks", "core-below"}
-SCORES = {"types", "files", "metrics", "video"}
+SCORES = {"types", "files", "labels", "prompts", "metrics", "video"}
 ALLOWED = {
     "types": set(),
     "tensors": set(),
+    "labels": {"types"},
+    "prompts": {"types", "labels"},
     "resources": {"types"},
     "registry": {"types"},
     "schema": {"types"},
@@ -41,13 +44,13 @@ ALLOWED = {
     "blocks": {"types", "tensors", "losses", "blocks"},
     "core-below": VERBS,
     "methods": VERBS | {"registry", "methods"},
-    "core": VERBS | SETTINGS | FILES_OF_MODELS | {"core", "methods", "metrics"},
-    "data": {"types", "tensors", "files", "data", "video.masks"},
-    "metrics": {"types", "files", "metrics", "video.masks"},
+    "core": VERBS | SETTINGS | FILES_OF_MODELS | {"labels", "prompts", "core", "methods", "metrics"},
+    "data": MASKS | {"types", "tensors", "files", "data"},
+    "metrics": MASKS | {"types", "files", "metrics"},
     "video": SCORES,
     "evaluation": SCORES | {"evaluation"},
     "tasks": VERBS | SETTINGS | SCORES | {"core", "methods", "data", "evaluation", "tasks"},
-    "cli": SETTINGS | FILES_OF_MODELS | {"files", "tasks", "cli"},
+    "cli": SETTINGS | FILES_OF_MODELS | {"files", "labels", "prompts", "tasks", "cli"},
     "__main__": {"cli"},
 }
 

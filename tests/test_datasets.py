@@ -332,9 +332,9 @@ def test_frames_without_any_mask_are_refused(tmp_path: Path) -> None:
 
 def test_png_frames_with_masks_in_their_own_folder_keep_apart(tmp_path: Path) -> None:
     write_frames(tmp_path / "clip", names(2), suffix=".png")
-    write_masks(tmp_path / "clip_masks", {"00001": (255,)})
+    write_masks(tmp_path / "clip_masks", {"00001": (7,)})
     sequence = FolderDataset(tmp_path / "clip")[0]
-    assert sequence.object_ids == (255,)
+    assert sequence.object_ids == (7,)
     assert list(sequence.prompts()) == [1]
     assert sequence.frame(1).shape == (*SIZE, 3)
 

@@ -106,11 +106,49 @@ def test_davis_2016_takes_every_non_zero_pixel_for_the_object(davis: Davis, obje
     assert [one.object_id for one in report.objects] == [1]
 
 
-def test_0_255_results_of_one_object_are_read_on_request_in_any_year(davis: Davis) -> None:
-    davis.add("cow", moving((1,)), [(labels * 255).astype(np.uint8) for labels in moving((1,))])
-    with pytest.raises(VOSError, match=r"label 255.*single_object=True"):
+def white(maps: list[np.ndarray]) -> list[np.ndarray]:
+    return [np.where(labels > 0, 255, 0).astype(np.uint8) for labels in maps]
+
+
+@pytest.mark.parametrize("official", [False, True])
+def test_0_255_masks_show_object_1_in_truth_and_results_of_any_year(davis: Davis, official: bool) -> None:
+    davis.add("cow", moving((1,)), white(moving((1,), shift=1)))
+    davis.add("duck", white(moving((1,))), white(moving((1,), shift=1)))
+    davis.add("goat", white(moving((1,))), moving((1,), shift=1))
+    report = evaluate_davis(davis.results, davis.dataset, official=official)
+    assert [one.object_id for one in report.objects] == [1, 1, 1]
+    pair = [np.stack(maps[1:-1]) > 0 for maps in (moving((1,), shift=1), moving((1,)))]
+    for one in report.objects:
+        assert one.J.tolist() == pytest.approx(region_similarity(*pair), abs=1e-12)
+    assert evaluate_davis(davis.results, davis.dataset, single_object=True).scores == report.scores
+
+
+def test_a_0_255_result_of_several_objects_is_refused_since_it_says_not_which(davis: Davis) -> None:
+    davis.add("cow", moving((1, 2)), white(moving((1,))))
+    with pytest.raises(VOSError, match=r"label 255.*the objects are 1, 2.*one object of truth and results"):
         evaluate_davis(davis.results, davis.dataset)
-    assert evaluate_davis(davis.results, davis.dataset, single_object=True).scores["J&F-Mean"] == 1.0
+
+
+def test_a_frame_of_void_alone_in_a_truth_with_ids_shows_no_object(davis: Davis) -> None:
+    truth = moving((1,))
+    truth[3] = white(truth)[3]
+    davis.add("cow", truth, moving((1,)))
+    values = evaluate_davis(davis.results, davis.dataset).objects[0].J
+    assert values.tolist() == [1.0, 1.0, 0.0, 1.0]
+
+
+def test_soft_results_are_refused_and_thresholded_on_request(davis: Davis) -> None:
+    from PIL import ImageFilter
+
+    davis.add("cow", white(moving((1,))), white(moving((1,))))
+    for path in (davis.results / "cow").iterdir():
+        Image.open(path).convert("L").point(lambda v: 255 * (v > 0)).filter(ImageFilter.GaussianBlur(1)).save(path)
+    with pytest.raises(VOSError, match=r"00001\.png: has soft edges.*mask_threshold=128"):
+        evaluate_davis(davis.results, davis.dataset)
+    report = evaluate_davis(davis.results, davis.dataset, mask_threshold=128)
+    assert [one.object_id for one in report.objects] == [1] and report.scores["J-Mean"] > 0.8
+    with pytest.raises(UsageError, match="mask_threshold: 300"):
+        evaluate_davis(davis.results, davis.dataset, mask_threshold=300)
 
 
 def test_masks_in_colour_are_accepted_for_davis_2016_only(davis: Davis) -> None:

@@ -114,13 +114,13 @@ def test_grey_pngs_of_four_bits_are_not_stretched(tmp_path: Path) -> None:
     assert read_mask(tmp_path / "grey4.png").tolist() == [[0, 1, 2, 15], [3, 0, 0, 15]]
 
 
-def test_the_binary_reader_takes_any_value_of_the_first_channel(tmp_path: Path) -> None:
+def test_the_binary_reader_takes_any_value_of_any_channel(tmp_path: Path) -> None:
     values = np.zeros((2, 3, 3), dtype=np.uint8)
     values[0, 1] = (255, 0, 0)
     values[1, 2] = (7, 9, 9)
     values[1, 0] = (0, 255, 255)
     Image.fromarray(values).save(tmp_path / "rgb.png")
-    assert read_binary_mask(tmp_path / "rgb.png").tolist() == [[0, 1, 0], [0, 0, 1]]
+    assert read_binary_mask(tmp_path / "rgb.png").tolist() == [[0, 1, 0], [1, 0, 1]]
     Image.fromarray(values[..., 0]).save(tmp_path / "grey.png")
     assert read_binary_mask(tmp_path / "grey.png", size=(2, 3)).tolist() == [[0, 1, 0], [0, 0, 1]]
 

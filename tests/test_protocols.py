@@ -277,7 +277,10 @@ def test_a_folder_of_one_object_masks_may_say_255(tmp_path: Path) -> None:
     for index, name in enumerate(video.frame_names):
         write_mask(tmp_path / "a" / f"{name}.png", np.where(video._all(index) > 0, 255, 0))
     assert check_submission(tmp_path, [video], protocol_of("davis", 2016).form, server=False).sound
+    assert check_submission(tmp_path, [video], protocol_of("folder", 2017).form, server=False).sound
     assert not check_submission(tmp_path, [video], DAVIS.form).sound
+    write_mask(tmp_path / "a" / f"{video.frame_names[-1]}.png", 2 * (video._all(len(video) - 1) > 0))
+    assert not check_submission(tmp_path, [video], protocol_of("davis", 2016).form, server=False).sound
 
 
 def test_what_is_no_archive_is_a_wrong_request(tmp_path: Path) -> None:

@@ -234,6 +234,8 @@ class DataConfig:
         sequences: only these videos, in all splits; None for all.
         val_sequences: at most so many validation videos; None for all.
         skip_broken: leave unreadable videos out with a warning instead of stopping.
+        mask_threshold: the smallest grey level, 1..255, of the one object of masks with soft edges, which are refused
+            otherwise (128: half); None reads object ids.
         batch_size: clips per training step.
         workers: loader processes.
         batches_per_epoch: training steps per epoch.
@@ -254,8 +256,8 @@ class DataConfig:
         composed: the clips composed of photographs.
         static: static images and how they become clips.
         mixture: data sets to train on instead of `name` (which is validated on): label -> name (default: the label),
-            root, split, weight or repeats, year, resolution, layout, sequences, frame_step. A later layer takes one
-            away with `null`.
+            root, split, weight or repeats, year, resolution, layout, sequences, frame_step, mask_threshold. A later
+            layer takes one away with `null`.
     """
 
     name: str = "synthetic"
@@ -269,6 +271,7 @@ class DataConfig:
     sequences: list[str] | None = None
     val_sequences: int | None = _rule(None, minimum=1)
     skip_broken: bool = False
+    mask_threshold: int | None = _rule(None, minimum=1, maximum=255)
     batch_size: int = _rule(20, minimum=1)
     workers: int = _rule(2, minimum=0)
     batches_per_epoch: int = _rule(1000, minimum=1)

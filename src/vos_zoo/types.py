@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Frame: TypeAlias = NDArray[np.uint8]
 """RGB image, uint8 ``(H, W, 3)``."""
 LabelMap: TypeAlias = NDArray[np.uint8]
-"""Object ids per pixel, uint8 ``(H, W)``, 0 = background."""
+"""Object ids per pixel, uint8 ``(H, W)``: 0 = background, 1..254 ids; for 255 see `vos_zoo.labels`."""
 
 
 class VOSError(Exception):
@@ -49,7 +49,7 @@ class Box(NamedTuple):
 
 
 Prompt: TypeAlias = "LabelMap | Mapping[int, Box | Sequence[float]]"
-"""What a user gives in a frame: a label map, or a box per object id."""
+"""What a user gives in a frame: a label map of integers ``(H, W)``, or a box (x, y, w, h) per object id of 1..254."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class VideoSequence(ABC):
     Attributes:
         name: name of the sequence, unique in its data set.
         frame_names: file stems of the frames, sorted; kept for output.
-        object_ids: ids in the order in which the objects are introduced.
+        object_ids: ids, 1..254, in the order in which the objects are introduced.
         wanted_frames: the frames somebody asks results for, ascending; None for all.
     """
 

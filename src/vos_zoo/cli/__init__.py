@@ -15,7 +15,7 @@ from typing import Any
 
 from vos_zoo import __version__
 from vos_zoo.cli import handlers
-from vos_zoo.cli.options import Parser, add_config, add_model, add_weights, box, command, finish
+from vos_zoo.cli.options import Parser, add_config, add_model, add_weights, command, finish
 from vos_zoo.registry import suggestion
 from vos_zoo.types import UsageError, VOSError
 
@@ -141,7 +141,10 @@ def _track(commands: Any) -> None:
     add_weights(parser, required=False)
     add_config(parser, data=False)
     parser.add_argument(
-        "--mask", metavar="FILE", help="palette or grey PNG of the first frame; its values are object ids"
+        "--mask",
+        metavar="FILE",
+        help="palette or grey PNG of the first frame, or a folder of PNGs named as their frames; its values are object "
+        "ids, 1 to 254 (255 alone is one object)",
     )
     parser.add_argument(
         "--box",
@@ -149,8 +152,13 @@ def _track(commands: Any) -> None:
         metavar="ID:X,Y,W,H",
         action="append",
         default=[],
-        type=box,
         help="an object of the first frame by its box in pixels (left, top, width, height); may be repeated",
+    )
+    parser.add_argument(
+        "--mask-threshold",
+        metavar="LEVEL",
+        type=int,
+        help="for masks with soft edges: grey levels from this one on (1 to 255, 128 is half) are one object",
     )
     parser.add_argument(
         "--output", metavar="FILE|FOLDER", required=True, help="an .mp4 file, or a folder for mask PNGs"

@@ -11,6 +11,8 @@ from vos_zoo.cli.options import method_names
 from vos_zoo.download import is_url
 from vos_zoo.files.names import camera_number, list_files, list_pictures
 from vos_zoo.files.outputs import masks_to_replace, refuse_overwriting
+from vos_zoo.labels import check_threshold
+from vos_zoo.prompts import parse_boxes
 from vos_zoo.registry import load_method
 from vos_zoo.resources import config_folder, model_card, variants
 from vos_zoo.types import UsageError
@@ -55,9 +57,8 @@ def run_track(options: argparse.Namespace) -> int | None:
         raise UsageError("what shall be followed? give --mask FILE or --box ID:X,Y,W,H")
     if options.every < 1:
         raise UsageError(f"--every: {options.every} must be at least 1")
-    boxes = dict(options.boxes)
-    if len(boxes) < len(options.boxes):
-        raise UsageError("--box: every object needs an id of its own")
+    boxes = parse_boxes(options.boxes)
+    check_threshold(options.mask_threshold, "--mask-threshold")
     if camera_number(options.source) is None:
         _existing(options.source, "source")
     if options.mask is not None:
@@ -72,6 +73,7 @@ def run_track(options: argparse.Namespace) -> int | None:
         weights=options.weights,
         mask=options.mask,
         boxes=boxes,
+        mask_threshold=options.mask_threshold,
         output=options.output,
         overlay=options.overlay,
         every=options.every,

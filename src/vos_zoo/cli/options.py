@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from vos_zoo.registry import available_methods
 from vos_zoo.resources import variants
-from vos_zoo.types import Box, UsageError
+from vos_zoo.types import UsageError
 
 OVERRIDES = "Every key=value overrides a key of the configuration, with dots between its parts: data.batch_size=4."
 
@@ -86,19 +86,3 @@ def finish(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(known=actions)
     if parser.get_default("overridable"):
         parser.usage = parser.format_usage().removeprefix("usage: ").rstrip() + " [key=value ...]"
-
-
-def box(text: str) -> tuple[int, Box]:
-    """`ID:X,Y,W,H` as an object id and a box."""
-    number, _, sides = text.partition(":")
-    try:
-        identity, box = int(number), Box(*(float(side) for side in sides.split(",")))
-    except (ValueError, TypeError):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not of the form ID:X,Y,W,H (for example 1:40,25,80,60)"
-        ) from None
-    if not 1 <= identity <= 254:
-        raise argparse.ArgumentTypeError(f"{text!r}: object ids are 1 to 254 (255 means void)")
-    if not (box.w > 0 and box.h > 0):
-        raise argparse.ArgumentTypeError(f"{text!r}: width and height must be greater than 0")
-    return identity, box

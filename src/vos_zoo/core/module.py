@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal, Self
@@ -26,6 +26,7 @@ from vos_zoo.core.propagator import Propagator
 from vos_zoo.core.target_model import TargetModel, TrackSettings
 from vos_zoo.core.validation import track_and_score
 from vos_zoo.metrics import DavisScores
+from vos_zoo.prompts import PromptParser, check_fit, check_frame
 from vos_zoo.registry import load_method
 from vos_zoo.types import Batch, Frame, FrameResult, Prompt, UsageError, VideoSequence, VOSError
 
@@ -80,9 +81,15 @@ class VOSModel(Pretrained):
         preset = preset or self._settings_kept.get("preset")
         return self.network.track_settings(preset, **{**kept, **overrides})
 
-    def propagator(self, preset: str | None = None, **overrides: Any) -> Propagator:
-        """A streaming engine for one video; several may be alive at once."""
-        return Propagator(self.network, self.track_settings(preset, **overrides), self.device)
+    def propagator(self, preset: str | None = None, mask_threshold: int | None = None, **overrides: Any) -> Propagator:
+        """A streaming engine for one video; several may be alive at once.
+
+        Args:
+            preset: named settings of the method.
+            mask_threshold: see `track`.
+            overrides: single inference settings.
+        """
+        return Propagator(self.network, self.track_settings(preset, **overrides), self.device, mask_threshold)
 
     def track(
         self,
@@ -91,18 +98,23 @@ class VOSModel(Pretrained):
         preset: str | None = None,
         wanted: Container[int] | None = None,
         unwanted: Literal["follow", "skip"] = "follow",
+        mask_threshold: int | None = None,
         **overrides: Any,
     ) -> Iterator[FrameResult]:
         """Segment a video, lazily.
 
         Args:
             frames: uint8 RGB ``(H, W, 3)``, any iterable.
-            prompts: frame index -> uint8 label map ``(H, W)``, or id -> box; at least one.
+            prompts: frame index -> label map ``(H, W)`` of integers, or object id -> box (x, y, w, h) inside the frame;
+                at least one object. Ids go from 1 to 254; 0 says nothing. 255 is object 1 where no mask has an id, else
+                void. A prompt that names no object is left out.
             preset: named settings of the method, for example "stream" or "paper".
             wanted: numbers of the frames whose results are wanted; None: all.
             unwanted: what happens to the other frames. "follow": the objects are followed through them as ever, so
                 that results do not depend on `wanted`; a method that need not decode them saves the time. "skip": the
                 network never sees them, which changes the results of the wanted ones.
+            mask_threshold: turns masks into one object, id 1, where they reach this level, 1..255 (for masks with soft
+                edges, which are refused otherwise); None reads ids.
             overrides: single inference settings.
 
         Yields:
@@ -112,14 +124,11 @@ class VOSModel(Pretrained):
             UsageError: no prompt, an unknown setting, or a frame or prompt that does not fit; before any frame is read
                 where possible.
         """
-        if not prompts:
-            raise UsageError("nothing to track: give a mask or a box in at least one frame (prompts={0: label_map})")
-        if min(prompts) < 0:
-            raise UsageError(f"a prompt was given for frame {min(prompts)}; frames count from 0")
         if unwanted not in ("follow", "skip"):
             raise UsageError(f"unwanted is {unwanted!r}; choose follow or skip")
-        propagator = self.propagator(preset, **overrides)
-        return self._run(propagator, frames, dict(prompts), wanted, unwanted == "skip")
+        length = len(frames) if isinstance(frames, Sized) else None
+        parsed = PromptParser(mask_threshold).parse(prompts, length)
+        return self._run(self.propagator(preset, **overrides), frames, parsed, wanted, unwanted == "skip")
 
     def _run(
         self,
@@ -131,7 +140,9 @@ class VOSModel(Pretrained):
     ) -> Iterator[FrameResult]:
         for index, frame in enumerate(frames):
             if index == 0:
-                propagator.check_prompts(frame, prompts)
+                check_frame(frame, None, 0)
+                for number, prompt in prompts.items():
+                    check_fit(prompt, number, (frame.shape[0], frame.shape[1]))
             asked = wanted is None or index in wanted
             if skip and not asked and index not in prompts:
                 propagator.skip()

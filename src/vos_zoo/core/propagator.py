@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vos_zoo.core.given import check_frame, understand
 from vos_zoo.core.merge import GIVEN_LOGIT, given_logits
 from vos_zoo.core.target_model import ClipPlan, Features, TargetModel, TrackSettings
 from vos_zoo.core.views import Canvases
+from vos_zoo.prompts import PromptParser, check_frame, objects_in
 from vos_zoo.tensors import ordinary_tensors
 from vos_zoo.types import Frame, FrameResult, Prompt, UsageError
 
@@ -69,9 +69,16 @@ class Propagator:
         model: a target model in eval mode.
         settings: inference settings from `model.track_settings`.
         device: where to compute; default: where the model's parameters are.
+        mask_threshold: turns given masks into one object, id 1, where they reach this level, 1..255; None reads ids.
     """
 
-    def __init__(self, model: TargetModel, settings: TrackSettings, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        model: TargetModel,
+        settings: TrackSettings,
+        device: torch.device | None = None,
+        mask_threshold: int | None = None,
+    ) -> None:
         self.model = model
         self.settings = settings
         self.device = device or next(model.parameters()).device
@@ -82,6 +89,7 @@ class Propagator:
         self._groups: list[_Group] = []
         self._buffer: list[_Waiting] = []
         self._next = 0
+        self._parser = PromptParser(mask_threshold)
         self._size: tuple[int, int] | None = None
 
     @property
@@ -95,7 +103,8 @@ class Propagator:
 
         Args:
             frame: uint8 RGB ``(H, W, 3)``; all frames have one size.
-            prompt: masks or boxes given in this frame: uint8 label map ``(H, W)`` (0 = nothing said), or id -> box.
+            prompt: masks or boxes given in this frame: label map ``(H, W)`` of integers (0 = nothing said, 1..254 ids;
+                255 is object 1 where no mask given so far has an id, else void), or id -> box (x, y, w, h) inside it.
             wanted: whether a result of this frame is wanted. The other frames' results are the same either way; a
                 method that can do without decoding this one saves the time.
 
@@ -104,10 +113,12 @@ class Propagator:
             otherwise. Before the first prompt the background alone is returned.
 
         Raises:
-            UsageError: a frame or prompt of the wrong type or size; nothing was consumed.
+            UsageError: a frame or prompt of the wrong type or size, or a prompt without an object where there is none
+                to track; nothing was consumed.
         """
-        given = None if prompt is None else understand(self._check(frame), prompt, self._next)
-        image = torch.from_numpy(np.ascontiguousarray(self._check(frame))).to(self.device)
+        self._check(frame)
+        given = self._parse(prompt, (frame.shape[0], frame.shape[1]))
+        image = torch.from_numpy(np.ascontiguousarray(frame)).to(self.device)
         self._size = (frame.shape[0], frame.shape[1])
         self._buffer.append(_Waiting(image.permute(2, 0, 1).float(), self._next, wanted))
         self._next += 1
@@ -124,15 +135,6 @@ class Propagator:
     def skip(self) -> None:
         """Let a frame pass unseen: time goes on (memory is written by frame numbers), nothing is computed."""
         self._next += 1
-
-    def check_prompts(self, frame: Frame, prompts: Mapping[int, Prompt]) -> None:
-        """Refuse prompts of coming frames that do not fit the video's first frame, before any work is done.
-
-        Raises:
-            UsageError: the first prompt that does not fit.
-        """
-        for index, prompt in prompts.items():
-            understand(self._check(frame), prompt, index)
 
     @ordinary_tensors()
     def flush(self) -> list[FrameResult]:
@@ -311,8 +313,15 @@ class Propagator:
 
     # -- prompts -----------------------------------------------------------------------------------------------------
 
-    def _check(self, frame: Frame) -> Frame:
-        return check_frame(frame, self._size, self._next)
+    def _check(self, frame: Frame) -> None:
+        check_frame(frame, self._size, self._next)
+
+    def _parse(self, prompt: Prompt | None, size: tuple[int, int]) -> dict[int, Any] | None:
+        """Objects of a prompt of the next frame, id -> bool mask ``(H, W)`` or box; None if it names none."""
+        if prompt is None:
+            return None
+        parsed = self._parser.parse_one(prompt, self._next, size, needed=not self.ids)
+        return None if parsed is None else objects_in(parsed)
 
     def _given(self, given: dict[int, Any]) -> _Given:
         """Assign slots to ids and turn masks and boxes into masks and logits at the frame's size."""

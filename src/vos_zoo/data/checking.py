@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from vos_zoo.data.sequence import PictureDataset, PictureSequence, Problem, by_name, describe
 from vos_zoo.data.static_images import StaticImage
 from vos_zoo.files.frames import JPEG_END, TAIL, frame_size, read_frame_strictly
 from vos_zoo.types import UsageError, VideoDataset, VideoSequence, VOSError
 
+Found = TypeVar("Found")
 _ENDINGS = {".jpg": JPEG_END, ".jpeg": JPEG_END, ".png": b"IEND"}
 
 
@@ -100,6 +101,7 @@ def _count_objects(report: DatasetReport, sequence: VideoSequence) -> None:
     if sorted(ids) != list(range(1, len(ids) + 1)):
         report.id_gaps.append(sequence.name)
     report.notes += getattr(sequence, "notes", [])
+    report.notes += sequence.doubts() if isinstance(sequence, PictureSequence) else []
     if not sequence.has_truth:
         report.without_truth.append(sequence.name)
     prompts = sequence.prompts() if len(ids) > 1 else {}
@@ -198,7 +200,7 @@ def _ends_well(path: Path) -> bool:
         return ending in file.read()
 
 
-def _in_threads(function: Callable[[int], list[Problem]], count: int) -> list[list[Problem]]:
+def _in_threads(function: Callable[[int], list[Found]], count: int) -> list[list[Found]]:
     """`function` of 0..count-1, in threads: decoding lets go of the interpreter."""
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         return list(pool.map(function, range(count)))
@@ -241,17 +243,27 @@ def keep_sound(dataset: VideoDataset, *, skip_broken: bool = False) -> VideoData
         return dataset
     found = _in_threads(lambda number: find_problems(dataset[number]), len(dataset))
     problems = [problem for broken in found for problem in broken]
+    sound = [number for number, broken in enumerate(found) if not broken]
+    _warn_of_doubts(dataset, sound)
     if not problems:
         return dataset
     if not skip_broken:
         raise VOSError(f"{dataset.name}: {describe(problems)}; mend them or set data.skip_broken=true")
-    sound = [number for number, broken in enumerate(found) if not broken]
     warnings.warn(
         f"{dataset.name}: left out {len(found) - len(sound)} sequences: {describe(problems, limit=20)}", stacklevel=2
     )
     if not sound:
         raise VOSError(f"{dataset.name}: every sequence is broken; vos-zoo check-data lists what to mend")
     return Selection(dataset, sound)
+
+
+def _warn_of_doubts(dataset: PictureDataset, numbers: Sequence[int]) -> None:
+    """One warning of the masks of these videos whose value 0 may not be the background."""
+    found = _in_threads(lambda place: dataset[numbers[place]].doubts(), len(numbers))
+    doubts = [doubt for own in found for doubt in own]
+    if doubts:
+        more = f" ({len(doubts)} such masks; vos-zoo check-data lists them)" if len(doubts) > 1 else ""
+        warnings.warn(f"{dataset.name}: {doubts[0]}{more}", stacklevel=3)
 
 
 def open_dataset(
@@ -269,6 +281,7 @@ def open_dataset(
     layout: str | None = None,
     min_area: float = 0.0,
     repeat: Mapping[str, int] | None = None,
+    mask_threshold: int | None = None,
 ) -> VideoDataset:
     """Open a data set by name; only that data set's module is imported.
 
@@ -286,11 +299,15 @@ def open_dataset(
         layout: YouTube-VOS: folder of a split below the root; None finds it.
         min_area: coco, instances: leave smaller objects out.
         repeat: saliency: folder name -> how many times its pictures count.
+        mask_threshold: davis, youtube_vos, folder: the smallest level, 1..255, of the one object of masks with soft
+            edges; None reads object ids.
 
     Raises:
         UsageError: unknown name, a missing folder, list or sequence.
         VOSError: a listed sequence is broken and `skip_broken` is off.
     """
+    if mask_threshold is not None and name in ("synthetic", *STATIC_DATASETS):
+        raise UsageError(f"data.mask_threshold: {name!r} has no such masks; it is for davis, youtube_vos and folder")
     if name == "synthetic":
         return _open_synthetic(split, sequences, dict(synthetic or {}), seed)
     if name == "composed":
@@ -313,11 +330,15 @@ def open_dataset(
     if name == "davis":
         from vos_zoo.data.davis import DavisDataset
 
-        return DavisDataset(root, split, year, resolution, sequences, skip_broken=skip_broken)
+        return DavisDataset(
+            root, split, year, resolution, sequences, skip_broken=skip_broken, mask_threshold=mask_threshold
+        )
     if name == "youtube_vos":
         from vos_zoo.data.youtube_vos import YouTubeVosDataset
 
-        return YouTubeVosDataset(root, split, year, layout, sequences, skip_broken=skip_broken)
+        return YouTubeVosDataset(
+            root, split, year, layout, sequences, skip_broken=skip_broken, mask_threshold=mask_threshold
+        )
     if name == "coco":
         from vos_zoo.data.coco import CocoDataset
 
@@ -332,7 +353,7 @@ def open_dataset(
         return InstanceDataset(root, split, sequences, min_area=min_area, skip_broken=skip_broken)
     from vos_zoo.data.folder import FolderDataset
 
-    return FolderDataset(root, split=split, sequences=sequences, skip_broken=skip_broken)
+    return FolderDataset(root, split=split, sequences=sequences, skip_broken=skip_broken, mask_threshold=mask_threshold)
 
 
 STATIC_DATASETS = ("coco", "saliency", "instances")

@@ -200,6 +200,8 @@ class VOSDataModule(pl.LightningDataModule):
         sequences: use only these videos, in all splits.
         val_sequences: at most so many validation videos.
         skip_broken: leave broken videos out with a warning instead of refusing the data set.
+        mask_threshold: the smallest level, 1..255, of the one object of masks with soft edges (a part of a mixture has
+            its own); None reads object ids.
         batch_size: clips per batch.
         workers: loader processes for training.
         batches_per_epoch: length of an epoch.
@@ -241,6 +243,7 @@ class VOSDataModule(pl.LightningDataModule):
         sequences: Sequence[str] | None = None,
         val_sequences: int | None = None,
         skip_broken: bool = False,
+        mask_threshold: int | None = None,
         batch_size: int = 20,
         workers: int = 2,
         batches_per_epoch: int = 1000,
@@ -292,6 +295,7 @@ class VOSDataModule(pl.LightningDataModule):
             "resolution": resolution,
             "layout": layout,
             "sequences": sequences,
+            "mask_threshold": mask_threshold,
         }
         self._shared: dict[str, Any] = {
             "skip_broken": skip_broken,

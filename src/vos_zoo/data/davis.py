@@ -15,6 +15,7 @@ from vos_zoo.data.sequence import PictureDataset, PictureSequence, by_name
 from vos_zoo.files.names import list_pictures
 from vos_zoo.files.text import read_list
 from vos_zoo.types import UsageError
+from vos_zoo.video.mask_reader import list_masks
 
 
 class DavisDataset(PictureDataset):
@@ -23,10 +24,12 @@ class DavisDataset(PictureDataset):
     Args:
         root: the folder that holds ``JPEGImages``, ``Annotations`` and ``ImageSets``.
         split: name of the list: train, val, trainval, test-dev, ...
-        year: 2017 (ids of several objects) or 2016 (any non-zero value of the mask's first channel is the one object).
+        year: 2017 (ids of several objects) or 2016 (any non-zero value of any channel of the mask is the one object).
         resolution: 480p, 1080p, Full-Resolution: the name of the sub-folder.
         sequences: use only these names.
         skip_broken: leave out sequences without frames or masks, with one warning, instead of refusing the data set.
+        mask_threshold: the smallest level, 1..255, of the one object of masks with soft edges; None reads ids, or for
+            2016 any non-zero value.
 
     Raises:
         UsageError: no such folder, list, year or sequence.
@@ -42,6 +45,7 @@ class DavisDataset(PictureDataset):
         sequences: Sequence[str] | None = None,
         *,
         skip_broken: bool = False,
+        mask_threshold: int | None = None,
     ) -> None:
         root = Path(root)
         if int(year) not in (2016, 2017):
@@ -57,8 +61,8 @@ class DavisDataset(PictureDataset):
             PictureSequence(
                 name,
                 list_pictures(pictures / name),
-                list_pictures(masks / name, (".png",)),
-                binary=int(year) == 2016,
+                list_masks(masks / name),
+                mask_threshold=1 if int(year) == 2016 and mask_threshold is None else mask_threshold,
             )
             for name in by_name(names, sequences, f"davis {split}")
         ]

@@ -10,8 +10,8 @@ One video, or one folder per video, with the masks beside them::
     root/JPEGImages/<seq>/*.jpg  root/Annotations/<seq>/*.png      DAVIS without (or with) the resolution folder
 
 ``JPEGImages`` may also be called ``frames`` or ``images``; ``Annotations`` also ``masks``. A mask has the stem of its
-frame; the first frame's mask is enough to track, masks of all frames are needed to train or to score. Index 255 is an
-ordinary id (0/255 masks give one object with id 255). A split is a sub-folder of that name or a list
+frame; the first frame's mask is enough to track, masks of all frames are needed to train or to score. Videos whose
+masks hold only 0 and 255 show one object, id 1. A split is a sub-folder of that name or a list
 ``<split>.txt`` in the root; where neither exists every split holds all videos.
 """
 
@@ -24,6 +24,7 @@ from vos_zoo.data.sequence import PictureDataset, PictureSequence, by_name
 from vos_zoo.files.names import list_folders, list_pictures
 from vos_zoo.files.text import read_list
 from vos_zoo.types import UsageError
+from vos_zoo.video.mask_reader import list_masks
 
 FRAME_FOLDERS = ("JPEGImages", "frames", "images")
 MASK_FOLDERS = ("Annotations", "masks")
@@ -38,6 +39,7 @@ class FolderDataset(PictureDataset):
         split: sub-folder or list of the root that says which videos to take; None takes all.
         sequences: use only these names.
         skip_broken: leave out videos without frames or masks, with one warning, instead of refusing the data set.
+        mask_threshold: the smallest level, 1..255, of the one object of masks with soft edges; None reads ids.
 
     Raises:
         UsageError: no such folder or sequence, or no frames in it.
@@ -52,6 +54,7 @@ class FolderDataset(PictureDataset):
         sequences: Sequence[str] | None = None,
         *,
         skip_broken: bool = False,
+        mask_threshold: int | None = None,
     ) -> None:
         root = Path(root)
         if not root.is_dir():
@@ -65,7 +68,7 @@ class FolderDataset(PictureDataset):
         mask_root = Path(masks) if masks is not None else _mask_root(root, frames)
         if masks is not None and not Path(masks).is_dir():
             raise UsageError(f"folder: there is no mask folder {masks}; name the folder that holds the PNG masks")
-        found = _single(root, frames, mask_root) or _many(frames, mask_root, listed)
+        found = _single(root, frames, mask_root, mask_threshold) or _many(frames, mask_root, listed, mask_threshold)
         if not found:
             raise UsageError(f"folder: no frames in {root}; it must hold pictures, or a folder of pictures per video")
         names = by_name([sequence.name for sequence in found], sequences, f"folder {root.name}")
@@ -99,26 +102,28 @@ def _mask_root(root: Path, frames: Path) -> Path | None:
     return sibling if sibling.is_dir() else None
 
 
-def _sequence(name: str, folder: Path, masks: Path | None) -> PictureSequence:
+def _sequence(name: str, folder: Path, masks: Path | None, threshold: int | None) -> PictureSequence:
     pictures = list_pictures(folder)
     if masks is None:
         masks = next((folder / inner for inner in MASK_FOLDERS if (folder / inner).is_dir()), None)
     if masks is not None:
-        return PictureSequence(name, pictures, list_pictures(masks, (".png",)))
+        return PictureSequence(name, pictures, list_masks(masks), mask_threshold=threshold)
     jpegs = list_pictures(folder, (".jpg", ".jpeg"))
     if jpegs:  # side by side: JPEG frames, PNG masks
-        return PictureSequence(name, jpegs, list_pictures(folder, (".png",)))
+        return PictureSequence(name, jpegs, list_pictures(folder, (".png",)), mask_threshold=threshold)
     return PictureSequence(name, pictures, {})
 
 
-def _single(root: Path, frames: Path, masks: Path | None) -> list[PictureSequence]:
+def _single(root: Path, frames: Path, masks: Path | None, threshold: int | None) -> list[PictureSequence]:
     """The one video of a folder that holds pictures itself; empty where it holds folders of pictures."""
     if not list_pictures(frames):
         return []
-    return [_sequence(root.resolve().name, frames, masks)]
+    return [_sequence(root.resolve().name, frames, masks, threshold)]
 
 
-def _many(frames: Path, masks: Path | None, listed: Sequence[str] | None) -> list[PictureSequence]:
+def _many(
+    frames: Path, masks: Path | None, listed: Sequence[str] | None, threshold: int | None
+) -> list[PictureSequence]:
     """A video per sub-folder (or per name of the list)."""
     reserved = {*FRAME_FOLDERS, *MASK_FOLDERS}
     folders = [path.name for path in list_folders(frames)]
@@ -126,5 +131,5 @@ def _many(frames: Path, masks: Path | None, listed: Sequence[str] | None) -> lis
     found = []
     for name in names:
         inner = masks / name if masks is not None and (masks / name).is_dir() else None
-        found.append(_sequence(name, frames / name, inner))
+        found.append(_sequence(name, frames / name, inner, threshold))
     return found

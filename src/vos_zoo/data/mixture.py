@@ -36,6 +36,7 @@ class MixturePart:
         root: its folder.
         split: the split to train on.
         weight: its share of the clips, relative to the others' weights.
+        mask_threshold: the smallest level of the one object of masks with soft edges; None reads object ids.
         repeats: instead of a weight: its videos count so many times, so that its share is this times their number.
         year: DAVIS: 2016 or 2017; YouTube-VOS: 2018 or 2019.
         resolution: DAVIS: sub-folder of the resolution.
@@ -54,6 +55,7 @@ class MixturePart:
     sequences: Sequence[str] | None = None
     frame_step: int | None = None
     repeats: float | None = None
+    mask_threshold: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a share that is none."""

@@ -29,7 +29,7 @@ from vos_zoo.data.static_images import in_threads
 from vos_zoo.files.frames import frame_size
 from vos_zoo.types import Frame, LabelMap, VideoDataset, VideoSequence, VOSError
 
-_FORM = 1  # of the files; another number makes old packs stale
+_FORM = 2  # of the files; another number makes old packs stale
 
 
 class PackedSequence(VideoSequence):
@@ -154,7 +154,7 @@ def packed_size(size: tuple[int, int], short_side: int | None) -> tuple[int, int
 
 def _digest(video: PictureSequence) -> str:
     """Names a state of the video's files: another size or time of change of any gives another name."""
-    told = hashlib.sha256(str(video.binary).encode())
+    told = hashlib.sha256(str(video.mask_threshold).encode())
     for path in (*video.frame_paths, *(path for path in video.mask_paths if path is not None)):
         state = path.stat()
         told.update(f"{path.name} {state.st_size} {state.st_mtime_ns}\n".encode())

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from vos_zoo.files.frames import frame_size, read_frame, read_reduced
 from vos_zoo.files.names import describe_order
 from vos_zoo.files.names import list_pictures as list_pictures
+from vos_zoo.labels import check_threshold
 from vos_zoo.types import Frame, LabelMap, UsageError, VideoDataset, VideoSequence, VOSError
-from vos_zoo.video.masks import read_binary_mask, read_mask
+from vos_zoo.video.mask_reader import MaskReader, background_doubt
 
 
 class Problem(NamedTuple):
@@ -43,18 +44,25 @@ class PictureSequence(VideoSequence):
         name: name of the sequence.
         frames: frame stem -> picture, in the order of the video.
         masks: frame stem -> mask file; a frame without a file has no annotation (which is not "background").
-        binary: whether the masks follow DAVIS-2016 (any non-zero value of the first channel is object 1).
+        mask_threshold: the smallest level, 1..255, of the one object of masks with soft edges; 1 as DAVIS-2016 has it
+            (any non-zero value of any channel); None reads object ids, see `vos_zoo.labels`.
     """
 
     def __init__(
-        self, name: str, frames: Mapping[str, Path], masks: Mapping[str, Path], *, binary: bool = False
+        self,
+        name: str,
+        frames: Mapping[str, Path],
+        masks: Mapping[str, Path],
+        *,
+        mask_threshold: int | None = None,
     ) -> None:
         self.name = name
         self.frame_names = tuple(frames)
         self.frame_paths: tuple[Path, ...] = tuple(frames.values())
         self.mask_paths: tuple[Path | None, ...] = tuple(masks.get(stem) for stem in frames)
         self.stray_masks: tuple[Path, ...] = tuple(path for stem, path in masks.items() if stem not in frames)
-        self.binary = binary
+        self.mask_threshold = check_threshold(mask_threshold, "data.mask_threshold")
+        self._reader = MaskReader([path for path in self.mask_paths if path is not None], self.mask_threshold)
 
     def frame(self, index: int) -> Frame:
         """Frame `index`, uint8 RGB ``(H, W, 3)``; raises VOSError for an unreadable file."""
@@ -65,15 +73,15 @@ class PictureSequence(VideoSequence):
         return read_reduced(self.frame_paths[index], reduction)
 
     def labels(self, index: int) -> LabelMap | None:
-        """What the mask file of frame `index` says, uint8 ``(H, W)``; None without a file; VOSError for a bad one.
+        """Objects in the mask file of frame `index`, uint8 ``(H, W)``; None without a file; VOSError for a bad one.
 
-        In a sparse sequence the zeros of a later mask mean "no label".
+        Ids go from 1 to 254: masks of 0 and 255 show object 1, and void is background. In a sparse sequence the zeros
+        of a later mask mean "no label".
         """
         path = self.mask_paths[index]
         if path is None:
             return None
-        size = frame_size(self.frame_paths[index])
-        return read_binary_mask(path, size=size) if self.binary else read_mask(path, size=size)
+        return self._reader.read(path, size=frame_size(self.frame_paths[index]))
 
     @cached_property
     def annotated(self) -> tuple[int, ...]:
@@ -132,6 +140,12 @@ class PictureSequence(VideoSequence):
         """What is not broken but worth knowing, for `check-data`: an order of frames that other tools may not share."""
         order = describe_order(self.frame_names)
         return [] if order is None else [f"{self.name}: {order}"]
+
+    def doubts(self) -> list[str]:
+        """Masks in which objects start and whose value 0 may not be the background; see `background_doubt`."""
+        starts = sorted(set(self._starts.values()))
+        found = (background_doubt(path) for path in (self.mask_paths[index] for index in starts) if path is not None)
+        return [doubt for doubt in found if doubt is not None]
 
     def problems_at_sight(self) -> list[Problem]:
         """What is broken without opening a file: no frames, no masks."""

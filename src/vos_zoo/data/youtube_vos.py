@@ -25,7 +25,9 @@ import numpy as np
 from vos_zoo.data.sequence import PictureDataset, PictureSequence, Problem, by_name
 from vos_zoo.files.names import list_pictures
 from vos_zoo.files.text import read_list, read_text
+from vos_zoo.labels import MAX_ID, MIN_ID
 from vos_zoo.types import LabelMap, UsageError, VOSError
+from vos_zoo.video.mask_reader import list_masks
 
 LAYOUTS = (
     "{split}",
@@ -56,12 +58,19 @@ class YouTubeVosSequence(PictureSequence):
         frames: frame stem -> picture.
         masks: frame stem -> mask file.
         listed: id -> object.
+        mask_threshold: see `PictureSequence`.
     """
 
     def __init__(
-        self, name: str, frames: Mapping[str, Path], masks: Mapping[str, Path], listed: Mapping[int, ListedObject]
+        self,
+        name: str,
+        frames: Mapping[str, Path],
+        masks: Mapping[str, Path],
+        listed: Mapping[int, ListedObject],
+        *,
+        mask_threshold: int | None = None,
     ) -> None:
-        super().__init__(name, frames, masks)
+        super().__init__(name, frames, masks, mask_threshold=mask_threshold)
         self.listed = dict(listed)
         self._known = np.zeros(256, dtype=np.uint8)
         self._known[list(listed)] = list(listed)
@@ -133,6 +142,7 @@ class YouTubeVosDataset(PictureDataset):
         layout: folder of a split below the root, with {split} and {year}; None finds it among `LAYOUTS`.
         sequences: use only these videos.
         skip_broken: leave broken videos out with a warning.
+        mask_threshold: the smallest level, 1..255, of the one object of masks with soft edges; None reads ids.
 
     Raises:
         UsageError: no such split, year, folder or video, or no meta.json.
@@ -148,6 +158,7 @@ class YouTubeVosDataset(PictureDataset):
         sequences: Sequence[str] | None = None,
         *,
         skip_broken: bool = False,
+        mask_threshold: int | None = None,
     ) -> None:
         root, base = Path(root), split.removesuffix(ALL_FRAMES)
         if int(year) not in (2018, 2019):
@@ -166,8 +177,9 @@ class YouTubeVosDataset(PictureDataset):
             YouTubeVosSequence(
                 name,
                 list_pictures(pictures / "JPEGImages" / name, (".jpg", ".jpeg")),
-                list_pictures(home / "Annotations" / name, (".png",)),
+                list_masks(home / "Annotations" / name),
                 meta[name],
+                mask_threshold=mask_threshold,
             )
             for name in names
         ]
@@ -235,6 +247,6 @@ def read_meta(path: Path) -> dict[str, dict[int, ListedObject]]:
 
 def _identity(text: str) -> int:
     identity = int(text)
-    if not 0 < identity < 256:
-        raise ValueError(f"object id {text}")
+    if not MIN_ID <= identity <= MAX_ID:
+        raise ValueError(f"object id {text}, ids go from {MIN_ID} to {MAX_ID}")
     return identity

@@ -21,15 +21,13 @@ class ResultForm:
 
     Attributes:
         top: folder in which the sequences' folders lie; "" for none.
-        server: who scores such an archive, "" where everybody can do so alone.
+        server: who scores such an archive; "" where everybody can do so alone, and one object may be written as 255.
         from_first_mask: whether frames before the first given mask are left out.
-        binary: whether one object may be written as 255 as well as 1.
     """
 
     top: str = ""
     server: str = ""
     from_first_mask: bool = False
-    binary: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def protocol_of(data: str, year: int) -> Protocol:
         year: its edition, where it has several.
     """
     if data == "davis" and year == 2016:
-        return Protocol("DAVIS 2016", numbers="davis", form=ResultForm(binary=True))
+        return Protocol("DAVIS 2016", numbers="davis")
     if data == "davis":
         return Protocol(f"DAVIS {year}", numbers="davis", form=_DAVIS_SERVER)
     if data == "youtube_vos":

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.evaluation.protocols import ResultForm
+from vos_zoo.labels import objects_of, shows_one_object
 from vos_zoo.metrics.streaming import wanted_frames
 from vos_zoo.types import LabelMap, UsageError, VideoSequence, VOSError
 from vos_zoo.video.masks import davis_palette
@@ -239,6 +240,8 @@ def _check_masks(
     size = next(iter(prompts.values())).shape
     ids: set[int] = set()
     palette: str | None = None
+    maps = (labels for name in files.values() if (labels := _read(store, name)[0]) is not None)
+    one_object = not form.server and shows_one_object(maps)
     for index, name in enumerate(sequence.frame_names):
         given = prompts.get(index)
         if given is not None:
@@ -258,8 +261,8 @@ def _check_masks(
                 where, f"is {labels.shape[1]}x{labels.shape[0]} (width x height), the frame {size[1]}x{size[0]}"
             )
             continue
-        if form.binary and set(np.unique(labels)) <= {0, 255}:
-            labels = (labels > 0).astype(np.uint8)
+        if one_object:
+            labels = objects_of(labels, one_object=True)
         unknown = sorted({int(identity) for identity in np.unique(labels) if identity} - ids)
         if unknown:
             known = ", ".join(map(str, sorted(ids))) or "none"

@@ -1,9 +1,9 @@
 """The DAVIS evaluation (semi-supervised task) on folders of palette PNGs, and its report.
 
 Rules (official toolkit `davis2017-evaluation`): the first and the last frame are not scored; frames in which an object
-is absent stay in its mean (1 if the prediction is empty too, else 0); 255 in the truth is background; labels are
-compared by id; data set numbers are plain means over all objects of all sequences. DAVIS-2016 is the same with one
-object: every non-zero pixel.
+is absent stay in its mean (1 if the prediction is empty too, else 0); 255 in the truth is background (but object 1
+where the truth holds only 0 and 255); labels are compared by id; data set numbers are plain means over all objects of
+all sequences. DAVIS-2016 is the same with one object: every non-zero pixel.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vos_zoo.files.names import list_pictures
 from vos_zoo.files.text import read_list as read_names
+from vos_zoo.labels import check_threshold
+from vos_zoo.metrics.mask_pair import MaskPair
 from vos_zoo.metrics.scoring import ObjectScores, SequenceScorer, object_ids_in
 from vos_zoo.metrics.tables import text_table
 from vos_zoo.types import LabelMap, UsageError, VOSError
-from vos_zoo.video.masks import read_binary_mask, read_mask
 
 SCORE_NAMES = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
 """The seven numbers of a data set, in the order of the official CSV file."""
@@ -151,7 +151,8 @@ def score_sequence(
         name: name of the sequence.
         frames: names of all its frames in order; the first and the last are not scored.
         prediction: frame name -> label map, uint8 ``(H, W)``; not called for the first and the last frame.
-        truth: frame name -> label map, uint8 ``(H, W)``; not called for the last frame.
+        truth: frame name -> label map, uint8 ``(H, W)`` of ids 1..254, 0, and 255 for void (background); not called for
+            the last frame.
         official: score the ids 1..K, K = highest label of the first frame, as the official toolkit does: gaps in the
             ids are scored as perfect, objects above K that come later are not scored and must not be predicted, and the
             decay overflows beyond 255 frames. By default every id the truth shows before its last frame is scored, over
@@ -188,22 +189,25 @@ def evaluate_davis(
     resolution: str = "480p",
     sequences: Iterable[str] | None = None,
     single_object: bool | None = None,
+    mask_threshold: int | None = None,
     official: bool = False,
     drop_unknown_labels: bool = False,
 ) -> DavisReport:
     """Score a folder of results on DAVIS as the official toolkit does (semi-supervised task).
 
     Args:
-        results_folder: holds `<sequence>/<frame>.png`, palette or grey PNGs of object ids in the size of the truth.
-            The first and the last frame are not read.
+        results_folder: holds `<sequence>/<frame>.png`, palette or grey PNGs of object ids in the size of the truth (or
+            of 0 and 255, if the truth has one object, id 1). The first and the last frame are not scored.
         dataset_folder: the DAVIS folder: `Annotations/<resolution>/<sequence>/<frame>.png` and
             `ImageSets/<year>/<split>.txt` (or the list of the 2016 archive, see `read_list`).
         split: which list of sequences.
         year: 2017, or 2016 for one object per sequence.
         resolution: folder of the annotations.
         sequences: names of the sequences to score instead of a list.
-        single_object: every non-zero pixel of truth and results is one object (0/1 and 0/255 masks alike); None
-            means: for 2016 only.
+        single_object: every non-zero pixel of truth and results is one object, in any channel; None means: for 2016
+            only.
+        mask_threshold: the smallest level, 1..255, of the one object of masks with soft edges, in truth and results;
+            None reads ids, or with `single_object` any non-zero value.
         official: reproduce the official toolkit's faults: ids 1..K of the first frame are scored, so that gaps in the
             ids count as perfect and objects with higher ids that come later are not scored and must not be predicted;
             the decay is wrong or NaN from 256 scored frames on. On DAVIS itself both settings give the same numbers.
@@ -225,9 +229,11 @@ def evaluate_davis(
         if not folder.is_dir():
             raise UsageError(f"{folder}: there is no such folder; give the folder of the results and the DAVIS folder")
     names = list(sequences) if sequences is not None else read_list(dataset_folder, split, year, resolution)
-    read = read_binary_mask if (year == 2016 if single_object is None else single_object) else read_mask
+    threshold = check_threshold(mask_threshold)
+    if threshold is None and (year == 2016 if single_object is None else single_object):
+        threshold = 1
     scored = tuple(
-        _score_folder(results / name, annotations / name, read, official, drop_unknown_labels) for name in names
+        _score_folder(results / name, annotations / name, threshold, official, drop_unknown_labels) for name in names
     )
     report = DavisReport(scored, official, drop_unknown_labels)
     mean_scores(report.objects, f"{Path(dataset_folder)} ({split} {year})")  # an empty data set is reported here
@@ -261,23 +267,17 @@ def read_list(dataset_folder: str | Path, split: str, year: int, resolution: str
 
 
 def _score_folder(
-    results: Path, annotations: Path, read: Callable[..., LabelMap], official: bool, drop_unknown_labels: bool
+    results: Path, annotations: Path, threshold: int | None, official: bool, drop_unknown_labels: bool
 ) -> SequenceScores:
     for folder in (annotations, results):
         if not folder.is_dir():
             raise VOSError(f"{folder}: there is no such folder; sequence {folder.name} needs its masks there")
-    frames = list(list_pictures(annotations, (".png",)))
-    size: tuple[int, int] | None = None
-
-    def truth(frame: str) -> LabelMap:
-        return read(annotations / f"{frame}.png", size=size)
-
-    def prediction(frame: str) -> LabelMap:
-        return read(results / f"{frame}.png", size=size)
-
-    if frames:
-        height, width = truth(frames[0]).shape
-        size = (height, width)
+    pair = MaskPair(annotations, results, threshold)
     return score_sequence(
-        annotations.name, frames, prediction, truth, official=official, drop_unknown_labels=drop_unknown_labels
+        annotations.name,
+        pair.frames,
+        pair.prediction,
+        pair.truth,
+        official=official,
+        drop_unknown_labels=drop_unknown_labels,
     )

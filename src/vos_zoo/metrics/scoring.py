@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from vos_zoo.labels import VOID, objects_of
 from vos_zoo.metrics._masks import span_of
 from vos_zoo.metrics.boundary import boundary_accuracy, boundary_tolerance
 from vos_zoo.metrics.jaccard import region_similarity
 from vos_zoo.metrics.statistics import Statistics, summarise
 from vos_zoo.types import LabelMap, UsageError, VOSError
 
-VOID = 255
-"""The label that means "do not care" in some annotations; the semi-supervised task turns it into background."""
 _ABSENT = (1.0, 1.0)
 
 
@@ -66,11 +65,6 @@ def object_ids_in(labels: LabelMap) -> tuple[int, ...]:
         return ()
     counts = np.bincount(labels[span.window].ravel(), minlength=VOID + 1)
     return tuple(int(label) for label in np.flatnonzero(counts) if label not in (0, VOID))
-
-
-def without_void(labels: LabelMap) -> LabelMap:
-    """The label map with 255 turned into background, uint8 ``(H, W)``."""
-    return np.where(labels == VOID, np.uint8(0), labels) if labels.max(initial=0) == VOID else labels
 
 
 def score_frame(
@@ -137,7 +131,7 @@ class SequenceScorer:
         Raises:
             UsageError: the label maps differ in size.
         """
-        truth = without_void(truth)
+        truth = objects_of(truth, one_object=False)  # void is background in the semi-supervised task
         shown, guessed = object_ids_in(truth), object_ids_in(prediction)
         labels = {*guessed, VOID} if prediction.max(initial=0) == VOID else guessed
         for label in labels:
@@ -163,7 +157,7 @@ class SequenceScorer:
         label, frames = next(iter(unknown.items()))
         known = ", ".join(map(str, sorted(ids))) or "none"
         more = f" (also labels {', '.join(map(str, list(unknown)[1:]))})" if len(unknown) > 1 else ""
-        hint = "; 0/255 masks of one object are read with single_object=True" if set(unknown) == {VOID} else ""
+        hint = f"; {VOID} is an object only where it is the one object of truth and results" if VOID in unknown else ""
         raise VOSError(
             f"sequence {self.name}, frame {frames[0]}: the results have label {label}{more}, but the objects are "
             f"{known}; correct the results, or drop such labels with drop_unknown_labels=True, which the report then "

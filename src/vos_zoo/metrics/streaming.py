@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from vos_zoo.labels import MAX_ID, MIN_ID, objects_of
 from vos_zoo.metrics.davis import SequenceScores
 from vos_zoo.metrics.scoring import ObjectScores, score_frame
 from vos_zoo.types import LabelMap, VideoSequence, VOSError
@@ -30,11 +31,12 @@ def with_given(labels: LabelMap, given: LabelMap | None, *, first: bool = False)
 
     Args:
         labels: the prediction.
-        given: the given mask, or None where there is none.
+        given: the given mask, or None where there is none; 255 in it is void.
         first: whether nothing was tracked before, so that the given mask is all there is.
     """
     if given is None:
         return labels
+    given = objects_of(given, one_object=False)
     return given if first else np.where(given > 0, given, labels)
 
 
@@ -48,10 +50,19 @@ class StreamScorer:
 
     Attributes:
         starts: object id -> frame of its given mask.
+
+    Raises:
+        VOSError: an object id is not in 1..254.
     """
 
     def __init__(self, sequence: VideoSequence, prompts: Mapping[int, LabelMap], rule: Rule = "davis") -> None:
         self.sequence, self.rule = sequence, rule
+        wrong = [identity for identity in sequence.object_ids if not MIN_ID <= identity <= MAX_ID]
+        if wrong:
+            raise VOSError(
+                f"{sequence.name} has an object with id {wrong[0]}; ids go from {MIN_ID} to {MAX_ID} (the object of "
+                "masks of 0 and 255 is 1)"
+            )
         first = min(prompts)
         self.starts = {
             identity: min((index for index, labels in prompts.items() if (labels == identity).any()), default=first)

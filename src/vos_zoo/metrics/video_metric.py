@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
+from vos_zoo.labels import as_label_map, objects_of, shows_one_object
 from vos_zoo.metrics.boundary import boundary_accuracy
 from vos_zoo.metrics.davis import SCORE_NAMES, SequenceScores, mean_scores, score_sequence
 from vos_zoo.metrics.jaccard import region_similarity
@@ -24,6 +25,12 @@ from vos_zoo.types import UsageError, VOSError
 
 def _numpy(masks: Tensor | ArrayLike) -> NDArray[Any]:
     return masks.detach().cpu().numpy() if isinstance(masks, Tensor) else np.asarray(masks)
+
+
+def _label_maps(masks: Tensor | ArrayLike, what: str) -> NDArray[np.uint8]:
+    """Label maps, uint8 ``(T, H, W)``; bool masks are object 1."""
+    values = _numpy(masks)
+    return as_label_map(values.astype(np.uint8) if values.dtype == bool else values, what, dimensions=3)
 
 
 class _MeanOverObjects(Metric):
@@ -131,14 +138,16 @@ class DavisScores(_MeanOverObjects):
         """Add one video.
 
         Args:
-            prediction: label maps of all frames, uint8 ``(T, H, W)``, of which the first and the last are not looked
-                at; or, alone, what `score_sequence` says of a video (it reads one frame at a time).
-            truth: label maps, the same shape.
+            prediction: label maps of all frames, integers ``(T, H, W)`` in 0..255, of which the first and the last are
+                not scored; or, alone, what `score_sequence` says of a video (it reads one frame at a time).
+            truth: label maps, the same shape. 255 is background, but object 1 where it is the only value besides 0
+                (in the prediction: where the truth has no object but 1, too).
             name: name of the video, for messages.
             frame_names: names of the frames, for messages; None numbers them.
 
         Raises:
-            UsageError: the shapes differ or are not ``(T, H, W)``, or the frame names are not one per frame.
+            UsageError: the shapes differ or are not ``(T, H, W)``, values are no integers of 0..255, or the frame names
+                are not one per frame.
             VOSError: fewer than three frames, or a predicted label is no object.
         """
         scored = (
@@ -156,7 +165,11 @@ class DavisScores(_MeanOverObjects):
     ) -> SequenceScores:
         if truth is None:
             raise UsageError(f"{name}: the truth is missing; pass label maps (T, H, W) as the second argument")
-        predicted, true = (np.asarray(_numpy(labels), dtype=np.uint8) for labels in (prediction, truth))
+        predicted, true = _label_maps(prediction, f"{name}: the prediction"), _label_maps(truth, f"{name}: the truth")
+        if shows_one_object(true):
+            true = objects_of(true, one_object=True)
+        if shows_one_object(predicted) and set(np.unique(true)) <= {0, 1}:
+            predicted = objects_of(predicted, one_object=True)
         if predicted.shape != true.shape or true.ndim != 3:
             raise UsageError(f"{name}: prediction {predicted.shape}, truth {true.shape}; both must be one (T, H, W)")
         frames = [f"{index:05d}" for index in range(len(true))] if frame_names is None else list(frame_names)

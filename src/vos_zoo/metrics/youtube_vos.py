@@ -17,10 +17,10 @@ import numpy as np
 
 from vos_zoo.files.names import natural_key
 from vos_zoo.files.text import read_text
+from vos_zoo.metrics.mask_pair import MaskPair
 from vos_zoo.metrics.scoring import ObjectScores, SequenceScorer, object_ids_in
 from vos_zoo.metrics.tables import text_table
 from vos_zoo.types import LabelMap, UsageError, VOSError
-from vos_zoo.video.masks import read_mask
 
 ScoredFrames = Literal["first_frame_excluded", "first_and_last_excluded", "nothing_excluded"]
 """Which annotated frames of an object are scored: all after its first one (whose mask is given); these without the last
@@ -181,7 +181,8 @@ def evaluate_youtube_vos(
     dropped: dict[tuple[str, int], int] = {}
     for name in meta if videos is None else videos:
         video = _video(name, meta, dataset / "meta.json")
-        video.score(*_readers(results / name, dataset / "Annotations" / name), frames)
+        pair = MaskPair(dataset / "Annotations" / name, results / name)
+        video.score(pair.prediction, pair.truth, frames)
         if not drop_unknown_labels:
             video.scorer.check_labels(video.scored)
         unknown = video.scorer.unknown_labels(video.scored)
@@ -225,21 +226,6 @@ def _video(name: str, meta: Mapping[str, Any], path: Path) -> _Video:
         ) from error
     frames = sorted({frame for names in listed.values() for frame in names}, key=natural_key)
     return _Video(name, {one: names[0] for one, names in sorted(listed.items()) if names}, frames)
-
-
-def _readers(results: Path, annotations: Path) -> tuple[Callable[[str], LabelMap], Callable[[str], LabelMap]]:
-    """Functions frame name -> label map of the results and of the truth."""
-    size: list[tuple[int, int] | None] = [None]
-
-    def truth(frame: str) -> LabelMap:
-        labels = read_mask(annotations / f"{frame}.png", size=size[0])
-        size[0] = (labels.shape[0], labels.shape[1])
-        return labels
-
-    def prediction(frame: str) -> LabelMap:
-        return read_mask(results / f"{frame}.png", size=size[0])
-
-    return prediction, truth
 
 
 def _means(scores: ObjectScores) -> tuple[float, float, float]:

@@ -41,6 +41,7 @@ def _open(data: DataConfig, kind: str, split: str) -> VideoDataset:
         layout=data.layout,
         sequences=data.sequences,
         min_area=data.static.min_area,
+        mask_threshold=data.mask_threshold,
         skip_broken=True,
     )
 

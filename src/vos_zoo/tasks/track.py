@@ -36,6 +36,7 @@ def run_track(
     weights: str | None,
     mask: str | None,
     boxes: Mapping[int, Box],
+    mask_threshold: int | None = None,
     output: str,
     overlay: bool = False,
     every: int = 1,
@@ -49,13 +50,21 @@ def run_track(
         weights: saved folder, checkpoint or hub id; None: the method with fresh weights (to try the plumbing).
         mask: first mask, or a folder of masks named as the frames.
         boxes: id -> box in the first frame.
+        mask_threshold: the smallest grey level, 1..255, of the one object of masks with soft edges; None reads ids.
         output: "x.mp4" for an overlay video, else a folder of palette PNGs.
         overlay: also write an overlay video (overlay.mp4) into the folder.
         every: write every n-th frame only, from the first.
         skip: the frames that are not written are not looked at, either.
     """
     video = open_video(source)
-    prompts = parse_prompts([mask] if mask else [], boxes, size=video.size, names=video.names, length=video.length)
+    prompts = parse_prompts(
+        [mask] if mask else [],
+        boxes,
+        size=video.size,
+        names=video.names,
+        length=video.length,
+        mask_threshold=mask_threshold,
+    )
     model, options = _model(config, weights)
     if every > 1:
         options |= {"wanted": range(0, sys.maxsize, every), "unwanted": "skip" if skip else "follow"}

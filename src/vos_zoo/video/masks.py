@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vos_zoo.files.names import no_such_file
+from vos_zoo.labels import SOFT_CURE, has_soft_edges, over_threshold
 from vos_zoo.types import Frame, LabelMap, VOSError
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 _GREY_STEP = {"L;2": 85, "L;4": 17}
 """Pillow stretches 2- and 4-bit grey values to 0..255; dividing by the step gives the stored index back."""
+_LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "JPEG2000": "JPEG 2000", "WEBP": "WebP", "AVIF": "AVIF"}
+"""Formats that do not keep every value, as Pillow calls them and as people do."""
 
 
 @cache
@@ -50,6 +54,12 @@ def _open(path: Path) -> Image:
         image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise VOSError(f"mask {path}: cannot be read as an image ({error}); replace the file with a PNG") from error
+    lossy = _LOSSY.get(str(image.format)) or ("JPEG" if image.info.get("compression") == "jpeg" else None)
+    if lossy is not None:
+        raise VOSError(
+            f"mask {path}: is a {lossy} file{' named .png' if path.suffix.lower() == '.png' else ''}, which changes "
+            "the values at the edges of objects; save the mask as PNG from its source"
+        )
     return image
 
 
@@ -72,25 +82,37 @@ def _grey_step(path: Path) -> int:
     return _GREY_STEP.get(raw, 1) if isinstance(raw, str) else 1
 
 
-def read_mask(path: str | Path, *, size: tuple[int, int] | None = None) -> LabelMap:
-    """Read a label map from a palette (``P``) or grey (``L``, 1 to 8 bits) picture; the stored index is the object id.
+def _colours(image: Image) -> NDArray[np.uint8]:
+    """The palette of an image of mode P, uint8 ``(n, 3)``, RGB; transparency is left out."""
+    return np.array(image.getpalette("RGB") or [], dtype=np.uint8).reshape(-1, 3)
+
+
+def read_mask(path: str | Path, *, size: tuple[int, int] | None = None, threshold: int | None = None) -> LabelMap:
+    """Read the values of a mask file as they are stored, or with `threshold` its one object.
+
+    Without a threshold the file is a palette (``P``) or grey (``L``, 1 to 8 bits) image whose index or value is the
+    object id; what 255 means is decided by all masks of a video (`vos_zoo.video.mask_reader.MaskReader`).
 
     Args:
         path: the file, usually a PNG.
         size: (height, width) the mask must have, i.e. `frame.shape[:2]`; None accepts any size.
+        threshold: the smallest level, 1..255, of the one object of a mask with soft edges; see `read_single_object`.
 
     Returns:
         Object ids, uint8 ``(H, W)``, 0 = background (or "no label").
 
     Raises:
-        VOSError: the file is missing, is no image, has colour or alpha channels, has 16 or 32 bits, or another size.
+        VOSError: the file is missing, is no image or a JPEG, has colour or alpha channels, 16 or 32 bits, soft edges,
+            or another size.
     """
     path = Path(path)
+    if threshold is not None:
+        return read_single_object(path, size=size, threshold=threshold)
     image = _open(path)
     if image.mode not in {"P", "L", "1"}:
         if image.mode.startswith(("I", "F")):
             raise VOSError(
-                f"mask {path}: has {image.mode!r} pixels (more than 8 bits); object ids go up to 255, "
+                f"mask {path}: has {image.mode!r} pixels (more than 8 bits); object ids go up to 254, "
                 "so renumber the objects and save it as an 8-bit palette PNG"
             )
         raise VOSError(
@@ -101,11 +123,57 @@ def read_mask(path: str | Path, *, size: tuple[int, int] | None = None) -> Label
     if image.mode == "L" and (step := _grey_step(path)) > 1:
         labels //= np.uint8(step)
     _check_size(path, labels.shape, size)
+    if _is_soft(image, labels):
+        levels = len(np.unique(labels)) - 1
+        raise VOSError(f"mask {path}: has soft edges ({levels} levels above 0), which are no object ids; {SOFT_CURE}")
     return labels
 
 
+def _is_soft(image: Image, labels: LabelMap) -> bool:
+    """Whether the values are levels of an anti-aliased mask; files in the DAVIS colours always hold ids."""
+    if image.mode != "P":
+        return has_soft_edges(labels)
+    colours = _colours(image)
+    used = int(labels.max(initial=0)) + 1
+    if used <= len(colours) and (colours[:used] == _palette_table()[:used]).all():
+        return False
+    greys = _greys(colours, used)
+    return has_soft_edges(labels, ids=True) if greys is None else has_soft_edges(greys[labels])
+
+
+def _greys(colours: NDArray[np.uint8], used: int) -> NDArray[np.uint8] | None:
+    """The levels of the first `used` entries of a palette from black to greys, uint8; None for any other palette."""
+    greys = colours[:used, 0]
+    plain = len(greys) == used and (colours[:used] == greys[:, None]).all() and not greys[0] and greys[1:].all()
+    return greys if plain else None
+
+
+def read_single_object(path: str | Path, *, size: tuple[int, int] | None = None, threshold: int = 1) -> LabelMap:
+    """Read the one object of a mask: pixels with a channel that reaches `threshold`; 1 as DAVIS-2016 has it.
+
+    Grey and RGB images count by their levels (of 16 bits, the upper eight; 0/1 files as 0/255), palettes from black to
+    greys by their greys, other palettes by any index but 0. An alpha channel must be opaque.
+
+    Args:
+        path: the file.
+        size: (height, width) the mask must have; None accepts any size.
+        threshold: the smallest level of the object, 1..255.
+
+    Returns:
+        uint8 ``(H, W)`` of 0 and 1.
+
+    Raises:
+        VOSError: the file is missing, is no image or a JPEG, has transparent pixels, or another size.
+    """
+    path = Path(path)
+    image = _open(path)
+    levels = _levels(image, path)
+    _check_size(path, levels.shape, size)
+    return over_threshold(levels, threshold)
+
+
 def read_binary_mask(path: str | Path, *, size: tuple[int, int] | None = None) -> LabelMap:
-    """Read a one-object mask as DAVIS-2016 has it: any non-zero value of the first channel is the object.
+    """Read a one-object mask as DAVIS-2016 has it: any non-zero value of any colour channel is the object.
 
     Args:
         path: the file; grey 0/255, palette, or one of the multi-channel copies that circulate.
@@ -115,14 +183,46 @@ def read_binary_mask(path: str | Path, *, size: tuple[int, int] | None = None) -
         uint8 ``(H, W)`` of 0 and 1.
 
     Raises:
-        VOSError: the file is missing, is no image, or has another size.
+        VOSError: see `read_single_object`.
+    """
+    return read_single_object(path, size=size, threshold=1)
+
+
+def mask_colours(path: str | Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Stored values of a mask file, uint8 ``(H, W)``, and its palette, uint8 ``(n, 3)``, RGB; None without one.
+
+    Channels are reduced to the largest one.
+
+    Raises:
+        VOSError: the file is missing, is no image or a JPEG, or has transparent pixels.
     """
     path = Path(path)
-    values = np.array(_open(path))
-    if values.ndim == 3:
-        values = values[..., 0]
-    _check_size(path, values.shape, size)
-    return (values > 0).astype(np.uint8)
+    image = _open(path)
+    if image.mode == "P":
+        return np.array(image), _colours(image)
+    return _levels(image, path), None
+
+
+def _levels(image: Image, path: Path) -> NDArray[np.uint8]:
+    """Grey levels, uint8 ``(H, W)``: the largest colour channel."""
+    values = np.array(image)
+    if image.mode == "P":
+        greys = _greys(_colours(image), int(values.max(initial=0)) + 1)
+        return np.where(values > 0, np.uint8(255), np.uint8(0)) if greys is None else greys[values]
+    if image.mode == "1":
+        return np.where(values, np.uint8(255), np.uint8(0))
+    if image.mode.startswith("I"):
+        wide = values.astype(np.int64)
+        return np.clip(wide if wide.max(initial=0) <= 255 else (wide + 255) // 256, 0, 255).astype(np.uint8)
+    if image.mode in {"LA", "RGBA"}:
+        if values[..., -1].min(initial=255) < 255:
+            raise VOSError(
+                f"mask {path}: has transparent pixels, which may be object or background; save it without alpha channel"
+            )
+        values = values[..., :-1]
+    elif image.mode not in {"L", "RGB"}:
+        raise VOSError(f"mask {path}: is a {image.mode} picture; save it as a grey or palette PNG")
+    return np.asarray(values if values.ndim == 2 else values.max(axis=2), dtype=np.uint8)
 
 
 def write_mask(path: str | Path, labels: LabelMap) -> None:
