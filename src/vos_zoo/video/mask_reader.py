@@ -72,7 +72,8 @@ class MaskReader:
 def background_doubt(path: Path) -> str | None:
     """Why index 0 of a mask file may be an object instead of the background, in one line; None where nothing says so.
 
-    The background is expected to be black where the file has colours, and to fill more of the border than any object.
+    The background is expected to be black where the file has colours, and to touch the border, most of which belongs to
+    no single object.
 
     Raises:
         VOSError: the file cannot be read.
@@ -83,8 +84,10 @@ def background_doubt(path: Path) -> str | None:
         reasons.append(f"has the colour {tuple(int(value) for value in colours[0])}")
     border = Counter(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]).tolist())
     most, count = border.most_common(1)[0]
-    if count > border[0]:
-        reasons.append(f"fills less of the border than value {most}")
+    if not border[0]:
+        reasons.append("touches no border of the picture")
+    elif most and 2 * count > border.total():
+        reasons.append(f"fills less of the picture's border than value {most}")
     if not reasons:
         return None
     return (
