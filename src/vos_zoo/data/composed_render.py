@@ -51,6 +51,10 @@ class Painter:
     def __init__(self, sources: Sources, scene: ComposedScene) -> None:
         self.sources, self.scene = sources, scene
         self._sprites: OrderedDict[tuple[int, int], Sprite | None] = OrderedDict()
+        moments = np.array([0.0, -0.25, 0.25])  # of every frame, and around it
+        times: Times = (np.arange(scene.frames)[:, None] + moments).reshape(-1)
+        self._poses = [scene.camera.film(actor.motion.pose(times), times) for actor in scene.actors]
+        self._ground_pose = scene.camera.ground(times)
 
     def labels(self, time: int, step: int = 1) -> LabelMap:
         """The label map of frame `time`, uint8 ``(h, w)``; every `step`-th pixel of it in both directions."""
@@ -72,7 +76,7 @@ class Painter:
                 continue
             drawn = cv2.remap(placed.sprite.pixels, placed.x, placed.y, cv2.INTER_LINEAR)
             labels[placed.rows, placed.columns][drawn[..., 3] > HALF] = actor.label
-            drawn = _streaked(drawn, self._way(actor, time))
+            drawn = _streaked(drawn, self._way(self._poses[number], time))
             part = canvas[placed.rows, placed.columns]
             rest = cv2.bitwise_not(drawn[..., 3])
             canvas[placed.rows, placed.columns] = cv2.add(
@@ -86,13 +90,9 @@ class Painter:
         sprite = self._sprite(number, actor.start)
         if sprite is None:
             return 0.0
-        across, down = self._units(actor, self._pose(actor, actor.start))
+        across, down = self._units(actor, _moment(self._poses[number], actor.start))
         texel = across * down * 4 * sprite.half[0] * sprite.half[1] / sprite.cover.size
         return float((sprite.cover > HALF).sum() * texel)
-
-    def _pose(self, actor: Actor, time: float) -> Pose:
-        at = np.array([float(time)])
-        return self.scene.camera.film(actor.motion.pose(at), at)
 
     def _units(self, actor: Actor, pose: Pose) -> tuple[float, float]:
         """Canvas pixels per unit of the sprite, horizontally and vertically."""
@@ -116,7 +116,7 @@ class Painter:
         sprite = self._sprite(number, time) if time >= actor.start else None
         if sprite is None:
             return None
-        pose = self._pose(actor, time)
+        pose = _moment(self._poses[number], time)
         across, down = self._units(actor, pose)
         cos, sin = math.cos(pose.angle[0]), math.sin(pose.angle[0])
         dx, dy = across * sprite.offset[0], down * sprite.offset[1]
@@ -142,21 +142,20 @@ class Painter:
         u, v = (u + 1) * np.float32(columns / 2) - np.float32(0.5), (v + 1) * np.float32(rows / 2) - np.float32(0.5)
         return _Placed(sprite, slice(top, bottom), slice(left, right), u, v, across)
 
-    def _way(self, actor: Actor, time: float) -> tuple[float, float]:
-        """How far an actor moves while the shutter is open, in pixels."""
-        before, after = self._pose(actor, time - 0.25), self._pose(actor, time + 0.25)
-        shutter = 2 * self.scene.light.shutter
-        return shutter * float(after.x[0] - before.x[0]), shutter * float(after.y[0] - before.y[0])
+    def _way(self, poses: Pose, time: int) -> tuple[float, float]:
+        """How far something moves while the shutter is open, in pixels."""
+        before, after, shutter = 3 * time + 1, 3 * time + 2, 2 * self.scene.light.shutter
+        return shutter * float(poses.x[after] - poses.x[before]), shutter * float(poses.y[after] - poses.y[before])
 
     def _look(self, time: int, step: int) -> tuple[_Map, _Map]:
         """Where each pixel of the canvas looks in the source of the background at full size."""
         ground, (height, width) = self.scene.ground, self.scene.size
-        at = np.array([float(time)])
-        pose = self.scene.camera.ground(at)
+        at, pose = np.array([float(time)]), _moment(self._ground_pose, time)
         x, y = _axis(0, -(-width // step), step, width)[None], _axis(0, -(-height // step), step, height)[:, None]
         u, v = _local(pose, x, y)
         bend = [np.float32(wave(at)[0]) for wave in ground.bend]
-        u, v = u + bend[0] * np.sin(v * np.float32(3.7 / height)), v + bend[1] * np.sin(u * np.float32(3.7 / width))
+        u = u + bend[0] * np.sin((y - np.float32(pose.y[0])) * np.float32(3.7 / height))
+        v = v + bend[1] * np.sin((x - np.float32(pose.x[0])) * np.float32(3.7 / width))
         u = -u if ground.mirrored else u
         one = np.float32(1 / ground.scale)
         return u * one + np.float32(ground.centre[0] - 0.5), v * one + np.float32(ground.centre[1] - 0.5)
@@ -189,9 +188,7 @@ class Painter:
         if across != 1 or down != 1:
             x, y = (x + 0.5) * np.float32(across) - np.float32(0.5), (y + 0.5) * np.float32(down) - np.float32(0.5)
         seen = cv2.remap(frame, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-        before, after = (self.scene.camera.ground(np.array([time + dt])) for dt in (-0.25, 0.25))
-        shutter = 2 * self.scene.light.shutter
-        return _streaked(seen, (shutter * float(after.x[0] - before.x[0]), shutter * float(after.y[0] - before.y[0])))
+        return _streaked(seen, self._way(self._ground_pose, time))
 
     def _developed(self, canvas: Frame, time: int) -> Frame:
         """Light, defocus, noise and compression."""
@@ -205,16 +202,20 @@ class Painter:
         across, down = (float(wave(at)[0]) for wave in light.gradient)
         slopes = _axis(0, width, 1, width) * (2 * across / width), _axis(0, height, 1, height) * (2 * down / height)
         slope = (1 + slopes[0][None] + slopes[1][:, None]).astype(np.float32)
-        lit: _Map = canvas * (slope[..., None] * np.array(gains, dtype=np.float32))
-        tile = _noise_tile(height + _NOISE_MARGIN, width + _NOISE_MARGIN)
+        lit = cv2.multiply(canvas, slope[..., None] * np.array(gains, dtype=np.float32), dtype=cv2.CV_32F)
         top, left = chance.integers(0, _NOISE_MARGIN, 2)
-        lit += tile[top : top + height, left : left + width] * np.float32(light.noise)
-        canvas = np.clip(lit + 0.5, 0, 255).astype(np.uint8)
+        tile = _noise_tile(height + _NOISE_MARGIN, width + _NOISE_MARGIN)[top : top + height, left : left + width]
+        canvas = cast(Frame, cv2.addWeighted(lit, 1.0, tile, light.noise, 0.0, dtype=cv2.CV_8U))  # rounds and saturates
         if self.scene.jpeg is None:
             return canvas
         quality = int(np.clip(self.scene.jpeg + chance.integers(-5, 6), 10, 100))
         _, content = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, quality])
         return cast(Frame, cv2.imdecode(content, cv2.IMREAD_COLOR))
+
+
+def _moment(poses: Pose, time: int) -> Pose:
+    """The pose in frame `time`, each (1,)."""
+    return Pose(*(values[3 * time : 3 * time + 1] for values in poses))
 
 
 def _axis(start: int, stop: int, step: int, length: int) -> _Map:

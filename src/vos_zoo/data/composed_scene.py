@@ -68,6 +68,7 @@ class ComposedScene:
 
     Attributes:
         size: height and width of the frames.
+        frames: their number.
         ground: the background.
         actors: the cut-outs, from back to front.
         camera, light: as their classes say.
@@ -76,6 +77,7 @@ class ComposedScene:
     """
 
     size: tuple[int, int]
+    frames: int
     ground: Ground
     actors: tuple[Actor, ...]
     camera: Camera
@@ -171,6 +173,7 @@ def draw_scene(rng: np.random.Generator, sources: Sources, cast: Cast, cutting: 
     actors = [_draw_actor(rng, sources, cast, found, places, tone, label, known) for label, found in wanted]
     return ComposedScene(
         size=cast.size,
+        frames=cast.frames,
         ground=ground,
         actors=tuple(actors[place] for place in rng.permutation(len(actors))),
         camera=camera,

@@ -20,9 +20,7 @@ _CACHED_BYTES = 48 << 20
 _MIN_SIDE = 24  # pixels of the source; smaller objects are not cut out
 _MIN_SHARE = 0.004  # of the picture's area
 _CUT_OFF = 0.12  # share of the box's outline that may lie on the picture's border
-_SOLID = (
-    0.5  # share of the area that must be left when the border (3 % of the side of a square of the area) is taken off
-)
+_SOLID = 0.5  # share of the area that the largest piece has at least, and what is left without the border
 _TRIES = 8  # pictures looked at before an object that makes no good cut-out is taken
 _PICTURES = 200  # pictures looked at before the data sets are said to show no object
 
@@ -170,6 +168,9 @@ class Sources:
             return False
         mask = np.pad((labels[top:bottom, left:right] == found.identity).astype(np.uint8), 1)
         area = int(mask.sum())
+        pieces = np.bincount(cv2.connectedComponents(mask)[1].reshape(-1))
+        if pieces[1:].max() < _SOLID * area:
+            return False
         side = 2 * max(round(0.03 * float(np.sqrt(area))), 1) + 1
         return int(cv2.erode(mask, np.ones((side, side), np.uint8)).sum()) > _SOLID * area
 
