@@ -389,7 +389,7 @@ def test_pictures_videos_and_backgrounds_are_opened_from_their_folders(stills: P
     given: dict[str, Any] = {**TINY, "videos": str(videos), "backgrounds": str(stills)}
     dataset = open_dataset("composed", stills, split="val", composed=given)
     assert isinstance(dataset, ComposedDataset)
-    assert [part.name.split("-")[0] for part in dataset.sources.datasets] == ["saliency", "davis2017"]
+    assert [part.name.split("-")[0] for part in dataset.sources.datasets] == ["instances", "davis2017"]
     assert [video.name for video in dataset.sources.datasets[1]] == ["one"]  # never what the list leaves out
     assert len(dataset.sources.plain) == 12
     assert [clip.name for clip in dataset] == ["composed_val_000000", "composed_val_000001"]
@@ -406,7 +406,7 @@ def test_pictures_videos_and_backgrounds_are_opened_from_their_folders(stills: P
     [
         ({"colour": 1}, r"unknown key data\.composed\.colour"),
         ({"kind": "synthetic"}, r"data\.composed\.kind: 'synthetic' is drawn itself"),
-        ({"kind": "salience"}, r"'salience' is not known; did you mean 'saliency'"),
+        ({"kind": "instance"}, r"'instance' is not known; did you mean 'instances'"),
         ({"backgrounds": "/nowhere"}, r"data\.composed\.backgrounds: there is no folder /nowhere"),
         ({"videos": "/nowhere"}, r"no folder /nowhere"),
     ],

@@ -162,11 +162,11 @@ class ComposedConfig:
     with masks, laid out as DAVIS (its list `train`) or as `folder`, `backgrounds` one of pictures without masks.
     """
 
-    kind: str = "saliency"
+    kind: str = "instances"
     videos: str | None = None
     backgrounds: str | None = None
     size: list[int] = _rule([192, 336], length=2, minimum=32)
-    frames: int = _rule(24, minimum=1)
+    frames: int = _rule(48, minimum=1)
     min_objects: int = _rule(1, minimum=1)
     max_objects: int = _rule(4, minimum=1)
     late_objects: float = _rule(0.15, minimum=0, maximum=1)

@@ -53,7 +53,7 @@ class ComposedSettings:
     """
 
     size: tuple[int, int] = (192, 336)
-    frames: int = 24
+    frames: int = 48
     min_objects: int = 1
     max_objects: int = 4
     late_objects: float = 0.15

@@ -57,7 +57,7 @@ def open_composed(
             "data set 'composed': no folder given; set its root (data.root=FOLDER) to pictures with masks, "
             "or data.composed.videos=FOLDER"
         )
-    opened = [] if root is None else [open_source(kind or "saliency", root, split, sequences)]
+    opened = [] if root is None else [open_source(kind or "instances", root, split, sequences)]
     if videos is not None:
         lists = (Path(videos) / "ImageSets").is_dir()
         opened.append(open_source("davis" if lists else "folder", videos, "train", None))

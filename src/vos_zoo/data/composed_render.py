@@ -20,7 +20,7 @@ from vos_zoo.data.composed_scene import Actor, ComposedScene
 from vos_zoo.data.composed_sources import Sources
 from vos_zoo.data.composed_sprites import Sprite, make_sprite, reduction_for
 from vos_zoo.data.static_images import HALF
-from vos_zoo.data.synthetic_motion import Pose, window
+from vos_zoo.data.synthetic_motion import Pose, Times, window
 from vos_zoo.types import Frame, LabelMap
 
 _NOISE_MARGIN = 61
