@@ -13,8 +13,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from vos_zoo.data import datamodule as module
-from vos_zoo.data.datamodule import VideoNumbers, VOSDataModule, seed_worker
+from vos_zoo.data import loader as module
+from vos_zoo.data.datamodule import VOSDataModule
+from vos_zoo.data.loader import VideoNumbers, seed_worker
 from vos_zoo.types import Batch, UsageError, VideoSequence, VOSError
 
 SMALL: dict[str, Any] = {

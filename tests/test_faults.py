@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -40,12 +41,12 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor
     return state
 
 
-def script(folder: Path, before: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """`fit` in a process of its own, after some code that breaks something."""
+def script(folder: Path, before: str, *words: str, inside: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """`fit` in a process of its own, after some code that breaks something, or `inside` another command."""
     line = ["fit", "--model", "lwl", "--recipe", "quickstart", *TINY, f"output={folder}", "run_name=a", *RUN, *words]
     code = f"import sys\n{before}\nfrom vos_zoo.cli import main\nsys.exit(main({line!r}))"
     return subprocess.run(
-        [sys.executable, "-c", code],
+        [*inside, sys.executable, "-c", code],
         env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
         capture_output=True,
         text=True,
@@ -243,8 +244,33 @@ def test_a_loader_process_that_dies_stops_the_run_with_a_cure(
         assert fit(tmp_path, "run_name=a", *RUN, "data.workers=1") == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "a loader process has died" in said and "data.workers" in said
+    assert f"go on with --ckpt last ('{tmp_path / 'a' / 'checkpoints' / 'last.ckpt'}' is whole)" in said
     assert weights(tmp_path / "a")["global_step"] >= 2
     finish(tmp_path, unbroken, "data.workers=0")
+
+
+@pytest.mark.parametrize("size", ["4k", "64k"], ids=["no room for a lock", "no room for a batch"])
+def test_a_shared_memory_that_is_too_small_is_told_with_its_cure_and_no_other_advice(tmp_path: Path, size: str) -> None:
+    inside = ("unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$@"', "sh")
+    if shutil.which("unshare") is None or subprocess.run([*inside, "true"], capture_output=True).returncode:
+        pytest.skip("a small /dev/shm can only be mounted by root")
+    done = script(tmp_path, "", "data.workers=1", inside=inside)
+    said = next(line for line in done.stderr.splitlines() if line.startswith("vos-zoo: "))
+    assert done.returncode == 1 and re.search(r"too small \(/dev/shm holds 0\.\d+ MiB: .*No space left", said), said
+    assert "set data.workers=0, or enlarge it (docker run --shm-size=8g)" in said
+    assert said.endswith("; no checkpoint has been written so far")
+
+
+def test_a_run_that_stops_before_its_first_checkpoint_does_not_advise_to_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def step(self: VOSModel, batch: Any, index: int) -> torch.Tensor:
+        raise VOSError("stopped here")
+
+    monkeypatch.setattr(VOSModel, "training_step", step)
+    assert fit(tmp_path, "run_name=a", *RUN) == 1
+    said = capsys.readouterr().err
+    assert "stopped here; no checkpoint has been written so far" in said and "--ckpt" not in said
 
 
 def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +283,7 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(VOSError, match=r"No space left on device; '.*last\.ckpt' is good"):
+    with pytest.raises(VOSError, match=r"cannot write checkpoint '.*last\.ckpt': No space left on device$"):
         files.save_checkpoint({"weight": torch.zeros(3)}, path)
     assert torch.equal(files.load_checkpoint(path)["weight"], torch.ones(3))
     assert [item.name for item in tmp_path.iterdir()] == ["last.ckpt"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 import warnings
 from pathlib import Path
@@ -16,12 +18,13 @@ from PIL import Image
 
 from tests.test_datamodule import Recorder, trainer
 from tests.test_frame_clips import smooth
-from vos_zoo.data import datamodule, packing
+from vos_zoo.data import loader, packing
 from vos_zoo.data.checking import open_dataset
 from vos_zoo.data.clips import ClipDataset
 from vos_zoo.data.crops import Window, affine_matrix, cut, cut_and_warp, warp
-from vos_zoo.data.datamodule import ClipLoader, VOSDataModule
+from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.data.export import write_davis_layout
+from vos_zoo.data.loader import ClipLoader
 from vos_zoo.data.packing import PackedSequence, pack_dataset, packed_size
 from vos_zoo.data.sequence import read_frame, read_reduced
 from vos_zoo.data.transforms import Clip
@@ -369,9 +372,41 @@ class Dying(ClipDataset):
 def test_a_loader_process_that_dies_is_told_in_one_line(drawn: Path) -> None:
     data = module(drawn, workers=1)
     data.clips().__class__ = Dying
-    with pytest.raises(VOSError, match=r"a loader process has died \(.*lower data\.workers.*--ckpt last") as caught:
+    with pytest.raises(VOSError, match=r"a loader process has died \(.*lower data\.workers") as caught:
         list(data.train_dataloader())
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "--ckpt" not in str(caught.value)
+
+
+SHARED_MEMORY_IS_FULL = {
+    "while a batch is written": "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback:\n  File x\n"
+    "RuntimeError: unable to write to file </torch_12_34>: No space left on device (28)\n",
+    "while it is allocated": "unable to allocate shared memory(shm) for file </torch_1_2>: Resource unavailable (11)",
+    "while it is filled": "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's "
+    "workers are out of shared memory. Please try to raise your shared memory limit.",
+}
+
+
+@pytest.mark.parametrize("how", list(SHARED_MEMORY_IS_FULL))
+def test_shared_memory_that_is_too_small_is_told_with_its_cure(how: str) -> None:
+    failure = loader.loader_failure(RuntimeError(SHARED_MEMORY_IS_FULL[how]))
+    assert re.search(
+        r"^shared memory, .* is too small \(/dev/shm holds [\d.e+]+ MiB: .*(\(28\)|\(11\)|Bus error)\): "
+        r"set data\.workers=0, or enlarge it \(docker run --shm-size=8g\)$",
+        str(failure),
+    )
+
+
+def test_shared_memory_without_room_for_a_lock_is_told_with_its_cure(
+    drawn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    data = module(drawn, workers=1)
+    batches = data.train_dataloader()
+    monkeypatch.setattr(torch.utils.data.DataLoader, "__iter__", full)
+    with pytest.raises(VOSError, match=r"No space left on device\): set data\.workers=0"):
+        next(iter(batches))
 
 
 def test_a_pipe_that_breaks_with_a_loader_process_is_told_as_its_death() -> None:
@@ -389,9 +424,9 @@ def test_a_pipe_that_breaks_with_a_loader_process_is_told_as_its_death() -> None
             raise EOFError("pipe")
 
     with pytest.raises(VOSError, match=r"has died \(process 77: EOFError\)"):
-        datamodule._taken(Batches(True, False))  # type: ignore[arg-type]
+        loader._taken(Batches(True, False))  # type: ignore[arg-type]
     with pytest.raises(EOFError, match="pipe"):
-        datamodule._taken(Batches(True, True))  # type: ignore[arg-type]
+        loader._taken(Batches(True, True))  # type: ignore[arg-type]
 
 
 def test_other_failures_of_the_loader_pass_as_they_are(drawn: Path) -> None:
@@ -402,6 +437,18 @@ def test_other_failures_of_the_loader_pass_as_they_are(drawn: Path) -> None:
     data = module(drawn)
     data.clips().__class__ = Failing
     with pytest.raises(RuntimeError, match=r"^something else$"):
+        list(data.train_dataloader())
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyError, ZeroDivisionError])
+def test_an_error_in_a_loader_process_is_told_by_its_last_line(drawn: Path, error: type[Exception]) -> None:
+    class Failing(ClipDataset):
+        def make(self, item: int, chance: np.random.Generator) -> Clip:
+            raise error("something else")
+
+    data = module(drawn, workers=1)
+    data.clips().__class__ = Failing
+    with pytest.raises(VOSError, match=rf"^a loader process failed: {error.__name__}: '?something else'?$"):
         list(data.train_dataloader())
 
 

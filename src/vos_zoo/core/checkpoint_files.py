@@ -49,9 +49,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
             _sync_folder(path.parent)
         except (OSError, RuntimeError) as error:
             part.unlink(missing_ok=True)
-            kept = newest_checkpoint(path.parent)
-            rest = f"; {str(kept)!r} is good, go on with --ckpt last" if kept else ""
-            raise VOSError(f"cannot write checkpoint {str(path)!r}: {_reason(error, path.parent)}{rest}") from error
+            raise VOSError(f"cannot write checkpoint {str(path)!r}: {_reason(error)}") from error
 
     def load_checkpoint(
         self,
@@ -120,7 +118,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _reason(error: Exception, folder: Path) -> str:
+def _reason(error: Exception) -> str:
     """Why a file could not be written: torch hides the system's own words."""
     causes = [error, error.__cause__, error.__context__]
     said = next((e.strerror for e in causes if isinstance(e, OSError) and e.strerror), None)

@@ -241,11 +241,11 @@ class VOSModel(Pretrained):
             raise VOSError(self._stopped(f"the norm of the gradient is {float(norm):g}"))
 
     def _stopped(self, reason: str) -> str:
-        """Why training stops, with the clips at fault and what can be done."""
+        """Why training stops, with the clips at fault and what to change."""
         shown = ", ".join(self._names[:8]) + (", ..." if len(self._names) > 8 else "")
         return (
-            f"training stopped at step {self.global_step}: {reason}, for the clips {shown}; the checkpoint before it "
-            "is kept: look at these clips, lower optim.groups, or set optim.clip_norm, and go on with --ckpt last"
+            f"training stopped at step {self.global_step}: {reason}, for the clips {shown}; look at these clips, lower "
+            "optim.groups, or set optim.clip_norm"
         )
 
     def on_validation_epoch_start(self) -> None:

@@ -2,181 +2,32 @@
 
 from __future__ import annotations
 
-import random
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader
 
 from vos_zoo.data.checking import GENERATED_DATASETS, STATIC_DATASETS, Selection, keep_sound, open_dataset
 from vos_zoo.data.clips import ClipDataset, FrameClips, NumberedClips, collate
 from vos_zoo.data.crops import CropSettings, JitterSettings
 from vos_zoo.data.frame_clips import FrameClipTransform, FrameSettings
 from vos_zoo.data.gaps import GapSettings, OrderedSampler
+from vos_zoo.data.loader import ClipLoader, ClipNumbers, VideoNumbers, seed_worker
 from vos_zoo.data.mixture import MixturePart, build_mixture, build_settings, mixture_weights
 from vos_zoo.data.packing import pack_dataset
 from vos_zoo.data.sampling import MiniSequenceSampler, SamplingSettings
 from vos_zoo.data.transforms import AugmentSettings, ClipTransform
 from vos_zoo.data.warps import StaticSettings, WarpTransform
-from vos_zoo.types import Batch, UsageError, VideoDataset, VOSError
+from vos_zoo.types import UsageError, VideoDataset
 
 CANVASES = ("object", "frame")
 """What a training canvas shows: the surroundings of an object, or a part of the frame."""
 _SHARES = ("weight", "repeats", "frame_step")
-
-
-def _ranks() -> tuple[int, int]:
-    """Number of processes that train together, and which of them this is."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_world_size(), torch.distributed.get_rank()
-    return 1, 0
-
-
-class ClipNumbers(DistributedSampler[int]):
-    """Numbers of the clips of an epoch: of batch n, process r of R takes clips (n * R + r) * batch_size onwards.
-
-    There is no shuffling, because clip numbers already are random draws, and no state: an epoch is the next `batches`
-    batches behind those trained so far. So a run that is resumed, in the middle of an epoch or not, sees the very
-    batches it would have seen. (A `DistributedSampler`, so that Lightning leaves it in place.)
-
-    Args:
-        clips: the data set.
-        batch_size: clips per batch and process.
-        batches: batches per epoch.
-        trained: says how many batches have been trained; None outside a run, where those given out are counted.
-
-    Attributes:
-        given: number of batches the loader has given out.
-    """
-
-    def __init__(self, clips: NumberedClips, batch_size: int, batches: int, trained: Callable[[], int | None]) -> None:
-        world, rank = _ranks()
-        super().__init__(clips, num_replicas=world, rank=rank, shuffle=False)
-        self.batch_size, self.batches, self.trained = batch_size, batches, trained
-        self.given = 0
-
-    def __len__(self) -> int:
-        return self.batch_size * self.batches
-
-    def __iter__(self) -> Iterator[int]:
-        """Clip numbers, batch after batch."""
-        trained = self.trained()
-        first = self.given if trained is None else trained
-        for batch in range(first, first + self.batches):
-            start = (batch * self.num_replicas + self.rank) * self.batch_size
-            yield from range(start, start + self.batch_size)
-
-
-class VideoNumbers(DistributedSampler[int]):
-    """Numbers of the videos of this process: every video once, none twice (unlike the base class, which pads)."""
-
-    def __init__(self, videos: Any) -> None:
-        world, rank = _ranks()
-        super().__init__(videos, num_replicas=world, rank=rank, shuffle=False)
-        self.numbers = range(rank, len(videos), world)
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __iter__(self) -> Iterator[int]:
-        """The numbers, ascending."""
-        return iter(self.numbers)
-
-
-class ClipLoader(DataLoader[Any]):
-    """A loader that counts the batches it has given out, and can be set back to such a count.
-
-    Inside a Lightning run the trainer's own count wins (it is what the weights have seen); the loader's serves loops
-    without a trainer.
-    """
-
-    sampler: ClipNumbers
-
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # a generator, so that a batch is counted when taken
-        """The batches of an epoch; files that were skipped are reported once each, by name.
-
-        Raises:
-            VOSError: a file cannot be read, or a loader process has died.
-        """
-        batches = super().__iter__()
-        while (batch := _taken(batches)) is not None:
-            for reason in batch.skipped:
-                if reason not in self.reported:
-                    warnings.warn(f"another clip was taken: {reason}", stacklevel=2)
-                self.reported.add(reason)
-            self.sampler.given += 1
-            yield batch
-
-    @cached_property
-    def reported(self) -> set[str]:
-        """What has been reported as skipped."""
-        return set()
-
-    def state_dict(self) -> dict[str, int]:
-        """The number of batches given out."""
-        return {"given": self.sampler.given}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on behind so many batches."""
-        self.sampler.given = int(state["given"])
-
-
-def _taken(batches: Iterator[Batch]) -> Batch | None:
-    """The next batch, or None at the end; what breaks in a loader process is said in one line.
-
-    Raises:
-        VOSError: a file cannot be read, or a loader process has died.
-    """
-    try:
-        return next(batches, None)
-    except VOSError as error:  # torch puts the traceback of the process in front
-        raise VOSError(str(error).strip().splitlines()[-1].partition("VOSError: ")[2] or str(error)) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        death = _death(batches, error)
-        if death is None:
-            raise
-        raise VOSError(
-            f"a loader process has died ({death}); mostly the memory is full: lower data.workers or data.batch_size, "
-            "and resume with --ckpt last"
-        ) from error
-
-
-def _death(batches: Iterator[Batch], error: Exception) -> str | None:
-    """How a loader process has died, if that is what is behind an error.
-
-    A process that dies while it sends a batch breaks the pipe first; torch learns of its death a moment later.
-    """
-    processes = getattr(batches, "_workers", [])
-    if "DataLoader worker" not in str(error) and processes:
-        try:
-            time.sleep(0.5)
-        except RuntimeError as late:  # raised by torch where the signal arrives
-            error = late
-    if "DataLoader worker" in str(error):
-        return str(error).splitlines()[0]
-    dead = [str(process.pid) for process in processes if not process.is_alive()]
-    return f"process {', '.join(dead)}: {type(error).__name__}" if dead else None
-
-
-def seed_worker(worker: int) -> None:
-    """Seed the global generators of a loader process and keep OpenCV to one thread.
-
-    The clips draw from their own generators; this is for code of others that uses the global ones.
-    """
-    import cv2
-
-    seed = torch.initial_seed() % 2**32
-    random.seed(seed)
-    np.random.seed(seed)
-    cv2.setNumThreads(0)
 
 
 class VOSDataModule(pl.LightningDataModule):

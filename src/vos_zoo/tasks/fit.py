@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytorch_lightning as pl
 
 from vos_zoo.config import RunConfig, check_signatures, save_config, to_plain
+from vos_zoo.core.checkpoint_files import newest_checkpoint
 from vos_zoo.core.module import VOSModel
 from vos_zoo.data.datamodule import VOSDataModule
+from vos_zoo.data.loader import loader_failure
 from vos_zoo.evaluation.report import write_text
 from vos_zoo.tasks.console import say
 from vos_zoo.tasks.insight import format_summary
@@ -48,7 +51,7 @@ def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") ->
     trainer, insight = make_trainer(config, folder)
     say(f"{config.method}: {_size(model)}; training in {folder}" + (f", resuming {resumed}" if resumed else ""))
     say(_batch(config, trainer))
-    _train(trainer, model, data, resumed)
+    _train(trainer, model, data, resumed, folder)
     if trainer.is_global_zero:
         save_model(model, folder / "model")
         found = insight.summary(trainer)
@@ -59,18 +62,19 @@ def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") ->
     return 0
 
 
-def _train(trainer: pl.Trainer, model: VOSModel, data: VOSDataModule, resumed: str | None) -> None:
-    """Fit; a loader process that dies is an error of the run with a cure."""
+def _train(trainer: pl.Trainer, model: VOSModel, data: VOSDataModule, resumed: str | None, folder: Path) -> None:
+    """Fit; what stops a run says whether and how it can go on."""
     try:
         trainer.fit(model, data, ckpt_path=resumed, weights_only=True)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except UsageError:
+        raise
+    except (VOSError, RuntimeError) as error:
+        failure = error if isinstance(error, VOSError) else loader_failure(error)
+        if failure is None:
             raise
-        first = " ".join(str(error).split())
-        raise VOSError(
-            f"a loader process has died after step {trainer.global_step} (often for lack of memory): {first}; "
-            "go on with --ckpt last, perhaps with fewer data.workers"
-        ) from error
+        kept = newest_checkpoint(folder / "checkpoints")
+        rest = f"go on with --ckpt last ({str(kept)!r} is whole)" if kept else "no checkpoint has been written so far"
+        raise VOSError(f"{failure}; {rest}") from error
 
 
 def build_model(config: RunConfig) -> VOSModel:
