@@ -3,12 +3,13 @@
 Every clip is new: its pictures are decoded, its objects cut out and its paths drawn; then some of its frames are drawn,
 as a training clip asks for them. Without FOLDER the pictures are drawn for the purpose, 200 of 384x256.
 
-Run: ``python -m benchmarks.composed [FOLDER --kind instances] [--clips 60] [--frames 4]``
+Run: ``python benchmarks/composed.py [FOLDER --kind instances] [--clips 60] [--frames 4]``
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.common import one_thread
 from benchmarks.static_images import outline, picture
 from vos_zoo.data.checking import open_dataset

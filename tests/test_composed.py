@@ -21,8 +21,9 @@ from vos_zoo.data.composed_render import Painter
 from vos_zoo.data.composed_sources import MIN_FRAMES, Found, Shot, Sources, extent_of
 from vos_zoo.data.composed_sprites import Treatment, make_sprite
 from vos_zoo.data.datamodule import VOSDataModule
-from vos_zoo.schema import ComposedConfig
-from vos_zoo.types import Frame, LabelMap, UsageError, VideoDataset, VideoSequence
+from vos_zoo.schema import ComposedConfig, RunConfig
+from vos_zoo.tasks.data import run_check_data
+from vos_zoo.types import Frame, LabelMap, UsageError, VideoDataset, VideoSequence, VOSError
 
 SMALL = ComposedSettings(size=(64, 96), frames=12, min_objects=1, max_objects=4, late_objects=0.4)
 COLOURS = np.array([[0, 0, 0], [250, 20, 20], [20, 250, 20], [20, 20, 250], [250, 250, 20], [250, 20, 250]], np.uint8)
@@ -455,7 +456,9 @@ def test_composed_clips_are_a_part_of_mixtures_and_can_be_tested_on(stills: Path
         VOSDataModule("synthetic", mixture={"composed": {}}).setup("fit")
 
 
-def test_an_endless_data_set_is_not_looked_through(stills: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_data_set_is_not_looked_through(
+    stills: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[int] = []
     get = ComposedDataset.__getitem__
 
@@ -465,13 +468,36 @@ def test_an_endless_data_set_is_not_looked_through(stills: Path, monkeypatch: py
 
     monkeypatch.setattr(ComposedDataset, "__getitem__", counted)
     for canvas in ("frame", "object"):
-        module = VOSDataModule(
-            "composed", str(stills), canvas=canvas, composed=TINY, crop={"size": [48, 64]}, workers=0
-        )
+        options: dict[str, Any] = {"canvas": canvas, "composed": TINY, "crop": {"size": [48, 64]}, "workers": 0}
+        module = VOSDataModule("composed", str(stills), **options, pack=str(tmp_path))
         asked.clear()
         module.clips()
         assert len(asked) < 50
         assert len(module.clips().sampler.datasets[0]) == 100_000
+
+
+def test_broken_backgrounds_are_named_and_can_be_left_out(stills: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "good.jpg")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "bad.jpg").write_bytes(b"nothing")
+    given: dict[str, Any] = {**TINY, "backgrounds": str(tmp_path)}
+    with pytest.raises(VOSError, match=r"data\.composed\.backgrounds: .*bad\.jpg: .*skip_broken=true"):
+        open_dataset("composed", stills, composed=given)
+    with pytest.warns(UserWarning, match="left out: .*bad.jpg"):
+        dataset = open_dataset("composed", stills, composed=given, skip_broken=True)
+    assert isinstance(dataset, ComposedDataset) and dataset.sources.plain == (tmp_path / "good.jpg",)
+    (tmp_path / "good.jpg").unlink()
+    with pytest.warns(UserWarning), pytest.raises(UsageError, match=r"backgrounds: no pictures in"):
+        open_dataset("composed", stills, composed=given, skip_broken=True)
+
+
+def test_check_data_looks_through_what_the_clips_are_cut_out_of(
+    stills: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = RunConfig()
+    config.data.name, config.data.root = "composed", str(stills)
+    assert run_check_data(config=config) == 0
+    assert "6 sequences, 6 frames, 6 with masks" in capsys.readouterr().out
 
 
 def test_the_schema_has_the_settings_with_their_defaults() -> None:

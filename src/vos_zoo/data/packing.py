@@ -24,6 +24,7 @@ from typing import cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from vos_zoo.data.sampling import known_length
 from vos_zoo.data.sequence import PictureSequence, Problem, describe
 from vos_zoo.data.static_images import in_threads
 from vos_zoo.files.frames import frame_size
@@ -124,6 +125,8 @@ def pack_dataset(
     Raises:
         VOSError: the disk is too full, or a video is broken and `skip_broken` is off.
     """
+    if known_length(dataset) is not None:  # its videos are drawn, any number of them
+        return dataset
     videos = [sequence for sequence in dataset if isinstance(sequence, PictureSequence)]
     if len(videos) < len(dataset):
         return dataset
