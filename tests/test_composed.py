@@ -286,7 +286,7 @@ def test_for_all_settings_objects_are_visible_where_they_start_and_absent_before
     assert frame.shape == (height, width, 3) and frame.dtype == np.uint8
     given_ids = [int(k) for prompt in sequence.prompts().values() for k in np.unique(prompt)[1:]]
     assert tuple(given_ids) == sequence.object_ids
-    assert sequence.has_truth
+    assert sequence.has_labels(range(len(sequence))) and sequence.has_truth == (len(sequence) > 2)
 
 
 def test_with_the_usual_size_no_object_is_left_out() -> None:

@@ -423,3 +423,20 @@ def test_the_real_late_objects_start_in_their_own_frames(data_dir: Path) -> None
     crowd = next(sequence for sequence in data if sequence.name.startswith("1001"))
     assert len(crowd.object_ids) == 44
     assert crowd.frame_names[0] == "00002058"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_video_of_two_frames_is_too_short_rather_than_without_truth(tmp_path: Path, count: int) -> None:
+    write_frames(tmp_path / "JPEGImages/short", names(count))
+    write_masks(tmp_path / "Annotations/short", dict.fromkeys(names(count), (1,)))
+    data = open_dataset("folder", tmp_path)
+    assert not data[0].has_truth and data[0].has_labels(range(count))
+    report = check_dataset(data)
+    assert (report.too_short, report.without_truth) == (["short"], [])
+    assert "too short to be scored (fewer than 3 frames): 1 (short)" in str(report)
+
+
+def test_generated_videos_of_two_frames_are_too_short_to_be_scored() -> None:
+    settings = {"size": (32, 48), "val_videos": 1}
+    assert not open_dataset("synthetic", split="val", synthetic={**settings, "frames": 2})[0].has_truth
+    assert open_dataset("synthetic", split="val", synthetic={**settings, "frames": 3})[0].has_truth

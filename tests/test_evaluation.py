@@ -16,12 +16,14 @@ import pytest
 import torch
 from PIL import Image
 
-from vos_zoo.evaluation import copy_first_mask, evaluate, format_table
+from vos_zoo.core.validation import track_and_score
+from vos_zoo.evaluation import copy_first_mask, evaluate, format_table, protocol_of
 from vos_zoo.evaluation.baselines import prompt_labels
 from vos_zoo.evaluation.fingerprint import describe_tracker, weights_digest
 from vos_zoo.evaluation.report import EvaluationReport
 from vos_zoo.evaluation.worst import FrameKeeper
 from vos_zoo.metrics import evaluate_davis
+from vos_zoo.metrics.streaming import NO_TRUTH
 from vos_zoo.types import Box, Frame, FrameResult, LabelMap, UsageError, VideoSequence, VOSError
 from vos_zoo.video.masks import read_mask, write_mask
 
@@ -160,16 +162,40 @@ def test_a_sequence_of_others_that_calls_an_object_255_is_refused_with_the_cure(
 
 
 def test_sequences_without_truth_are_run_but_not_scored_and_the_report_says_so(tmp_path: Path) -> None:
-    report = quiet(
-        perfect, [Squares("hidden", truth=False), Squares("open"), Squares("short", count=2)], output=tmp_path
-    )
-    assert report.unscored == ("hidden", "short") and report.jf == 1.0 and report.exit_code == 0
+    videos = [Squares("hidden", truth=False), Squares("open"), Squares("late", starts={1: 7})]
+    report = quiet(perfect, videos, output=tmp_path)
+    assert report.unscored == ("hidden", "late") and report.jf == 1.0 and report.exit_code == 0
     assert len(list((tmp_path / "masks" / "hidden").iterdir())) == 8
     table = format_table(report)
     assert "not scored (it has no ground truth): hidden" in table
-    assert "not scored (it has no frame to score): short" in table
+    assert "not scored (no frame is scored: its objects start in the last ones): late" in table
     alone = quiet(perfect, [Squares(truth=False)])
     assert (alone.j, alone.f, alone.jf) == (None, None, None)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("truth", [True, False])
+def test_a_video_too_short_for_the_rule_is_run_and_named_as_that(count: int, truth: bool) -> None:
+    video = Squares("short", count=count, truth=truth)
+    report = quiet(perfect, [video, Squares("long", count=3)])
+    assert not video.has_truth and report.unscored == ("short",) and report.jf == 1.0
+    said = "the first and the last frame are left out, and it has " + ("1 frame", "2 frames")[count - 1]
+    assert f"not scored (it is too short to be scored: {said}): short" in format_table(report)
+
+
+def test_two_frames_are_enough_where_the_last_one_is_scored() -> None:
+    rule = protocol_of("youtube_vos", 2019)
+    report = quiet(perfect, [Squares("two", count=2), Squares("one", count=1)], protocol=rule)
+    assert report.jf == 1.0 and report.unscored == ("one",)
+    assert "too short to be scored: the first frame is left out, and it has 1 frame): one" in format_table(report)
+    assert quiet(perfect, [Squares("two", count=2, truth=False)], protocol=rule).sequences[0].note == NO_TRUTH
+
+
+def test_validation_scores_only_what_an_evaluation_would_score() -> None:
+    for video in (Squares(truth=False), Squares(count=2), Squares(starts={1: 0, 5: 4}, truth=False)):
+        assert track_and_score(perfect, video)[0] is None
+    scores, _ = track_and_score(perfect, Squares(count=3))
+    assert scores is not None and len(scores.frames) == 1
 
 
 def test_the_scores_are_those_the_davis_evaluation_gives_for_the_written_masks(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_prompts_give_every_object_once_where_it_starts() -> None:
             late += index > 0
         assert tuple(given_ids) == sequence.object_ids
         assert 0 in sequence.prompts()
-        assert sequence.has_truth
+        assert sequence.has_labels(range(len(sequence))) and sequence.has_truth == (len(sequence) > 2)
     assert late > 3
 
 

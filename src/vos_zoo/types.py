@@ -9,7 +9,7 @@ canvas, ``N`` objects alive in the video, ``C`` channels, ``h w`` canvas size, `
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -111,10 +111,14 @@ class VideoSequence(ABC):
         """Category per object id, where the data set has them (YouTube-VOS), else empty."""
         return {}
 
+    def has_labels(self, frames: Iterable[int]) -> bool:
+        """Whether all of these frames have a full label map, with every object that is to be seen there."""
+        return all(self.labels(index) is not None for index in frames)
+
     @property
     def has_truth(self) -> bool:
-        """Whether every frame that would be scored has a label map (scores can be computed)."""
-        return all(self.labels(index) is not None for index in range(1, len(self) - 1))
+        """Whether there are frames between the first and the last, and all of them have a full label map."""
+        return len(self) > 2 and self.has_labels(range(1, len(self) - 1))
 
     def frames(self) -> Iterator[Frame]:
         """All frames in order, read lazily."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from vos_zoo.metrics import SequenceScores, StreamScorer, with_given
+from vos_zoo.metrics import SequenceScores, StreamScorer, why_unscored, with_given
 from vos_zoo.types import Frame, FrameResult, LabelMap, Prompt, VideoSequence
 
 Tracker = Callable[[Iterable[Frame], Mapping[int, Prompt]], Iterator[FrameResult]]
@@ -24,9 +24,10 @@ def track_and_score(
         keep: frames whose label maps are returned.
 
     Returns:
-        Scores (None if no frame of any object can be scored) and the kept label maps by frame.
+        Scores (None if the video is too short or lacks truth, or no frame of any object is scored) and the kept label
+        maps by frame.
     """
-    prompts = sequence.prompts()
+    prompts, scored = sequence.prompts(), not why_unscored(sequence)
     first = min(prompts)
     scorer, kept, wanted = StreamScorer(sequence, prompts), {}, set(keep)
     frames = (sequence.frame(t) for t in range(first, len(sequence)))
@@ -35,6 +36,7 @@ def track_and_score(
         labels = with_given(result.label_map(), prompts.get(t), first=t == first)
         if t in wanted:
             kept[t] = labels
-        scorer.add(t, labels)
+        if scored:
+            scorer.add(t, labels)
     scores = scorer.scores()
     return (scores if scores.objects else None), kept

@@ -35,6 +35,7 @@ class DatasetReport:
         late_objects: "sequence/id" of objects that start after the first annotated frame.
         id_gaps: names of videos whose ids are not 1..K.
         without_truth: names of videos that cannot be scored, because not every frame has a full mask.
+        too_short: names of videos that cannot be scored, because they have no frame between the first and the last.
         notes: what is odd and has been seen to, such as objects that start later than their list says.
         problems: everything broken, by file.
     """
@@ -48,6 +49,7 @@ class DatasetReport:
     late_objects: list[str] = field(default_factory=list)
     id_gaps: list[str] = field(default_factory=list)
     without_truth: list[str] = field(default_factory=list)
+    too_short: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
@@ -58,12 +60,14 @@ class DatasetReport:
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{size} ({count})" for size, count in self.sizes.most_common())
+        short = bool(self.too_short)
         lines = [
             f"{self.name}: {self.sequences} sequences, {self.frames} frames, {self.annotated} with masks",
             f"sizes: {sizes or 'none'}",
             f"objects: {self.objects}, of which {len(self.late_objects)} start late{_names(self.late_objects)}",
             f"ids with gaps or not from 1: {len(self.id_gaps)}{_names(self.id_gaps)}",
             f"without full truth (no scores): {len(self.without_truth)}{_names(self.without_truth)}",
+            *([f"too short to be scored (fewer than 3 frames): {len(self.too_short)}{_names(self.too_short)}"] * short),
             *([f"notes: {len(self.notes)}", *(f"  {note}" for note in self.notes)] if self.notes else []),
             f"problems: {len(self.problems)}",
         ]
@@ -102,7 +106,9 @@ def _count_objects(report: DatasetReport, sequence: VideoSequence) -> None:
         report.id_gaps.append(sequence.name)
     report.notes += getattr(sequence, "notes", [])
     report.notes += sequence.doubts() if isinstance(sequence, PictureSequence) else []
-    if not sequence.has_truth:
+    if len(sequence) < 3 and not isinstance(sequence, StaticImage):
+        report.too_short.append(sequence.name)
+    elif not sequence.has_truth and not isinstance(sequence, StaticImage):
         report.without_truth.append(sequence.name)
     prompts = sequence.prompts() if len(ids) > 1 else {}
     for index in sorted(prompts)[1:]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import overload
@@ -117,8 +118,7 @@ class ComposedSequence(VideoSequence):
             given[start] = np.where(np.isin(labels, new), labels, 0).astype(np.uint8)
         return given
 
-    @property
-    def has_truth(self) -> bool:
+    def has_labels(self, frames: Iterable[int]) -> bool:
         """Every frame has its exact masks."""
         return True
 

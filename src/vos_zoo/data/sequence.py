@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, overload
@@ -155,11 +155,9 @@ class PictureSequence(VideoSequence):
             return [Problem(self.name, "no frame has a mask, so no object is known")]
         return []
 
-    @property
-    def has_truth(self) -> bool:
-        """Whether every frame but the first and the last has a full annotation (there must be such frames)."""
-        scored = range(1, len(self) - 1)
-        return len(scored) > 0 and set(scored) <= set(self.annotated) and not self.sparse
+    def has_labels(self, frames: Iterable[int]) -> bool:
+        """Whether all of these frames have a full annotation; a sparse sequence has none."""
+        return set(frames) <= set(self.annotated) and not self.sparse
 
 
 class PictureDataset(VideoDataset):

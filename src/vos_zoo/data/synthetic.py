@@ -8,6 +8,7 @@ in which the objects start.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -149,8 +150,7 @@ class SyntheticSequence(VideoSequence):
         table = np.stack(histograms).astype(np.int64)
         return {identity: table[:, identity] for identity in self.object_ids}
 
-    @property
-    def has_truth(self) -> bool:
+    def has_labels(self, frames: Iterable[int]) -> bool:
         """Every frame has its exact masks."""
         return True
 

@@ -21,8 +21,6 @@ from vos_zoo.metrics.davis import DavisReport, SequenceScores
 from vos_zoo.metrics.scoring import ObjectScores
 from vos_zoo.metrics.youtube_vos import SEEN_CATEGORIES, YouTubeReport
 
-NO_TRUTH = "it has no ground truth"
-"""Why a sequence has no score: nobody outside the evaluation server knows better."""
 _STATISTICS = ("J&F", "J", "F", "J-Recall", "J-Decay", "F-Recall", "F-Decay")
 
 

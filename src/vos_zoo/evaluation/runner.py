@@ -27,7 +27,6 @@ from vos_zoo.evaluation.fingerprint import (
 )
 from vos_zoo.evaluation.protocols import PLAIN, Protocol, only_sampled, readable
 from vos_zoo.evaluation.report import (
-    NO_TRUTH,
     EvaluationReport,
     Failure,
     ObjectResult,
@@ -38,7 +37,7 @@ from vos_zoo.evaluation.report import (
 from vos_zoo.evaluation.results_folder import check_results_folder
 from vos_zoo.evaluation.worst import FrameKeeper
 from vos_zoo.metrics.scoring import ObjectScores
-from vos_zoo.metrics.streaming import StreamScorer, wanted_frames, with_given
+from vos_zoo.metrics.streaming import StreamScorer, wanted_frames, why_unscored, with_given
 from vos_zoo.types import Frame, FrameResult, LabelMap, UsageError, VideoSequence, VOSError
 from vos_zoo.video.masks import write_mask
 from vos_zoo.video.panels import overlay_panel, spread, write_picture
@@ -192,15 +191,15 @@ def _reuse_or_run(sequence: VideoSequence, job: _Job) -> SequenceResult:
     prompts = sequence.prompts()
     if not prompts:
         raise VOSError("has no given mask, so there is nothing to track; check its annotations")
-    scored = sequence.has_truth
-    fingerprint = sequence_digest(job.decisive, sequence, prompts, scored=scored)
+    unscored = why_unscored(sequence, job.protocol.rule)
+    fingerprint = sequence_digest(job.decisive, sequence, prompts, scored=not unscored)
     file = job.result_file(sequence)
     if file is not None:
         earlier = _earlier_result(file, fingerprint) if job.resume else None
         if earlier is not None and _masks_complete(sequence, job):
             return earlier
         file.unlink(missing_ok=True)  # from now on its masks are being replaced
-    result = _run(sequence, prompts, scored, fingerprint, job)
+    result = _run(sequence, prompts, unscored, fingerprint, job)
     if file is not None:
         write_text(file, json.dumps(result.to_json()) + "\n")
     return result
@@ -220,7 +219,7 @@ def _masks_complete(sequence: VideoSequence, job: _Job) -> bool:
 
 
 def _run(
-    sequence: VideoSequence, prompts: Mapping[int, LabelMap], scored: bool, fingerprint: str, job: _Job
+    sequence: VideoSequence, prompts: Mapping[int, LabelMap], unscored: str, fingerprint: str, job: _Job
 ) -> SequenceResult:
     """Track one sequence from its first given mask on; write, score and keep pictures as the results come."""
     began, clock, memory = time.perf_counter(), _Clock(), _MemoryMeter()
@@ -232,11 +231,11 @@ def _run(
             _write(job.mask_file(sequence, index), np.zeros_like(prompts[start]))
     for index, labels in _tracked(sequence, prompts, job, clock):
         _write(job.mask_file(sequence, index), labels)
-        keeper.add(index, labels, scorer.add(index, labels) if scored else None)
+        keeper.add(index, labels, None if unscored else scorer.add(index, labels))
     objects = tuple(_object_result(sequence, scorer.starts[one.object_id], one) for one in scorer.scores().objects)
     seconds = time.perf_counter() - began
     peak, kind = memory.peak()
-    note = "" if objects else "it has no frame to score" if scored else NO_TRUTH
+    note = "" if objects else unscored or "no frame is scored: its objects start in the last ones"
     result = SequenceResult(
         name=sequence.name,
         frames=len(sequence),

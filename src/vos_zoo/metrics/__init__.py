@@ -13,7 +13,7 @@ from vos_zoo.metrics.davis import DavisReport, SequenceScores, evaluate_davis, m
 from vos_zoo.metrics.jaccard import region_similarity
 from vos_zoo.metrics.scoring import ObjectScores, SequenceScorer, score_frame
 from vos_zoo.metrics.statistics import Statistics, decay, mean, recall, summarise
-from vos_zoo.metrics.streaming import StreamScorer, with_given
+from vos_zoo.metrics.streaming import StreamScorer, why_unscored, with_given
 from vos_zoo.metrics.youtube_vos import YouTubeReport, evaluate_youtube_vos
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ __all__ = [
     "score_frame",
     "score_sequence",
     "summarise",
+    "why_unscored",
     "with_given",
 ]
 

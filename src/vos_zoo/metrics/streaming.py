@@ -21,6 +21,20 @@ Rule = Literal["davis", "youtube_vos"]
 last, "youtube_vos" all that have a truth."""
 
 
+NO_TRUTH = "it has no ground truth"
+"""Why a video has no score: nobody outside the evaluation server knows better."""
+
+
+def why_unscored(sequence: VideoSequence, rule: Rule = "davis") -> str:
+    """Why a video cannot be scored; empty if it can be, as far as its length and its annotations go."""
+    if len(sequence) < (3 if rule == "davis" else 2):
+        left_out = "the first and the last frame are" if rule == "davis" else "the first frame is"
+        frames = f"{len(sequence)} frame{'s' if len(sequence) > 1 else ''}"
+        return f"it is too short to be scored: {left_out} left out, and it has {frames}"
+    truth = sequence.has_labels([1]) if len(sequence) == 2 else sequence.has_truth
+    return "" if truth else NO_TRUTH
+
+
 def wanted_frames(sequence: VideoSequence) -> Sequence[int]:
     """Frames of a video whose results an evaluation wants: those it names, else all."""
     return range(len(sequence)) if sequence.wanted_frames is None else sequence.wanted_frames

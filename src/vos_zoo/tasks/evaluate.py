@@ -23,7 +23,7 @@ from vos_zoo.evaluation import (
     write_archive,
     write_gallery,
 )
-from vos_zoo.evaluation.report import NO_TRUTH
+from vos_zoo.metrics.streaming import NO_TRUTH
 from vos_zoo.tasks.console import say
 from vos_zoo.tasks.processes import agree
 from vos_zoo.tasks.records import record_run
