@@ -4,7 +4,9 @@
     python benchmarks/card.py score RESULTS/record.json      adds the scores of a `vos-zoo test` run on real data
     python benchmarks/card.py write                          brings every card up to date with its JSON
 
-A card holds its numbers between two comment lines; nobody edits what is between them, a test compares it with the JSON.
+A method has the card model_cards/METHOD.md, shipped weights have src/vos_zoo/shipped/NAME/README.md with measured.json beside
+it; a run of shipped weights counts there, and its record is kept in benchmarks/results. A card holds its numbers between two
+comment lines; nobody edits what is between them, a test compares it with the JSON.
 """
 
 from __future__ import annotations
@@ -12,82 +14,134 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from vos_zoo.resources import shipped_folder
+from vos_zoo.weights import NUMBERS_FILE
+
 CARDS = Path(__file__).resolve().parents[1] / "model_cards"
-BEGIN = "<!-- measured: written by benchmarks/card.py from measured/{method}.json -->"
+RECORDS = Path(__file__).resolve().parent / "results"
+BEGIN = "<!-- measured: written by benchmarks/card.py from {source} -->"
 END = "<!-- measured: end -->"
 WINDOWS = {"same": "search regions coincide", "apart": "search regions apart", "free": ""}
 
 
-def numbers_file(method: str) -> Path:
-    """Where the numbers of a method's card lie."""
-    return CARDS / "measured" / f"{method}.json"
+def is_shipped(name: str) -> bool:
+    """Whether a card is that of shipped weights, not of a method."""
+    return (shipped_folder() / name).is_dir()
+
+
+def card_file(name: str) -> Path:
+    """The card of a method or of shipped weights."""
+    return shipped_folder() / name / "README.md" if is_shipped(name) else CARDS / f"{name}.md"
+
+
+def numbers_file(name: str) -> Path:
+    """Where the numbers of a card lie."""
+    return shipped_folder() / name / NUMBERS_FILE if is_shipped(name) else CARDS / "measured" / f"{name}.json"
 
 
 def render(numbers: dict[str, Any]) -> str:
-    """The block of a card: speed and memory by number of objects, then scores, as Markdown."""
-    speed = numbers["speed"]
-    lines = [
-        f"{speed['what']}; measured by `{speed['command']}`.",
-        f"R is one ResNet-50 forward at 480 x 832 in the same process ({speed['R_seconds']:.2f} s, {speed['device']}).",
-        "",
-        "| objects | per frame | held memory |",
-        "|---|---|---|",
-    ]
-    for row in speed["rows"]:
-        name = f"{row['objects']}, {row['note']}" if row["note"] else str(row["objects"])
-        held = f"{row['held_bytes'] / 1e6:.0f} MB"
-        lines.append(f"| {name} | {row['in_R']:.1f} R | {held} |")
-    lines += ["", f"{numbers['parameters'] / 1e6:.1f} million parameters."]
+    """The block of a card: speed and memory by number of objects, size, then scores, as Markdown."""
+    lines = _speed_lines(numbers["speed"]) if numbers["speed"] else []
+    size = f" in {numbers['bytes'] / 1e6:.1f} MB" if "bytes" in numbers else ""
+    lines.append(f"{numbers['parameters'] / 1e6:.1f} million parameters{size}.")
     if numbers["scores"]:
         lines += ["", "| weights | data | J&F | J | F |", "|---|---|---|---|---|"]
         for row in numbers["scores"]:
             values = [f"{row[name]:.1f}" if name in row else "-" for name in ("J&F", "J", "F")]
             lines.append("| " + " | ".join([row["weights"], row["data"], *values]) + " |")
+    for row in numbers["scores"]:
+        if "sequences" in row:
+            each = ", ".join(f"{name} {value:.1f}" for name, value in row["sequences"].items())
+            lines += ["", f"J&F by sequence of {row['data']}: {each}."]
     if not any(row["real"] for row in numbers["scores"]):
         lines += ["", "No score of ours on a real data set yet."]
     return "\n".join(lines)
 
 
-def with_numbers(card: str, method: str, block: str) -> str:
+def _speed_lines(speed: dict[str, Any]) -> list[str]:
+    """Speed and memory by number of objects; frames per second where they were measured."""
+    timed = all("frames_per_second" in row for row in speed["rows"])
+    lines = [
+        f"{speed['what']}; measured by `{speed['command']}`.",
+        f"R is one ResNet-50 forward at 480 x 832 in the same process ({speed['R_seconds']:.2f} s, {speed['device']}).",
+        "",
+        "| objects | per frame | frames per second | held memory |" if timed else "| objects | per frame | held memory |",
+        "|---|---|---|---|" if timed else "|---|---|---|",
+    ]
+    for row in speed["rows"]:
+        name = f"{row['objects']}, {row['note']}" if row["note"] else str(row["objects"])
+        cells = [name, f"{row['in_R']:.1f} R", f"{row['held_bytes'] / 1e6:.0f} MB"]
+        if timed:
+            cells[1:2] = [f"{row['in_R']:.2f} R", f"{row['frames_per_second']:.1f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def with_numbers(card: str, name: str, block: str) -> str:
     """The card with the block between its two comment lines.
 
     Raises:
         ValueError: the card lacks one of them.
     """
-    begin = BEGIN.format(method=method)
+    path = numbers_file(name)
+    begin = BEGIN.format(source=path.relative_to(card_file(name).parent).as_posix())
     head, found, rest = card.partition(begin)
     _, ended, tail = rest.partition(END)
     if not found or not ended:
-        raise ValueError(f"the card of {method} lacks the lines {begin!r} and {END!r}")
+        raise ValueError(f"the card of {name} lacks the lines {begin!r} and {END!r}")
     return f"{head}{begin}\n\n{block}\n\n{END}{tail}"
+
+
+def write_card(name: str) -> None:
+    """Bring one card up to date."""
+    card = card_file(name)
+    card.write_text(with_numbers(card.read_text(), name, render(json.loads(numbers_file(name).read_text()))))
 
 
 def write_cards() -> None:
     """Bring every card that has numbers up to date."""
-    for path in sorted((CARDS / "measured").glob("*.json")):
-        card = CARDS / f"{path.stem}.md"
-        card.write_text(with_numbers(card.read_text(), path.stem, render(json.loads(path.read_text()))))
-        print(f"{card.name}: from {path.name}")
+    names = [path.stem for path in sorted((CARDS / "measured").glob("*.json"))]
+    names += [path.parent.name for path in sorted(shipped_folder().glob(f"*/{NUMBERS_FILE}"))]
+    for name in names:
+        write_card(name)
+        print(f"{name}: from {numbers_file(name).name}")
 
 
 def add_score(record: Path) -> None:
-    """Add a run's scores to the numbers of its method; the same weights on the same data count once."""
+    """Add a run's scores to a card's numbers; the same weights on the same data count once.
+
+    Raises:
+        VOSError: a run of shipped weights was made with other weights than those that ship now.
+    """
     from vos_zoo.evaluation.record import read_record
+    from vos_zoo.types import VOSError
 
     found = read_record(record)
-    result = found.result
+    result, source = found.result, found.run.source
     scores = {name: round(100 * value, 2) for name, value in result.scores.items() if value is not None}
-    row = {"weights": found.run.source, "data": result.data.title, "real": result.data.name != "synthetic", **scores}
-    path = numbers_file(result.method)
+    row = {"weights": source, "data": result.data.title, "real": result.data.name != "synthetic", **scores}
+    path = numbers_file(source if is_shipped(source) else result.method)
     numbers = json.loads(path.read_text())
+    if is_shipped(source):
+        if result.weights != numbers["weights"]:
+            raise VOSError(f"{record}: a run of {source} as it was before; run vos-zoo test again")
+        row["sequences"] = {
+            name: round(100 * mean(one["J&F"] for one in objects.values()), 2)
+            for name, objects in result.sequences.items()
+            if objects
+        }
+        RECORDS.mkdir(exist_ok=True)
+        shutil.copyfile(record, RECORDS / f"{source}-{result.data.title}.json")
     same = ("weights", "data")
     numbers["scores"] = [one for one in numbers["scores"] if any(one[name] != row[name] for name in same)] + [row]
     path.write_text(json.dumps(numbers, indent=2) + "\n")
@@ -95,14 +149,14 @@ def add_score(record: Path) -> None:
 
 def measure_once(model: str, objects: int, memory: int, windows: str, frames: int) -> dict[str, float]:
     """Speed, held memory and parameters for a number of objects, in this process."""
-    from benchmarks.common import random_model, stripes, video
+    from benchmarks.common import model_named, stripes, video
     from benchmarks.speed import measure
 
     options = argparse.Namespace(
         model=model, windows=windows, memory=memory, frames=frames, track=[], height=480, width=854, device="cpu"
     )
     times = measure(options, objects)
-    network = random_model(model, torch.device("cpu"))
+    network = model_named(model, torch.device("cpu"))
     engine = network.propagator(group_size=max(objects, 1))
     engine.push(video(1, 480, 854)[0], stripes(objects, 480, 854, 1.0 if windows == "same" else 0.15))
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -121,21 +175,21 @@ def measure_card(model: str, memory: int, frames: int) -> None:
         parameters = run["parameters"]
         note = WINDOWS[windows] if objects > 1 else ""
         rows.append({"objects": objects, "note": note, "in_R": run["frame"] / r, "held_bytes": run["held_bytes"]})
+        rows[-1]["frames_per_second"] = 1 / run["frame"]
         print(rows[-1], flush=True)
     path = numbers_file(model)
     earlier = json.loads(path.read_text()) if path.is_file() else {"scores": []}
+    what = f"the weights {model}" if is_shipped(model) else "random weights"
     speed = {
         "what": f"854 x 480 frames, a full memory of {memory}, writes included, float32, one CPU thread, "
-        "random weights, one run",
+        f"{what}, one run",
         "command": f"python benchmarks/card.py measure --model {model} --memory {memory} --frames {frames}",
         "device": processor(),
         "R_seconds": sum(unit) / len(unit),
         "rows": rows,
     }
     path.parent.mkdir(exist_ok=True)
-    path.write_text(
-        json.dumps({"speed": speed, "parameters": parameters, "scores": earlier["scores"]}, indent=2) + "\n"
-    )
+    path.write_text(json.dumps({**earlier, "speed": speed, "parameters": parameters}, indent=2) + "\n")
 
 
 def processor() -> str:

@@ -19,6 +19,7 @@ from vos_zoo.core.module import VOSModel
 from vos_zoo.core.propagator import Propagator
 from vos_zoo.data.synthetic import SyntheticDataset, SyntheticSettings
 from vos_zoo.types import Frame, LabelMap
+from vos_zoo.weights import shipped_weights
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -97,6 +98,13 @@ def random_model(method: str, device: torch.device) -> VOSModel:
     torch.manual_seed(0)
     config = load_config(method)
     return create_model(method, track=config.track, **config.model).eval().to(device)
+
+
+def model_named(name: str, device: torch.device) -> VOSModel:
+    """Shipped weights, or a method with fixed random weights."""
+    if any(local.known.name == name for local in shipped_weights()):
+        return VOSModel.from_pretrained(name).to(device)
+    return random_model(name, device)
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ import torch
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.common import fill_memory, one_thread, random_model, seconds, stripes, video, yardstick
+from benchmarks.common import fill_memory, model_named, one_thread, seconds, stripes, video, yardstick
 
 
 def measure(options: argparse.Namespace, objects: int) -> dict[str, float]:
@@ -30,7 +30,7 @@ def measure(options: argparse.Namespace, objects: int) -> dict[str, float]:
     one_thread()
     device = torch.device(options.device)
     before = yardstick(device)
-    model = random_model(options.model, device)
+    model = model_named(options.model, device)
     overrides: dict[str, Any] = {"scale_change": (1.0, 1.0)} if options.windows != "free" else {}
     overrides |= dict(word.split("=", 1) for word in options.track)
     overrides |= {name: yaml.safe_load(value) for name, value in overrides.items() if isinstance(value, str)}

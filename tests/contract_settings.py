@@ -242,13 +242,13 @@ def build(method: str, seed: int = 0, optim: Mapping[str, Any] | None = None, **
     return create_model(method, track=settings.track, optim=optim, **{**settings.model, **overrides})
 
 
-def build_lively(method: str, seed: int = 0) -> VOSModel:
+def build_lively(method: str, seed: int = 0, **overrides: Any) -> VOSModel:
     """As `build`, in eval mode, with weights under which masks have structure: fresh networks often say one constant.
 
     Convolutions are drawn anew with unit gain; the output layer is scaled so that logits have mean 0 and, within a
     frame, deviation 2.
     """
-    model = build(method, seed).eval()
+    model = build(method, seed, **overrides).eval()
     for module in model.network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -38,7 +38,7 @@ ALLOWED = {
     "yaml_texts": set(),
     "files": {"types", "files"},
     "download": {"types"},
-    "weights": {"types", "registry", "download"},
+    "weights": {"types", "registry", "download", "resources"},
     "config": SETTINGS,
     "losses": {"types"},
     "blocks": {"types", "tensors", "losses", "blocks"},

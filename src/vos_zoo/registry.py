@@ -23,7 +23,7 @@ _FOLDER = Path(__file__).resolve().parent / "methods"
 
 @dataclass(frozen=True)
 class KnownWeights:
-    """Trained weights somebody has published, and how to come by them; stands in `methods/<name>/weights.py`.
+    """Trained weights with a name, and how to come by them; published ones stand in `methods/<name>/weights.py`.
 
     Attributes:
         name: what the command line and `from_pretrained` call them; unique in the zoo.

@@ -9,6 +9,7 @@ from pathlib import Path
 from vos_zoo.types import VOSError
 
 _PACKAGE = Path(__file__).resolve().parent
+_SHIPPED = _PACKAGE / "shipped"
 
 
 def resource_folder(name: str) -> Path:
@@ -23,6 +24,11 @@ def resource_folder(name: str) -> Path:
         if (parent / name).is_dir():
             return parent / name
     raise VOSError(f"the folder {name!r} is missing from this installation of vos-zoo; install the package again")
+
+
+def shipped_folder() -> Path:
+    """The folder of the trained weights that come with the package, ``NAME/config.json`` each; it may be absent."""
+    return _SHIPPED
 
 
 def config_folder() -> Path:

@@ -242,7 +242,7 @@ def _weights(commands: Any) -> None:
         commands,
         "weights",
         handlers.run_weights,
-        "list published weights: what is here, what is missing and how to get it",
+        "list weights by name: those that come with vos-zoo, and published ones with the way to get them",
         "",
         "METHOD",
         overridable=False,

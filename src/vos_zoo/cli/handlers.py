@@ -16,7 +16,7 @@ from vos_zoo.prompts import parse_boxes
 from vos_zoo.registry import load_method
 from vos_zoo.resources import config_folder, model_card, variants
 from vos_zoo.types import UsageError
-from vos_zoo.weights import find_weights, known_weights, missing, nowhere, weights_details, weights_table
+from vos_zoo.weights import known_weights, missing, named_weights, nowhere, weights_details, weights_table
 
 if TYPE_CHECKING:
     from vos_zoo.config import RunConfig
@@ -130,7 +130,7 @@ def run_models(options: argparse.Namespace) -> None:
 
 
 def run_weights(options: argparse.Namespace) -> None:
-    """List published weights, or tell of one."""
+    """List the weights that have a name, or tell of one."""
     everything = known_weights()
     if options.name is None:
         print(weights_table(everything))
@@ -197,12 +197,11 @@ def _method_of(weights: str | None) -> str | None:
     """The method that the weights' folder names in its config.json, or that their name belongs to; or None."""
     if weights is None or is_url(weights):
         return None
-    path = Path(weights)
-    published = None if path.exists() else find_weights(weights)
-    if published is not None and published.state == "missing":
-        raise missing(published)
-    if published is not None:
-        return published.method
+    path, named = Path(weights), named_weights(weights)
+    if named is not None and named.state == "missing":
+        raise missing(named)
+    if named is not None:
+        return named.method
     if path.suffix in (".ckpt", ".safetensors", ".pth", ".pt") or path.is_absolute():
         _existing(weights, "--weights")
     for folder in (path, path.parent):

@@ -14,6 +14,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from vos_zoo.checking import check_keywords
+from vos_zoo.core.box_start import BoxModel
 from vos_zoo.core.optimisation import (
     check_groups,
     freeze_unnamed,
@@ -28,7 +29,9 @@ from vos_zoo.core.validation import track_and_score
 from vos_zoo.metrics import DavisScores
 from vos_zoo.prompts import PromptParser, check_fit, check_frame
 from vos_zoo.registry import load_method
+from vos_zoo.tensors import ordinary_tensors
 from vos_zoo.types import Batch, Frame, FrameResult, Prompt, UsageError, VideoSequence, VOSError
+from vos_zoo.weights import box_weights
 
 
 class VOSModel(Pretrained):
@@ -68,6 +71,7 @@ class VOSModel(Pretrained):
         self.method = method
         self.save_hyperparameters({"method": method, "model": model, "track": self._settings_kept, "optim": self.optim})
         self.pictures = 0
+        self._box_model: BoxModel | None = None
         self._scores: DavisScores | None = None
         self._optimised = False
         self._compiled = False
@@ -89,7 +93,22 @@ class VOSModel(Pretrained):
             mask_threshold: see `track`.
             overrides: single inference settings.
         """
-        return Propagator(self.network, self.track_settings(preset, **overrides), self.device, mask_threshold)
+        settings = self.track_settings(preset, **overrides)
+        return Propagator(self.network, settings, self.device, mask_threshold, self._find_box_model)
+
+    @property
+    def boxes_drawn_by(self) -> str | None:
+        """Name of the shipped weights that have drawn masks from boxes for this model; None: none have so far."""
+        return None if self._box_model is None else self._box_model.name
+
+    def _find_box_model(self) -> BoxModel | None:
+        """The shipped model that draws masks from boxes, loaded once; it is no part of this module."""
+        found = None if self._box_model is not None else box_weights()
+        if found is not None:
+            with ordinary_tensors():
+                model = VOSModel.from_pretrained(found.known.name)
+            self._box_model = BoxModel(found.known.name, found.known.licence, model.network)
+        return self._box_model
 
     def track(
         self,
@@ -107,7 +126,8 @@ class VOSModel(Pretrained):
             frames: uint8 RGB ``(H, W, 3)``, any iterable.
             prompts: frame index -> label map ``(H, W)`` of integers, or object id -> box (x, y, w, h) inside the frame;
                 at least one object. Ids go from 1 to 254; 0 says nothing. 255 is object 1 where no mask has an id, else
-                void. A prompt that names no object is left out.
+                void. A prompt that names no object is left out. Where the model takes no boxes, a shipped model draws
+                masks in them, and a warning is logged that says which.
             preset: named settings of the method, for example "stream" or "paper".
             wanted: numbers of the frames whose results are wanted; None: all.
             unwanted: what happens to the other frames. "follow": the objects are followed through them as ever, so
@@ -128,7 +148,10 @@ class VOSModel(Pretrained):
             raise UsageError(f"unwanted is {unwanted!r}; choose follow or skip")
         length = len(frames) if isinstance(frames, Sized) else None
         parsed = PromptParser(mask_threshold).parse(prompts, length)
-        return self._run(self.propagator(preset, **overrides), frames, parsed, wanted, unwanted == "skip")
+        propagator = self.propagator(preset, **overrides)
+        for prompt in parsed.values():
+            propagator.boxes.prepare(prompt)
+        return self._run(propagator, frames, parsed, wanted, unwanted == "skip")
 
     def _run(
         self,

@@ -14,17 +14,18 @@ from typing import Any, Self
 import pytorch_lightning as pl
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from vos_zoo import __version__
+from vos_zoo.core.shared_entries import read_entries
 from vos_zoo.core.target_model import TargetModel
 from vos_zoo.download import fetch, is_url, offline, split_url
 from vos_zoo.resources import card_pictures, model_card
 from vos_zoo.types import UsageError
-from vos_zoo.weights import LocalWeights, find_weights, missing, nowhere
+from vos_zoo.weights import CONFIG_FILE, WEIGHTS_FILE, LocalWeights, missing, named_weights, nowhere
 
-FORMAT_VERSION = 2
-WEIGHTS_FILE, CONFIG_FILE, CARD_FILE = "model.safetensors", "config.json", "README.md"
+FORMAT_VERSION = 3
+CARD_FILE = "README.md"
 _HUB_OPTIONS = ("revision", "cache_dir", "token", "force_download", "local_files_only")
 _PARTS = ("method", "model", "track", "optim")
 
@@ -34,7 +35,12 @@ def _add_origin(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "origin": {}}
 
 
-MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _add_origin}
+def _add_shared(config: dict[str, Any]) -> dict[str, Any]:
+    """2 -> 3: a configuration says which entries lie in another file (none did)."""
+    return {**config, "shared": {}}
+
+
+MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _add_origin, 2: _add_shared}
 """Format version -> how its configuration becomes one of the next version."""
 
 
@@ -64,7 +70,9 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
     Attributes:
         network: the target model.
         method: name of the method.
-        origin: where the weights come from, if they are converted ones: file, sha256, and licence and page if known.
+        origin: where the weights come from, if not from a training that began with random ones: the name they are
+            known by, file and sha256 of converted ones, licence and page if known; "trained" where they were
+            trained further since.
     """
 
     network: TargetModel
@@ -94,10 +102,12 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
 
     def _configuration(self) -> dict[str, Any]:
         kept = json.loads(json.dumps(dict(self.hparams), default=list))
-        return {"format_version": FORMAT_VERSION, "vos_zoo": __version__, **kept, "origin": dict(self.origin)}
+        prompts = ["masks", "boxes"] if self.network.takes_boxes else ["masks"]
+        more = {"origin": dict(self.origin), "prompts": prompts, "shared": {}}
+        return {"format_version": FORMAT_VERSION, "vos_zoo": __version__, **kept, **more}
 
     def _card(self) -> str:
-        """The method's card; for converted weights it says whose they are, and takes their licence."""
+        """The method's card; for weights with an origin it says which that is, and takes its licence."""
         path = model_card(self.method)
         text = path.read_text(encoding="utf-8") if path else _PLAIN_CARD.format(method=self.method)
         if not self.origin:
@@ -108,14 +118,20 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
         card.data["license"] = known or "other"
         if known is None:
             card.data["license_name"] = "weights-of-others"
-        note = (
-            f"> The weights beside this card are converted from `{self.origin.get('file', 'a file of others')}`"
-            f" (SHA-256 `{self.origin.get('sha256', 'not known')}`) and keep their licence: {licence or 'not known'}."
-        )
+        note = f"> The weights beside this card {self._history()} and keep their licence: {licence or 'not known'}."
         head, title, rest = card.text.partition("\n# ")
         line, _, body = rest.partition("\n")
         card.text = f"{head}{title}{line}\n\n{note}\n{body}" if title else f"{note}\n\n{card.text}"
         return str(card)
+
+    def _history(self) -> str:
+        """How the weights came from their origin, for the card."""
+        converted = "file" in self.origin or "name" not in self.origin
+        how = "were trained further from" if "trained" in self.origin else "are converted from" if converted else "are"
+        if not converted:
+            return f"{how} `{self.origin['name']}`, which comes with vos-zoo,"
+        file, sha256 = self.origin.get("file", "a file of others"), self.origin.get("sha256", "not known")
+        return f"{how} `{file}` (SHA-256 `{sha256}`)"
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, **options: Any) -> str:  # type: ignore[override]
         """Upload the model as `save_pretrained` writes it.
@@ -159,7 +175,7 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
             VOSError: a download failed.
         """
         track = dict(overrides.pop("track", {}))
-        model = cls._load_any(str(source), sha256, overrides)
+        model = cls._load_any(source, sha256, overrides)
         if track:
             model._settings_kept = {**model._settings_kept, **track}
             model.network.track_settings(**model._settings_kept)
@@ -167,21 +183,21 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
         return model.eval()
 
     @classmethod
-    def _load_any(cls, source: str, sha256: str | None, overrides: dict[str, Any]) -> Self:
-        path = Path(source)
+    def _load_any(cls, given: str | Path, sha256: str | None, overrides: dict[str, Any]) -> Self:
+        source, path = str(given), Path(given)
         if is_url(source):
             return cls._load_file(fetch(source, sha256), split_url(source)[0], overrides)
         if sha256 is not None:
             raise UsageError(f"{source!r}: sha256 belongs to an address, and this is none; leave it out")
+        named = named_weights(given)
+        if named is not None:
+            return cls._load_named(named, overrides)
         if path.is_file():
             return cls._load_file(path, source, overrides)
         if path.is_dir() and not (path / CONFIG_FILE).is_file():
             raise UsageError(f"folder {source!r} has no {CONFIG_FILE}; give a folder written by save_pretrained")
         if path.is_dir():
             return cls._load_saved(path / WEIGHTS_FILE, source, _config_file(path / CONFIG_FILE, source), overrides)
-        published = find_weights(source)
-        if published is not None:
-            return cls._load_published(published, overrides)
         if source.count("/") != 1:
             raise nowhere(source)
         return cls._load_hub(source, overrides)
@@ -202,8 +218,8 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
         return loaded
 
     @classmethod
-    def _load_published(cls, local: LocalWeights, overrides: dict[str, Any]) -> Self:
-        """Weights that a method's table names: fetched where possible, and converted once."""
+    def _load_named(cls, local: LocalWeights, overrides: dict[str, Any]) -> Self:
+        """Weights with a name: shipped ones, or published ones, fetched where possible and converted once."""
         known, file, folder = local.known, local.file, local.folder
         if not (folder / CONFIG_FILE).is_file():
             if file is None and known.url and known.sha256:
@@ -233,7 +249,7 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
         try:
             known = {name: config[name] for name in _PARTS if name in config}
             model = cls(**{**known, **overrides})
-            model.load_state_dict(load_file(weights))
+            model.load_state_dict(read_entries(weights, config.get("shared", {}), model.state_dict()))
             model.origin = dict(config.get("origin") or {})
         except (OSError, SafetensorError, ValueError, TypeError, AttributeError) as error:
             raise UsageError(f"{source!r} is not a saved model: {_first_line(error)}") from error
@@ -243,7 +259,7 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
         return model
 
 
-_HUB_LICENCES = {"GPL-3.0": "gpl-3.0", "Apache-2.0": "apache-2.0", "MIT": "mit"}
+_HUB_LICENCES = {"GPL-3.0": "gpl-3.0", "Apache-2.0": "apache-2.0", "MIT": "mit", "cc-by-nc-4.0": "cc-by-nc-4.0"}
 """Licences of weights as the hub writes them."""
 _PLAIN_CARD = """---
 library_name: vos-zoo

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vos_zoo.core.box_start import BoxModel, BoxStart
 from vos_zoo.core.merge import GIVEN_LOGIT, given_logits
 from vos_zoo.core.target_model import ClipPlan, Features, TargetModel, TrackSettings
 from vos_zoo.core.views import Canvases
@@ -70,6 +71,7 @@ class Propagator:
         settings: inference settings from `model.track_settings`.
         device: where to compute; default: where the model's parameters are.
         mask_threshold: turns given masks into one object, id 1, where they reach this level, 1..255; None reads ids.
+        find_box_model: gives the model that draws masks from boxes where `model` takes none, see `BoxStart`.
     """
 
     def __init__(
@@ -78,8 +80,10 @@ class Propagator:
         settings: TrackSettings,
         device: torch.device | None = None,
         mask_threshold: int | None = None,
+        find_box_model: Callable[[], BoxModel | None] = lambda: None,
     ) -> None:
         self.model = model
+        self.boxes = BoxStart(model, find_box_model)
         self.settings = settings
         self.device = device or next(model.parameters()).device
         self.view = model.make_view(settings)
@@ -117,20 +121,14 @@ class Propagator:
                 to track; nothing was consumed.
         """
         self._check(frame)
-        given = self._parse(prompt, (frame.shape[0], frame.shape[1]))
+        given = self._parse(prompt, frame)
         image = torch.from_numpy(np.ascontiguousarray(frame)).to(self.device)
         self._size = (frame.shape[0], frame.shape[1])
         self._buffer.append(_Waiting(image.permute(2, 0, 1).float(), self._next, wanted))
         self._next += 1
         if given is None and self._groups and len(self._buffer) < self.model.frames_per_call(self.settings):
             return []
-        try:
-            complete = self._given(given) if given else None
-        except UsageError:  # boxes for a model that takes none
-            self._buffer.pop()
-            self._next -= 1
-            raise
-        return self._propagate(complete)
+        return self._propagate(self._given(given) if given else None)
 
     def skip(self) -> None:
         """Let a frame pass unseen: time goes on (memory is written by frame numbers), nothing is computed."""
@@ -316,12 +314,13 @@ class Propagator:
     def _check(self, frame: Frame) -> None:
         check_frame(frame, self._size, self._next)
 
-    def _parse(self, prompt: Prompt | None, size: tuple[int, int]) -> dict[int, Any] | None:
+    def _parse(self, prompt: Prompt | None, frame: Frame) -> dict[int, Any] | None:
         """Objects of a prompt of the next frame, id -> bool mask ``(H, W)`` or box; None if it names none."""
         if prompt is None:
             return None
+        size = (frame.shape[0], frame.shape[1])
         parsed = self._parser.parse_one(prompt, self._next, size, needed=not self.ids)
-        return None if parsed is None else objects_in(parsed)
+        return None if parsed is None else objects_in(self.boxes.as_masks(frame, parsed, self.device))
 
     def _given(self, given: dict[int, Any]) -> _Given:
         """Assign slots to ids and turn masks and boxes into masks and logits at the frame's size."""

@@ -317,6 +317,11 @@ class TargetModel(nn.Module, ABC):
         result[0] = (1 - result[1:].sum(dim=0)).clamp(0, 1)
         return result / result.sum(dim=0)
 
+    @property
+    def takes_boxes(self) -> bool:
+        """Whether objects may start from boxes; by default where the method has its own `box_logits`."""
+        return type(self).box_logits is not TargetModel.box_logits
+
     def box_logits(self, frame: Tensor, boxes: Tensor) -> Tensor:
         """Full-frame mask logits ``(N, H, W)`` of objects that are given as boxes.
 
@@ -327,7 +332,7 @@ class TargetModel(nn.Module, ABC):
         Raises:
             UsageError: the method or its weights cannot start from boxes.
         """
-        raise UsageError("this model starts from masks, not boxes; give --mask, or use weights with a box encoder")
+        raise no_box_encoder()
 
     def merge(self, logits: Tensor) -> Tensor:
         """Logits of all objects on the plane where they meet, ``(T, N, H, W)`` -> probabilities ``(T, N+1, H, W)``."""
@@ -363,3 +368,8 @@ class TargetModel(nn.Module, ABC):
         values: dict[str, Any] = {**self.presets.get(preset or "", {}), **overrides}
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         return self.settings_type(**values)
+
+
+def no_box_encoder() -> UsageError:
+    """The error for a box that is given to a model that takes none."""
+    return UsageError("this model starts from masks, not boxes; give --mask, or use weights with a box encoder")

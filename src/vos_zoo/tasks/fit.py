@@ -90,10 +90,13 @@ def build_model(config: RunConfig) -> VOSModel:
 def start_from(model: VOSModel, source: str, groups: list[str]) -> None:
     """Copy the weights of an earlier stage; parts that it does not have must be among those trained now.
 
+    Where the earlier weights have an origin, with a licence, so do the later ones.
+
     Raises:
         UsageError: entries that do not fit, by name.
     """
-    earlier = model.network.adopt(VOSModel.from_pretrained(source).network.state_dict())
+    start = VOSModel.from_pretrained(source)
+    earlier = model.network.adopt(start.network.state_dict())
     ours = model.network.state_dict()
     for name, tensor in earlier.items():
         if name not in ours or ours[name].shape != tensor.shape:
@@ -106,6 +109,7 @@ def start_from(model: VOSModel, source: str, groups: list[str]) -> None:
     if untrained:
         raise UsageError(f"init_from {source!r} lacks {untrained[0]!r}, and optim.groups does not train it")
     model.network.load_state_dict({**ours, **earlier})
+    model.origin = {**start.origin, "trained": "further"} if start.origin else {}
 
 
 def _size(model: VOSModel) -> str:

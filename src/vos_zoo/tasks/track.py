@@ -76,7 +76,8 @@ def run_track(
             writer.write(result.index, frame, result.label_map())
             count += 1
         elapsed = time.monotonic() - started
-    say(f"{count} frames in {elapsed:.1f} s ({count / max(elapsed, 1e-9):.2f} per second): {output}")
+    drawn = f"; first masks drawn by {model.boxes_drawn_by}" if model.boxes_drawn_by else ""
+    say(f"{count} frames in {elapsed:.1f} s ({count / max(elapsed, 1e-9):.2f} per second): {output}{drawn}")
     return 0
 
 

@@ -99,6 +99,11 @@ class LWL(RegionalModel):
         scores = super().read(memory, features)
         return scores if self.end_to_end or not self.training else scores.detach()
 
+    @property
+    def takes_boxes(self) -> bool:
+        """Whether there is a box encoder."""
+        return self.box_encoder is not None
+
     def box_logits(self, frame: Tensor, boxes: Tensor) -> Tensor:
         """Logits ``(N, H, W)`` of boxed objects in the full frame ``(3, H, W)`` (sec. 3.7)."""
         if self.box_encoder is None:
