@@ -4,9 +4,9 @@
     python benchmarks/card.py score RESULTS/record.json      adds the scores of a `vos-zoo test` run on real data
     python benchmarks/card.py write                          brings every card up to date with its JSON
 
-A method has the card model_cards/METHOD.md, shipped weights have src/vos_zoo/shipped/NAME/README.md with measured.json beside
-it; a run of shipped weights counts there, and its record is kept in benchmarks/results. A card holds its numbers between two
-comment lines; nobody edits what is between them, a test compares it with the JSON.
+A method has the card model_cards/METHOD.md; shipped weights have src/vos_zoo/shipped/NAME/README.md, with measured.json
+beside it. Scores of shipped weights go there, and the run's record is kept in benchmarks/results. A card holds its
+numbers between two comment lines; nobody edits what is between them, a test compares it with the JSON.
 """
 
 from __future__ import annotations
@@ -71,12 +71,13 @@ def render(numbers: dict[str, Any]) -> str:
 def _speed_lines(speed: dict[str, Any]) -> list[str]:
     """Speed and memory by number of objects; frames per second where they were measured."""
     timed = all("frames_per_second" in row for row in speed["rows"])
+    columns = ["objects", "per frame", *(["frames per second"] if timed else []), "held memory"]
     lines = [
         f"{speed['what']}; measured by `{speed['command']}`.",
         f"R is one ResNet-50 forward at 480 x 832 in the same process ({speed['R_seconds']:.2f} s, {speed['device']}).",
         "",
-        "| objects | per frame | frames per second | held memory |" if timed else "| objects | per frame | held memory |",
-        "|---|---|---|---|" if timed else "|---|---|---|",
+        "| " + " | ".join(columns) + " |",
+        "|" + "---|" * len(columns),
     ]
     for row in speed["rows"]:
         name = f"{row['objects']}, {row['note']}" if row["note"] else str(row["objects"])

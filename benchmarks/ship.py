@@ -2,12 +2,13 @@
 
     python benchmarks/ship.py runs/joint-small/model --name joint-small --about "JOINT at reduced width, ..."
 
-writes config.json, model.safetensors, measured.json (no numbers yet) and README.md (its text may be edited afterwards; an
-existing one is kept). Then `benchmarks/card.py measure` and `score` fill in the numbers, `benchmarks/failures.py` draws.
+writes config.json, model.safetensors, measured.json (no numbers yet) and README.md (its text may be edited afterwards;
+an existing one is kept). Then `benchmarks/card.py` measures and scores, and `benchmarks/failures.py` draws.
 
-Filters and matrices are stored as float16 where that is exact up to its rounding; vectors (biases, statistics of norms) and
-what would underflow or overflow stay float32. With `--share PREFIX` the entries under the prefix lie in one file for all models
-that have equal ones. A folder that is there is only replaced with `--replace`, which forgets the numbers of the old weights.
+Filters and matrices are stored as float16 where that is exact up to its rounding; vectors (biases, statistics of norms)
+and what would underflow or overflow stay float32. With `--share PREFIX` the entries under the prefix lie in one file
+for all models that have equal ones. A folder that is there is only replaced with `--replace`; the numbers of the old
+weights are dropped.
 """
 
 from __future__ import annotations
@@ -71,9 +72,7 @@ def split_off(state: dict[str, Tensor], prefix: str, path: Path) -> dict[str, Te
     return {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
 
 
-def ship(
-    source: str | Path, name: str, about: str, share: str | None = None, replace: bool = False
-) -> dict[str, Any]:
+def ship(source: str | Path, name: str, about: str, share: str | None = None, replace: bool = False) -> dict[str, Any]:
     """Write the folder of a shipped model.
 
     Args:
@@ -158,8 +157,8 @@ def _check_size(size: int, place: Path, folder: Path, share: str | None) -> None
     others = sum(path.stat().st_size for path in [*models, *(place.glob(SHARED_FILE) if share is None else [])])
     if size > MAX_BYTES or others + size > MAX_TOTAL:
         raise UsageError(
-            f"the weights have {size / 1e6:.1f} MB, with the other shipped ones {(others + size) / 1e6:.1f} MB; at most "
-            f"{MAX_BYTES / 1e6:.0f} MB each and {MAX_TOTAL / 1e6:.0f} MB in all are shipped"
+            f"the weights have {size / 1e6:.1f} MB, all shipped ones together {(others + size) / 1e6:.1f} MB; "
+            f"at most {MAX_BYTES / 1e6:.0f} MB each and {MAX_TOTAL / 1e6:.0f} MB in all are shipped"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from zipfile import ZipFile
 
 import pytest
 
+from tests.contract_settings import BY_METHOD
+from tests.shipped import ship_into, ship_small
 from vos_zoo import __version__
 from vos_zoo.registry import available_methods
 from vos_zoo.resources import variants
@@ -50,15 +53,22 @@ def test_the_wheel_carries_all_code_configurations_and_cards_unchanged(wheel):
         for place, pattern in (("src/vos_zoo/", name) for name in ("*.py", "py.typed", "*.json", "*.css", "*.js"))
         for path in (REPOSITORY / place).rglob(pattern)
     }
-    for place in ("configs", "model_cards"):
-        for path in (REPOSITORY / place).rglob("*"):
+    for place, parent in (
+        ("configs", REPOSITORY),
+        ("model_cards", REPOSITORY),
+        ("shipped", REPOSITORY / "src/vos_zoo"),
+    ):
+        for path in (parent / place).rglob("*"):
             if path.is_file():
-                wanted[f"vos_zoo/{path.relative_to(REPOSITORY).as_posix()}"] = path
+                wanted[f"vos_zoo/{path.relative_to(parent).as_posix()}"] = path
     with ZipFile(wheel) as archive:
         names = set(archive.namelist())
         assert not set(wanted) - names
         assert all(archive.read(name) == path.read_bytes() for name, path in wanted.items())
         assert any(name.endswith("licenses/LICENSE") for name in names)
+        assert any(name.endswith("licenses/src/vos_zoo/shipped/LICENSE.md") for name in names)
+        metadata = archive.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
+        assert "License-Expression: Apache-2.0 AND CC-BY-NC-4.0\n" in metadata
         assert not [name for name in names if not name.startswith(("vos_zoo/", "vos_zoo-"))]
 
 
@@ -81,3 +91,67 @@ def test_the_installed_package_loads_every_configuration_from_its_own_folder(ins
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     folder = _run(sys.executable, "-c", script, cwd=tmp_path, env=environment)
     assert Path(folder.strip()) == installed / "vos_zoo" / "configs"
+
+
+@pytest.fixture(scope="module")
+def installed_with_weights(tmp_path_factory) -> Path:
+    """A fresh folder with the wheel of a repository in which small weights of every method ship."""
+    copy, folder = tmp_path_factory.mktemp("repository"), tmp_path_factory.mktemp("fresh")
+    for name in ("src", "configs", "model_cards"):
+        shutil.copytree(REPOSITORY / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+        shutil.copy(REPOSITORY / name, copy / name)
+    for path in (copy / "src" / "vos_zoo" / "shipped").glob("*/"):
+        shutil.rmtree(path)
+    with pytest.MonkeyPatch.context() as patch:
+        ship_into(copy / "src" / "vos_zoo" / "shipped", patch)
+        for method in sorted(BY_METHOD):
+            boxes, share = method == "lwl", "network.backbone." if method == "lwl" else None
+            ship_small(method, tmp_path_factory.mktemp(method), f"tiny-{method}", boxes=boxes, share=share)
+    _run(sys.executable, "-m", "build", "--no-isolation", "--outdir", copy / "dist", copy)
+    (wheel,) = (copy / "dist").glob("*.whl")
+    _run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", folder, wheel)
+    return folder
+
+
+OFFLINE = """
+import socket
+def refuse(*_, **__):
+    raise SystemExit("something asked the network")
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refuse
+import sys
+"""
+EVERY_METHOD = """
+from pathlib import Path
+import numpy as np
+import vos_zoo
+from vos_zoo.weights import shipped_weights
+assert Path(vos_zoo.__file__).is_relative_to(sys.argv[1])
+frames = np.random.default_rng(0).integers(0, 255, (4, 64, 96, 3), dtype=np.uint8)
+mask = np.zeros((64, 96), np.uint8)
+mask[20:40, 30:60] = 1
+for local in shipped_weights():
+    model = vos_zoo.VOSModel.from_pretrained(local.known.name)
+    for prompt in (mask, {1: (30, 20, 30, 20)}):
+        print(local.known.name, len(list(model.track(frames, {0: prompt}))))
+"""
+
+
+def test_after_installation_shipped_weights_work_by_name_without_a_network(installed_with_weights, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(installed_with_weights), "VOS_ZOO_HOME": str(tmp_path / "home")}
+    script = [sys.executable, "-c", OFFLINE + EVERY_METHOD, installed_with_weights]
+    lines = _run(*script, cwd=tmp_path, env=environment).splitlines()
+    assert lines == [f"tiny-{method} 4" for method in sorted(BY_METHOD) for _ in range(2)]
+    cli = [sys.executable, "-c", OFFLINE + "from vos_zoo.cli import main; sys.exit(main(sys.argv[1:]))"]
+    table = _run(*cli, "weights", cwd=tmp_path, env=environment).splitlines()
+    assert [row.split()[:3] for row in table[1:6]] == [[f"tiny-{m}", m, "ready"] for m in sorted(BY_METHOD)]
+    data = [
+        "--data",
+        "synthetic",
+        "data.synthetic.size=[48,80]",
+        "data.synthetic.frames=4",
+        "data.synthetic.test_videos=1",
+    ]
+    _run(*cli, "test", "--weights", "tiny-joint", "--output", tmp_path / "out", *data, cwd=tmp_path, env=environment)
+    assert (tmp_path / "out" / "record.json").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"], "nothing is written beside what was asked for"

@@ -25,7 +25,8 @@ from vos_zoo.schema import DataConfig
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = REPOSITORY / "README.md"
 CARDS = sorted((REPOSITORY / "model_cards").glob("*.md"))
-PAGES = [README, *CARDS, *sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "CONTRIBUTING.md"]
+SHIPPED = sorted((REPOSITORY / "src" / "vos_zoo" / "shipped").glob("*/README.md"))
+PAGES = [README, *CARDS, *SHIPPED, *sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "CONTRIBUTING.md"]
 PUBLISHED = ("81.5", "81.0", "70.4", "70.8", "81.6")
 PUBLISHED_WORDS = re.compile(r"\bpublished\b", re.IGNORECASE)
 NOT_KEYS = {"model.track", "model.safetensors", "data.mixture.coco.root", "data.mixture.coco.weight"}

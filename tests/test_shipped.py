@@ -1,4 +1,4 @@
-"""Weights that come with the package: how they are stored, found, listed and described; those that are there are sound."""
+"""Weights that come with the package: how they are stored, found and listed; those that are there are sound."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ import pytest
 import torch
 from benchmarks import card as cards
 from benchmarks import ship as tool
+from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
-from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.contract_settings import BY_METHOD, build, moving_squares
 from tests.shipped import ABOUT, ship_into, ship_small
-from tests.test_fit import SMALL_DATA, small
+from tests.test_fit import small
 from tests.test_records import example
 from vos_zoo import resources
 from vos_zoo.cli import build_parser, main
@@ -36,9 +36,8 @@ from vos_zoo.download import file_digest
 from vos_zoo.evaluation.fingerprint import weights_digest
 from vos_zoo.evaluation.record import RunRecord, read_record, write_record
 from vos_zoo.registry import load_method
-from vos_zoo.resources import card_pictures
 from vos_zoo.types import UsageError, VOSError
-from vos_zoo.weights import find_weights, known_weights, named_weights, shipped_weights
+from vos_zoo.weights import find_weights, named_weights, shipped_weights
 
 METHODS = sorted(BY_METHOD)
 THERE = [local.known.name for local in shipped_weights()]
@@ -72,7 +71,9 @@ def label_maps(model: VOSModel) -> list[Any]:
     st.lists(st.floats(-1e6, 1e6, width=32), min_size=6, max_size=6),
     st.sampled_from([1e-12, 1e-7, 1e-5, 1.0, 1e3]),
 )
-def test_an_entry_is_stored_as_float16_only_where_that_is_as_good_as_rounding(values: list[float], scale: float) -> None:
+def test_an_entry_is_stored_as_float16_only_where_that_is_as_good_as_rounding(
+    values: list[float], scale: float
+) -> None:
     matrix = torch.tensor(values, dtype=torch.float32).view(2, 3) * scale
     kept = tool.stored(matrix)
     assert kept.float().isfinite().all()
@@ -141,9 +142,8 @@ def test_models_with_the_same_backbone_share_its_file(place: Path, tmp_path: Pat
         config = json.loads((place / f"{method}-small" / "config.json").read_text())
         digest = file_digest(place / "backbone.safetensors")
         assert config["shared"] == {"backbone.safetensors": {"prefix": backbone, "sha256": digest}}
-    local = find_weights("lwl-small")
-    assert local is not None and local.size is not None
-    assert local.size == sum(path.stat().st_size for path in (place / "backbone.safetensors", local.folder / "model.safetensors"))
+    files = (place / "backbone.safetensors", place / "lwl-small" / "model.safetensors")
+    assert find_weights("lwl-small").size == sum(path.stat().st_size for path in files)  # type: ignore[union-attr]
 
 
 def test_a_shared_file_that_is_missing_or_another_one_is_named(place: Path, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_shared_file_that_is_missing_or_another_one_is_named(place: Path, tmp_
     with pytest.raises(UsageError, match=r"backbone\.safetensors: SHA-256 is"):
         VOSModel.from_pretrained(folder)
     (place / "backbone.safetensors").unlink()
-    with pytest.raises(UsageError, match=r"needs the file 'backbone\.safetensors' beside it"):
+    with pytest.raises(UsageError, match=r"lacks the file 'backbone\.safetensors' beside it"):
         VOSModel.from_pretrained(folder)
     (folder / "backbone.safetensors").write_bytes(backbone)
     assert VOSModel.from_pretrained(folder).method == "lwl"

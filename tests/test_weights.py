@@ -29,7 +29,7 @@ from vos_zoo.core.pretrained import FORMAT_VERSION, MIGRATIONS, migrate
 from vos_zoo.registry import KnownWeights, available_methods, load_method
 from vos_zoo.tasks.leaderboard import published_rows
 from vos_zoo.types import Conversion, UsageError, VOSError
-from vos_zoo.weights import find_weights, known_weights
+from vos_zoo.weights import find_weights, known_weights, published_weights
 
 OLD = Path(__file__).parent / "data" / "format_1"
 AUTHORS = KnownWeights(
@@ -84,8 +84,8 @@ def write_authors_file(model: VOSModel, path: Path) -> None:
 
 
 def test_every_entry_of_the_tables_is_complete_and_has_a_name_of_its_own() -> None:
-    everything = known_weights()
-    names = [each.known.name for each in everything]
+    everything = published_weights()
+    names = [each.known.name for each in known_weights()]
     assert len(names) == len(set(names))
     assert not {name for name in names if name in available_methods() and find_weights(name).method != name}  # type: ignore[union-attr]
     for each in everything:
@@ -105,14 +105,14 @@ def test_the_scores_in_the_tables_are_the_boards_published_rows() -> None:
         "youtube_vos19": "youtube_vos2019-valid",
     }
     rows = {(row.method, row.data, name, value) for row in published_rows() for name, value in row.scores.items()}
-    for each in known_weights():
+    for each in published_weights():
         for data, scores in each.known.published.items() if each.method != "toy" else ():
             for name, value in scores.items():
                 assert (each.method, titles[data], name, value) in rows, f"{each.known.name}: {name} {value} on {data}"
 
 
 def test_the_settings_in_the_tables_are_settings_of_the_methods() -> None:
-    for each in known_weights():
+    for each in published_weights():
         model = load_method(each.method).load_target_model()
         assert each.known.track.get("preset", "paper") in model.presets, each.known.name
 
@@ -120,7 +120,7 @@ def test_the_settings_in_the_tables_are_settings_of_the_methods() -> None:
 def test_what_is_missing_is_listed_with_the_way_to_get_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["weights"]) == 0
     text = capsys.readouterr().out
-    for each in known_weights():
+    for each in published_weights():
         assert re.search(rf"^{each.known.name} .*missing", text, re.MULTILINE)
         assert f"get {each.known.file} from {each.known.page} and put it to {tmp_path / 'home'}" in text
     assert main(["weights", "toy"]) == 0

@@ -157,13 +157,18 @@ def _shipped(folder: Path) -> LocalWeights:
         )
         size, prompts = sum(file.stat().st_size for file in files), tuple(config["prompts"])
         return LocalWeights(
-            config["method"], known, folder, files[0], shipped=True, size=size, prompts=prompts, measured=numbers["scores"]
+            config["method"],
+            known,
+            folder,
+            files[0],
+            shipped=True,
+            size=size,
+            prompts=prompts,
+            measured=numbers["scores"],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise VOSError(
-            f"the shipped weights in {folder} are damaged ({reason}); install the package again"
-        ) from error
+        raise VOSError(f"the shipped weights in {folder} are damaged ({reason}); install the package again") from error
 
 
 def weights_table(found: Sequence[LocalWeights]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import load_file
 from torch import Tensor
@@ -13,9 +12,7 @@ from vos_zoo.download import file_digest
 from vos_zoo.types import UsageError
 
 
-def read_entries(
-    weights: Path, shared: Mapping[str, Mapping[str, str]], wanted: Container[str]
-) -> dict[str, Tensor]:
+def read_entries(weights: Path, shared: Mapping[str, Mapping[str, str]], wanted: Container[str]) -> dict[str, Tensor]:
     """The entries of a model, in the number formats of its files.
 
     Args:
@@ -41,9 +38,8 @@ def _shared_file(weights: Path, name: str, sha256: str) -> Path:
         raise UsageError(f"{str(weights.parent)!r} shares entries with {name!r}; a shared file is a plain file name")
     path = next((place / name for place in weights.resolve().parents[:2] if (place / name).is_file()), None)
     if path is None:
-        raise UsageError(f"{str(weights.parent)!r} needs the file {name!r} beside it, which holds a part of its weights")
+        raise UsageError(f"{str(weights.parent)!r} lacks the file {name!r} beside it, which holds some of its weights")
     found = file_digest(path)
     if found != sha256:
         raise UsageError(f"{path}: SHA-256 is {found}, but the model beside it was saved with {sha256}; get that file")
     return path
-
