@@ -25,7 +25,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from vos_zoo.resources import shipped_folder
-from vos_zoo.weights import NUMBERS_FILE
+from vos_zoo.weights import CARD_FILE, NUMBERS_FILE
 
 CARDS = Path(__file__).resolve().parents[1] / "model_cards"
 RECORDS = Path(__file__).resolve().parent / "results"
@@ -41,7 +41,7 @@ def is_shipped(name: str) -> bool:
 
 def card_file(name: str) -> Path:
     """The card of a method or of shipped weights."""
-    return shipped_folder() / name / "README.md" if is_shipped(name) else CARDS / f"{name}.md"
+    return shipped_folder() / name / CARD_FILE if is_shipped(name) else CARDS / f"{name}.md"
 
 
 def numbers_file(name: str) -> Path:

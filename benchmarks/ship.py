@@ -35,7 +35,7 @@ from vos_zoo.evaluation.fingerprint import weights_digest
 from vos_zoo.registry import available_methods, load_method
 from vos_zoo.resources import shipped_folder
 from vos_zoo.types import UsageError, VOSError
-from vos_zoo.weights import CONFIG_FILE, NUMBERS_FILE, WEIGHTS_FILE, published_weights
+from vos_zoo.weights import CARD_FILE, CONFIG_FILE, NUMBERS_FILE, WEIGHTS_FILE, published_weights
 
 LICENCE = "cc-by-nc-4.0"
 MAX_BYTES, MAX_TOTAL = 12_000_000, 45_000_000
@@ -116,7 +116,7 @@ def ship(source: str | Path, name: str, about: str, share: str | None = None, re
         numbers = _numbers(model, new)
         (new / NUMBERS_FILE).write_text(json.dumps(numbers, indent=2) + "\n")
         _check_size(numbers["bytes"], place, folder, share)
-        (new / "README.md").write_text(_card_text(folder, model.method, name, about))
+        (new / CARD_FILE).write_text(_card_text(folder, model.method, name, about))
         if (folder / "assets").is_dir():
             shutil.copytree(folder / "assets", new / "assets")
         if share is not None:
@@ -164,8 +164,8 @@ def _check_size(size: int, place: Path, folder: Path, share: str | None) -> None
 
 def _card_text(folder: Path, method: str, name: str, about: str) -> str:
     """The card that is there, or the first one of these weights."""
-    if (folder / "README.md").is_file():
-        return (folder / "README.md").read_text(encoding="utf-8")
+    if (folder / CARD_FILE).is_file():
+        return (folder / CARD_FILE).read_text(encoding="utf-8")
     info = load_method(method)
     words = {"title": info.title, "paper": info.paper, "year": info.year, "url": info.url}
     return Template(CARD.read_text(encoding="utf-8")).substitute(words, name=name, method=method, about=about)

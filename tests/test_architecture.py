@@ -49,7 +49,7 @@ ALLOWED = {
     "metrics": MASKS | {"types", "files", "metrics"},
     "video": SCORES,
     "evaluation": SCORES | {"evaluation"},
-    "tasks": VERBS | SETTINGS | SCORES | {"core", "methods", "data", "evaluation", "tasks"},
+    "tasks": VERBS | SETTINGS | SCORES | {"weights", "core", "methods", "data", "evaluation", "tasks"},
     "cli": SETTINGS | FILES_OF_MODELS | {"files", "labels", "prompts", "tasks", "cli"},
     "__main__": {"cli"},
 }

@@ -21,7 +21,10 @@ from vos_zoo.types import UsageError, VOSError
 State = Literal["ready", "to convert", "to download", "missing"]
 """Loadable as it is; the published file is here and is converted when first used; the zoo can download it; it has
 to be fetched by hand."""
-CONFIG_FILE, WEIGHTS_FILE, NUMBERS_FILE = "config.json", "model.safetensors", "measured.json"
+CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
+"""The files of a model folder."""
+NUMBERS_FILE = "measured.json"
+"""The numbers of a shipped model's card."""
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ class BoxStart:
 
 
 def _fill(labels: LabelMap, box: Sequence[float], identity: int) -> None:
-    """Give an object the background pixels that its box touches in a label map ``(H, W)``, or all where none is left."""
+    """Give an object the background pixels that its box touches in a label map ``(H, W)``, or all if none is left."""
     x, y, w, h = box
     inside = labels[max(math.floor(y), 0) : math.ceil(y + h), max(math.floor(x), 0) : math.ceil(x + w)]
     free = inside == 0

@@ -22,10 +22,9 @@ from vos_zoo.core.target_model import TargetModel
 from vos_zoo.download import fetch, is_url, offline, split_url
 from vos_zoo.resources import card_pictures, model_card
 from vos_zoo.types import UsageError
-from vos_zoo.weights import CONFIG_FILE, WEIGHTS_FILE, LocalWeights, missing, named_weights, nowhere
+from vos_zoo.weights import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, LocalWeights, missing, named_weights, nowhere
 
 FORMAT_VERSION = 3
-CARD_FILE = "README.md"
 _HUB_OPTIONS = ("revision", "cache_dir", "token", "force_download", "local_files_only")
 _PARTS = ("method", "model", "track", "optim")
 
