@@ -25,6 +25,8 @@ SOFT_CURE = (
 )
 _SAFE_ID = 16  # no anti-aliased edge has levels up to this only
 _MANY_LEVELS = 16
+_SIDE_BY_SIDE = 0.7  # share of an edge's pixels that touch another level
+_WHITE = 250  # the least level that a white mask has after resampling
 _RINGING = 12  # JPEG moves the pixels around an edge by so much
 
 
@@ -133,22 +135,23 @@ def has_soft_edges(levels: NDArray[np.uint8], *, ids: bool = False) -> bool:
     """
     values = np.flatnonzero(np.bincount(levels.ravel(), minlength=256))
     edge = values[(values > 0) & (values < VOID)]
-    if not len(edge) or edge[-1] <= _SAFE_ID or (values[-1] < VOID and len(edge) < 3):
+    if not len(edge) or edge[-1] <= _SAFE_ID or (values[-1] < _WHITE and len(edge) < 3):
         return False
-    if not ids and (edge <= _RINGING).sum() > 1 and (edge >= VOID - _RINGING).sum() > 1:
-        return True
     import cv2
 
-    low, high = cv2.erode(levels, np.ones((3, 3), np.uint8)), cv2.dilate(levels, np.ones((3, 3), np.uint8))
-    solid = np.unique(levels[(low == high) & (levels > 0)])
-    thin = edge[~np.isin(edge, solid)]
-    if not len(thin) or thin[-1] <= _SAFE_ID:
-        return False
-    lowest = cv2.erode(np.where(levels == 0, np.uint8(255), levels), np.ones((3, 3), np.uint8))
-    touching = (high != levels) | (lowest != levels)
-    if touching[np.isin(levels, thin)].mean() < 0.7:
-        return False
-    if len(thin) >= _MANY_LEVELS:
+    kernel = np.ones((3, 3), np.uint8)
+    low, high = cv2.erode(levels, kernel), cv2.dilate(levels, kernel)
+    lowest = cv2.erode(np.where(levels == 0, np.uint8(255), levels), kernel)
+    flat, touching = low == high, (high != levels) | (lowest != levels)  # 3x3 of one level; beside another one but 0
+    solid = np.unique(levels[flat & (levels > 0)])
+    rung = min((edge <= _RINGING).sum(), (edge >= VOID - _RINGING).sum()) > 1 and values[-1] in solid
+    near_white = (levels >= VOID - _RINGING) & (levels < values[-1]) & ~flat
+    if not ids and rung and near_white.any() and touching[near_white].mean() > _SIDE_BY_SIDE:
         return True
+    thin = edge[~np.isin(edge, solid)]
+    if not len(thin) or thin[-1] <= _SAFE_ID or touching[np.isin(levels, thin)].mean() < _SIDE_BY_SIDE:
+        return False
     plateaus = solid[solid < values[-1]]
-    return not ids and not len(plateaus) and len(thin) >= (1 if VOID in solid else 3)
+    if len(thin) >= max(_MANY_LEVELS, 2 * len(plateaus)):
+        return True
+    return not ids and not len(plateaus) and len(thin) >= (1 if len(solid) and solid[-1] >= _WHITE else 3)

@@ -146,6 +146,8 @@ class VOSModel(Pretrained):
         """
         if unwanted not in ("follow", "skip"):
             raise UsageError(f"unwanted is {unwanted!r}; choose follow or skip")
+        if not (isinstance(frames, Iterable) or hasattr(frames, "__getitem__")):
+            raise UsageError(f"frames is a {type(frames).__name__}; give an iterable of uint8 RGB arrays (H, W, 3)")
         length = len(frames) if isinstance(frames, Sized) else None
         parsed = PromptParser(mask_threshold).parse(prompts, length)
         propagator = self.propagator(preset, **overrides)

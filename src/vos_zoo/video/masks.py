@@ -142,17 +142,17 @@ def _is_soft(image: Image, labels: LabelMap) -> bool:
 
 
 def _greys(colours: NDArray[np.uint8], used: int) -> NDArray[np.uint8] | None:
-    """The levels of the first `used` entries of a palette from black to greys, uint8; None for any other palette."""
+    """The levels of the first `used` entries of a palette of different greys, uint8; None for any other palette."""
     greys = colours[:used, 0]
-    plain = len(greys) == used and (colours[:used] == greys[:, None]).all() and not greys[0] and greys[1:].all()
+    plain = len(greys) == used and (colours[:used] == greys[:, None]).all() and len(np.unique(greys)) == used
     return greys if plain else None
 
 
 def read_single_object(path: str | Path, *, size: tuple[int, int] | None = None, threshold: int = 1) -> LabelMap:
     """Read the one object of a mask: pixels with a channel that reaches `threshold`; 1 as DAVIS-2016 has it.
 
-    Grey and RGB images count by their levels (of 16 bits, the upper eight; 0/1 files as 0/255), palettes from black to
-    greys by their greys, other palettes by any index but 0. An alpha channel must be opaque.
+    Grey and RGB images count by their levels (of 16 bits, the upper eight; 0/1 files as 0/255), palettes of greys by
+    their greys; other palettes, and all with a threshold of 1, by any index but 0. An alpha channel must be opaque.
 
     Args:
         path: the file.
@@ -167,7 +167,7 @@ def read_single_object(path: str | Path, *, size: tuple[int, int] | None = None,
     """
     path = Path(path)
     image = _open(path)
-    levels = _levels(image, path)
+    levels = np.array(image) if threshold == 1 and image.mode == "P" else _levels(image, path)
     _check_size(path, levels.shape, size)
     return over_threshold(levels, threshold)
 
