@@ -48,8 +48,9 @@ ALLOWED = {
     "data": MASKS | {"types", "tensors", "files", "data"},
     "metrics": MASKS | {"types", "files", "metrics"},
     "video": SCORES,
-    "evaluation": SCORES | {"evaluation"},
-    "tasks": VERBS | SETTINGS | SCORES | {"weights", "core", "methods", "data", "evaluation", "tasks"},
+    "revision": set(),
+    "evaluation": SCORES | {"revision", "evaluation"},
+    "tasks": VERBS | SETTINGS | SCORES | {"weights", "core", "methods", "data", "evaluation", "revision", "tasks"},
     "cli": SETTINGS | FILES_OF_MODELS | {"files", "labels", "prompts", "tasks", "cli"},
     "__main__": {"cli"},
 }

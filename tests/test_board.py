@@ -15,6 +15,7 @@ import pytest
 from tests.contract_settings import toy_installed
 from tests.test_records import example
 from vos_zoo.cli import main
+from vos_zoo.evaluation.board.page import format_page
 from vos_zoo.evaluation.board.published import PublishedRow, read_published
 from vos_zoo.evaluation.board.table import Board, build_board
 from vos_zoo.evaluation.board.text import format_csv, format_markdown, format_text
@@ -78,7 +79,27 @@ def test_other_videos_never_share_a_table_whatever_is_asked() -> None:
     records = [scored("lwl", 0.8), scored("joint", 0.8, digest="e" * 64), scored("llb", 0.8, title="davis2017-train")]
     board = build_board(records, across=["size", "precision", "device"])
     assert [len(group.rows) for group in board.groups] == [1, 1, 1]
-    assert board.warnings == ("davis2017-val: 2 tables, because the runs differ in videos",)
+    assert board.warnings == ("davis2017-val: 2 tables, because the runs differ in data (frames, masks or lists)",)
+
+
+def test_a_table_names_the_digest_of_its_data() -> None:
+    board = build_board([scored("lwl", 0.8), scored("joint", 0.7, digest="e" * 64)])
+    assert {group.data for group in board.groups} == {"d" * 64, "e" * 64}
+    for text in (format_text(board), format_markdown(board), format_page(board)):
+        assert "data dddddddddddd" in text and "data eeeeeeeeeeee" in text
+    assert {row["digest"] for row in csv.DictReader(io.StringIO(format_csv(board)))} == {"d" * 64, "e" * 64}
+
+
+def test_records_that_do_not_say_what_was_scored_bear_a_warning() -> None:
+    old = RunRecord(*(getattr(scored("joint", 0.7), part) for part in ("result", "environment", "run")), schema=1)
+    (group,) = build_board([scored("lwl", 0.8), old]).groups
+    assert len(group.warnings) == 1 and "run vos-zoo test again" in group.warnings[0]
+    assert RunRecord.from_json(old.to_json()) == old
+
+
+def test_a_revision_with_changes_is_shown_as_that() -> None:
+    (group,) = build_board([scored("lwl", 0.8, git="0123456789abcdef-dirty")]).groups
+    assert group.rows[0].source.endswith("revision 01234567-dirty")
 
 
 def test_equal_results_are_one_row_that_counts_them_and_the_newest_gives_the_speed() -> None:
@@ -130,7 +151,8 @@ def test_videos_that_failed_and_runs_without_a_score_are_not_hidden() -> None:
 def test_the_terminal_table_marks_what_is_published() -> None:
     text = format_text(build_board([scored("lwl", 0.8, size=None)], [PAPER]))
     lines = text.splitlines()
-    assert lines[0] == "davis2017-val · 30 videos · 61 objects · frames as stored · float32 · cuda:0 (GPU)"
+    facts = "30 videos · 61 objects · data dddddddddddd · frames as stored · float32 · cuda:0 (GPU)"
+    assert lines[0] == f"davis2017-val · {facts}"
     assert lines[3].split() == ["lwl", "*", "LWL", "81.6", "-", "-", "14.0", "-", "-", "-"]
     assert lines[4].split() == ["lwl", "weights/lwl", "80.0", "78.0", "82.0", "25.0", "1024", "42.0", "1"]
     assert "* reported by the authors, not measured here" in text

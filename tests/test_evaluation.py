@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
+import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,10 +20,11 @@ import pytest
 import torch
 from PIL import Image
 
+from vos_zoo import revision
 from vos_zoo.core.validation import track_and_score
-from vos_zoo.evaluation import copy_first_mask, evaluate, format_table, protocol_of
+from vos_zoo.evaluation import copy_first_mask, evaluate, format_table, protocol_of, runner
 from vos_zoo.evaluation.baselines import prompt_labels
-from vos_zoo.evaluation.fingerprint import describe_tracker, weights_digest
+from vos_zoo.evaluation.fingerprint import describe_tracker, tracker_source, weights_digest
 from vos_zoo.evaluation.report import EvaluationReport
 from vos_zoo.evaluation.worst import FrameKeeper
 from vos_zoo.metrics import evaluate_davis
@@ -320,6 +325,131 @@ def test_a_sequence_is_redone_when_something_it_depends_on_has_changed(tmp_path:
         assert len(calls) == number + 2, f"change {number} was not noticed"
 
 
+class Video(Squares):
+    """Squares whose frames, masks and categories can be changed one by one."""
+
+    def __init__(self, frame: int = -1, truth_of: int = -1, kind: str = "dog", last: int = 7) -> None:
+        super().__init__()
+        self.changed, self.corrected, self.kind, self.wanted_frames = frame, truth_of, kind, tuple(range(last + 1))
+
+    @property
+    def categories(self) -> Mapping[int, str]:
+        return {1: self.kind, 5: "cat"}
+
+    def frame(self, index: int) -> Frame:
+        frame = super().frame(index)
+        frame[0, 0, 0] += index == self.changed
+        return frame
+
+    def labels(self, index: int) -> LabelMap | None:
+        labels = self._all(index)
+        labels[labels == 5 * (index == self.corrected)] = 1
+        return labels
+
+    def prompts(self) -> dict[int, LabelMap]:
+        return {0: self._all(0)}
+
+
+@pytest.mark.parametrize(
+    ("changed", "redone"),
+    [
+        ({"frame": 0}, True),
+        ({"frame": 7}, True),
+        ({"truth_of": 3}, True),
+        ({"truth_of": 7}, False),  # the last frame is not scored
+        ({"kind": "wolf"}, True),
+        ({"last": 6}, True),
+        ({}, False),
+    ],
+)
+def test_a_sequence_is_redone_when_its_frames_masks_or_lists_have_changed(
+    tmp_path: Path, changed: dict[str, Any], redone: bool
+) -> None:
+    before = quiet(perfect, [Video()], output=tmp_path)
+    after = quiet(perfect, [Video(**changed)], output=tmp_path)
+    assert after.sequences[0].reused is not redone
+    assert (after.data != before.data) is redone
+    assert json.loads((tmp_path / "scores.json").read_text())["data"] == after.data
+
+
+@pytest.mark.parametrize("what", ["git_revision", "tracker_source", "package_versions", "__version__"])
+def test_a_sequence_is_redone_when_the_code_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    quiet(perfect, [Squares()], output=tmp_path)
+    monkeypatch.setattr(runner, what, "9.9.9" if what == "__version__" else lambda *_: {"changed": "1"})
+    assert not quiet(perfect, [Squares()], output=tmp_path).sequences[0].reused
+    assert quiet(perfect, [Squares()], output=tmp_path).sequences[0].reused
+
+
+def test_edited_source_files_give_another_digest_and_others_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "package"
+    (package / "part").mkdir(parents=True)
+    (package / "part" / "code.py").write_text("x = 1\n")
+    monkeypatch.setattr(revision, "_PACKAGE", package)
+    before = revision.source_digest()
+    (package / "part" / "code.cpython-311.pyc").write_bytes(b"compiled")
+    assert revision.source_digest() == before
+    (package / "part" / "code.py").write_text("x = 2\n")
+    assert revision.source_digest() != before
+    (package / "part" / "code.py").write_text("x = 1\n")
+    (package / "more.py").touch()
+    assert revision.source_digest() != before
+
+
+@pytest.mark.parametrize("kind", ["function", "network", "part of a network", "method"])
+def test_the_code_of_a_tracker_from_elsewhere_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    code = """
+import torch
+def track(frames, prompts): ...
+class Net(torch.nn.Module):
+    def track(self, frames, prompts): ...
+"""
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / f"elsewhere_{len(kind)}.py"
+    file.write_text(code)
+    elsewhere = importlib.import_module(file.stem)
+    net = elsewhere.Net()
+    tracker = {"function": elsewhere.track, "network": net, "part of a network": torch.nn.Sequential(net)}.get(kind)
+    tracker = partial(net.track, x=1) if tracker is None else tracker
+    before = tracker_source(tracker)
+    assert before == tracker_source(tracker) != tracker_source(perfect)
+    file.write_text(code + "# edited\n")
+    assert tracker_source(tracker) != before
+    del sys.modules[file.stem]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_revision_is_that_of_the_packages_own_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*words: str) -> None:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    package = tmp_path / "package"
+    package.mkdir()
+    monkeypatch.setattr(revision, "_PACKAGE", package)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    (package / "revision.py").write_text("x = 1\n")
+    assert revision.git_revision() is None, "no checkout"
+    git("init")
+    (tmp_path / "other.txt").touch()
+    git("add", "other.txt")
+    git("commit", "-m", "of another project")
+    assert revision.git_revision() is None, "installed inside the checkout of another project"
+    git("add", ".")
+    git("commit", "-m", "the package")
+    clean = revision.git_revision()
+    assert clean is not None and re.fullmatch(r"[0-9a-f]{40}", clean)
+    (tmp_path / "other.txt").write_text("changed")
+    assert revision.git_revision() == clean
+    (package / "revision.py").write_text("x = 2\n")
+    assert revision.git_revision() == f"{clean}-dirty"
+
+
 def test_a_sequence_is_redone_when_a_mask_is_missing_or_its_result_is_damaged(tmp_path: Path) -> None:
     calls: list[Any] = []
     tracker = spy(calls)
@@ -472,6 +602,9 @@ def test_frames_are_read_one_by_one_as_the_tracker_asks() -> None:
         def frame(self, index: int) -> Frame:
             read.append(index)
             return super().frame(index)
+
+        def frame_content(self, index: int) -> bytes:
+            return b""
 
     def watching(frames: Iterable[Frame], prompts: Any) -> Iterator[FrameResult]:
         for item in perfect(frames, prompts):

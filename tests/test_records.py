@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from vos_zoo.cli import main
 from vos_zoo.core.hub import create_model
@@ -127,6 +130,52 @@ def test_other_videos_are_another_task(model: Path, tmp_path: Path) -> None:
         for number, words in enumerate([[], ["data.synthetic.test_videos=1"], ["seed=1"]])
     }
     assert len(digests) == 3
+
+
+def square_video(root: Path, forgotten: range = range(0), shade: int = 220) -> None:
+    """Six frames of a square that moves, with masks; those of some frames are forgotten."""
+    for index in range(6):
+        box = slice(16 + index, 37 + index), slice(12 + 2 * index, 36 + 2 * index)
+        frame, labels = np.full((64, 96, 3), 90, np.uint8), np.zeros((64, 96), np.uint8)
+        frame[box] = (shade, 40, 30)
+        if index not in forgotten:
+            labels[box] = 1
+        for kind, array, ending in (("JPEGImages", frame, "bmp"), ("Annotations", labels, "png")):
+            file = root / kind / "clip" / f"{index:05d}.{ending}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(file)
+
+
+def test_a_data_set_that_was_corrected_is_scored_anew_and_kept_apart(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def score(output: str) -> dict[str, Any]:
+        words = ["test", "--weights", str(model), "--data", "folder", f"data.root={tmp_path / 'data'}"]
+        assert main([*words, "--output", str(tmp_path / output), "trainer.accelerator=cpu"]) == 0
+        content: dict[str, Any] = json.loads((tmp_path / output / "record.json").read_text())
+        return content
+
+    square_video(tmp_path / "data", forgotten=range(1, 5))
+    before = score("first")
+    assert score("first")["run"]["reused"] == 1
+    shutil.copytree(tmp_path / "first", tmp_path / "out")
+    square_video(tmp_path / "data")  # masks corrected under the same names
+    corrected, fresh = score("out"), score("fresh")
+    assert corrected["run"]["reused"] == 0 and corrected["result"] == fresh["result"]
+    assert corrected["result"]["scores"] != before["result"]["scores"]
+    sizes = {path: path.stat().st_size for path in (tmp_path / "data" / "JPEGImages").rglob("*.bmp")}
+    square_video(tmp_path / "data", shade=120)  # frames, too, with the same sizes
+    assert sizes == {path: path.stat().st_size for path in sizes}
+    assert score("out")["run"]["reused"] == 0
+    digests = {
+        name: read_record(tmp_path / name / "record.json").result.data.digest for name in ("first", "out", "fresh")
+    }
+    assert len(set(digests.values())) == 3
+    capsys.readouterr()
+    assert main(["leaderboard", *(str(tmp_path / name) for name in digests), "--output", str(tmp_path / "board")]) == 0
+    said = capsys.readouterr().out
+    assert "3 tables, because the runs differ in data" in said
+    assert all(f"data {digest[:12]}" in said for digest in digests.values())
 
 
 def test_a_record_survives_writing_and_reading(tmp_path: Path) -> None:

@@ -102,6 +102,11 @@ class VideoSequence(ABC):
     def prompts(self) -> dict[int, LabelMap]:
         """The masks a tracker is given: frame index -> label map that holds only the objects starting there."""
 
+    def frame_content(self, index: int) -> bytes:
+        """What frame `index` is made of, for digests: its pixels, or the file they are decoded from."""
+        frame = self.frame(index)
+        return f"{frame.shape};".encode() + frame.tobytes()
+
     def files(self) -> Iterator[Path]:
         """The files the video is read from; none where it is not read from files."""
         return iter(())

@@ -68,6 +68,14 @@ class PictureSequence(VideoSequence):
         """Frame `index`, uint8 RGB ``(H, W, 3)``; raises VOSError for an unreadable file."""
         return read_frame(self.frame_paths[index])
 
+    def frame_content(self, index: int) -> bytes:
+        """The file of frame `index`; raises VOSError for one that cannot be read."""
+        path = self.frame_paths[index]
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise VOSError(f"frame {path}: cannot be read ({error.strerror or error})") from error
+
     def reduced_frame(self, index: int, reduction: int) -> Frame:
         """Frame `index` with its size divided by 2, 4 or 8; see `read_reduced`."""
         return read_reduced(self.frame_paths[index], reduction)

@@ -6,11 +6,12 @@ import functools
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 from typing import Any
 
+from vos_zoo.revision import source_digest
 from vos_zoo.types import LabelMap, VideoSequence
 
 _PACKAGES = ("vos-zoo", "torch", "pytorch-lightning", "numpy", "opencv-python-headless", "pillow", "timm")
@@ -71,17 +72,50 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def sequence_digest(
-    settings: Mapping[str, Any], sequence: VideoSequence, prompts: Mapping[int, LabelMap], *, scored: bool
-) -> str:
-    """SHA-256 of the settings and of what a tracker is given of one sequence.
+def tracker_source(tracker: Any) -> str:
+    """SHA-256 of the code behind a tracker: the package's source, and the modules of the tracker's own classes."""
+    if isinstance(tracker, functools.partial):
+        return tracker_source(tracker.func)
+    owner = getattr(tracker, "__self__", tracker)
+    parts = owner.modules() if hasattr(owner, "modules") else [owner]
+    return source_digest([owner] if hasattr(owner, "__qualname__") else [type(part) for part in parts])
 
-    Covers the names of the frames, the objects, the given masks, uint8 ``(H, W)``, and whether there is truth to score
-    against; not the pixels of the frames and the truth.
+
+def data_digest(sequence: VideoSequence, prompts: Mapping[int, LabelMap], scored: Iterable[int]) -> str:
+    """SHA-256 of all that is read of a video: what the tracker is given and what its results are compared with.
+
+    Covers the names of the video and its frames, the content of every frame from the first given mask on, the given
+    masks, uint8 ``(H, W)``, the objects with their categories, the frames that are asked for, and the truth.
+
+    Args:
+        sequence: the video.
+        prompts: frame -> given mask.
+        scored: frames whose truth counts; none where there is no truth.
+
+    Raises:
+        VOSError: a frame or mask cannot be read.
     """
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=repr).encode())
-    digest.update(repr((sequence.name, sequence.frame_names, sequence.object_ids, scored)).encode())
+    facts = (sequence.name, sequence.frame_names, sequence.object_ids, sorted(sequence.categories.items()))
+    digest = hashlib.sha256(repr((*facts, sequence.wanted_frames)).encode())
     for index in sorted(prompts):
-        digest.update(f"{index}:{prompts[index].shape};".encode())
-        digest.update(prompts[index].tobytes())
+        _add_labels(digest, f"given {index}", prompts[index])
+    for index in range(min(prompts), len(sequence)):
+        content = sequence.frame_content(index)
+        digest.update(f"frame {index}: {len(content)};".encode())
+        digest.update(content)
+    for index in scored:
+        labels = sequence.labels(index)
+        if labels is not None:
+            _add_labels(digest, f"truth {index}", labels)
     return digest.hexdigest()
+
+
+def _add_labels(digest: Any, what: str, labels: LabelMap) -> None:
+    digest.update(f"{what}: {labels.shape};".encode())
+    digest.update(labels.tobytes())
+
+
+def result_fingerprint(settings: Mapping[str, Any], data: str) -> str:
+    """SHA-256 of all that decides a video's result: the settings of the evaluation, and the digest of the data."""
+    told = json.dumps(settings, sort_keys=True, default=repr)
+    return hashlib.sha256(f"{told}{data}".encode()).hexdigest()

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Literal
 
 from vos_zoo.metrics.streaming import Rule
-from vos_zoo.types import VideoSequence, VOSError
+from vos_zoo.types import VideoSequence
 
 Numbers = Literal["means", "davis", "youtube_vos"]
 """Besides J, F and J&F: nothing; recall and decay of both; or G with its four groups."""
@@ -83,7 +83,7 @@ def protocol_of(data: str, year: int) -> Protocol:
 def readable(sequences: Sequence[VideoSequence]) -> Iterator[VideoSequence]:
     """The videos that can be opened; the others are among a run's failures already."""
     for number in range(len(sequences)):
-        with suppress(VOSError):
+        with suppress(Exception):
             yield sequences[number]
 
 

@@ -17,8 +17,9 @@ from typing import Any
 from vos_zoo.evaluation.report import EvaluationReport, write_text
 from vos_zoo.types import VOSError
 
-SCHEMA = 1
-"""Version of the form below; a reader refuses what is newer than itself."""
+SCHEMA = 2
+"""Version of the form below; a reader refuses what is newer than itself. In version 1 the digest of the data covers the
+given masks, but neither frames nor truth."""
 RECORD_FILE = "record.json"
 
 
@@ -30,7 +31,7 @@ class DataFacts:
         name: name of the data set in the configuration.
         title: edition and split as the data set calls itself, e.g. "davis2017-val"; published rows name it, too.
         split: name of the split.
-        digest: SHA-256 of the videos' names, frames, objects and given masks: equal digests, equal task.
+        digest: SHA-256 of the frames, masks and lists that were used (`fingerprint.data_digest` of every video).
         videos: videos that were finished.
         frames: frames of these videos.
         objects: objects that were scored.
@@ -82,7 +83,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Environment:
-    """Where it was computed: the device, the source's git revision (None: no checkout), versions by package."""
+    """Where it was computed: the device, the source's git revision (see `git_revision`), versions by package."""
 
     device: str
     git: str | None
@@ -116,11 +117,19 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run of `vos-zoo test`."""
+    """A run of `vos-zoo test`.
+
+    Attributes:
+        result: what came out.
+        environment: where it was computed.
+        run: what differs every time.
+        schema: version of the form it was written in.
+    """
 
     result: Result
     environment: Environment
     run: RunFacts
+    schema: int = SCHEMA
 
     @property
     def digest(self) -> str:
@@ -130,7 +139,7 @@ class RunRecord:
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary that `from_json` reads back."""
         content = asdict(self)
-        return {"schema": SCHEMA, "digest": self.digest, **json.loads(json.dumps(content))}
+        return {"schema": content.pop("schema"), "digest": self.digest, **json.loads(json.dumps(content))}
 
     @classmethod
     def from_json(cls, content: Any, source: str = "record") -> RunRecord:
@@ -150,7 +159,8 @@ class RunRecord:
         try:
             result = dict(content["result"])
             result["data"] = DataFacts(**result["data"])
-            record = cls(Result(**result), Environment(**content["environment"]), RunFacts(**content["run"]))
+            where, clock = Environment(**content["environment"]), RunFacts(**content["run"])
+            record = cls(Result(**result), where, clock, content["schema"])
         except (KeyError, TypeError, ValueError) as error:
             raise VOSError(f"{source}: not a complete run record ({error}); run vos-zoo test again") from error
         if record.digest != content.get("digest"):

@@ -6,6 +6,7 @@ J and F are means over all objects of all sequences, J&F = (mean J + mean F) / 2
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -74,6 +75,8 @@ class SequenceResult:
         tracking_seconds: wall time inside the tracker alone.
         peak_memory: bytes at the highest point.
         memory_kind: "cuda" (allocated by the tracker on the GPU) or "process" (resident memory of the whole process).
+        size: height and width of its frames in pixels.
+        data: digest of the frames, masks and lists that were used; see `fingerprint.data_digest`.
         fingerprint: digest of all that decides the result; only a result of equal fingerprint is reused.
         reused: whether it was found finished on disk (times and memory are then those of the earlier run).
     """
@@ -87,6 +90,8 @@ class SequenceResult:
     tracking_seconds: float
     peak_memory: int
     memory_kind: str
+    size: tuple[int, int]
+    data: str
     fingerprint: str
     reused: bool = False
 
@@ -104,7 +109,8 @@ class SequenceResult:
         for score in fields.pop("objects"):
             series = {name: tuple(score[name]) for name in ("frames", "j", "f")}
             objects.append(ObjectResult(**{**score, **series}))
-        return cls(**fields, objects=tuple(objects), reused=reused)
+        height, width = fields.pop("size")
+        return cls(**fields, size=(height, width), objects=tuple(objects), reused=reused)
 
     def scores(self) -> SequenceScores:
         """The scores as the metrics have them."""
@@ -193,6 +199,11 @@ class EvaluationReport:
         return tuple(sequence.name for sequence in self.sequences if not sequence.objects)
 
     @property
+    def data(self) -> str:
+        """SHA-256 of what was evaluated: the frames, masks and lists of all finished sequences."""
+        return hashlib.sha256("".join(sorted(sequence.data for sequence in self.sequences)).encode()).hexdigest()
+
+    @property
     def fps(self) -> float | None:
         """Frames per second with reading, writing and scoring, None where nothing ran."""
         return _rate(self.sequences, sum(sequence.seconds for sequence in self.sequences))
@@ -216,6 +227,7 @@ class EvaluationReport:
         """The report as a JSON-ready dictionary: means per object and sequence, not the values of single frames."""
         return {
             "protocol": self.protocol.name,
+            "data": self.data,
             "scores": {**self.scores, "objects": len(self.objects)},
             "notes": list(self.notes),
             "speed": {"fps": self.fps, "tracking_fps": self.tracking_fps},

@@ -8,10 +8,9 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,14 @@ import numpy as np
 
 from vos_zoo import __version__
 from vos_zoo.evaluation.fingerprint import (
+    data_digest,
     describe_device,
     describe_tracker,
     package_versions,
-    sequence_digest,
+    result_fingerprint,
+    tracker_source,
 )
+from vos_zoo.evaluation.meters import Clock, MemoryMeter
 from vos_zoo.evaluation.protocols import PLAIN, Protocol, only_sampled, readable
 from vos_zoo.evaluation.report import (
     EvaluationReport,
@@ -37,14 +39,15 @@ from vos_zoo.evaluation.report import (
 from vos_zoo.evaluation.results_folder import check_results_folder
 from vos_zoo.evaluation.worst import FrameKeeper
 from vos_zoo.metrics.scoring import ObjectScores
-from vos_zoo.metrics.streaming import StreamScorer, wanted_frames, why_unscored, with_given
+from vos_zoo.metrics.streaming import StreamScorer, scored_frames, wanted_frames, why_unscored, with_given
+from vos_zoo.revision import git_revision
 from vos_zoo.types import Frame, FrameResult, LabelMap, UsageError, VideoSequence, VOSError
 from vos_zoo.video.masks import write_mask
 from vos_zoo.video.panels import overlay_panel, spread, write_picture
 
 _log = logging.getLogger(__name__)
 _HEADINGS = {"overlays": "evenly spread frames", "worst": "worst frames"}
-_FORMAT = 2
+_FORMAT = 3
 """Raise it when the content of a result changes: older results are then redone."""
 
 
@@ -99,7 +102,8 @@ def evaluate(
         output: folder for all files; None writes none.
         write_masks: whether to write the masks there.
         overlays: pictures per contact sheet (evenly spread frames, and the worst ones); 0 draws none.
-        resume: reuse sequences that `output` holds as finished by the same tracker, weights, options and given masks.
+        resume: reuse sequences that `output` holds as finished by the same code (version, revision and source files),
+            tracker, weights and options on the same frames, masks and lists.
         progress: show progress bars.
         track_options: keyword arguments of every call of `track`.
         identity: text that tells this tracker from others where name, hyper-parameters and weights do not (a lambda).
@@ -125,6 +129,9 @@ def evaluate(
     decisive = {
         "format": _FORMAT,
         "version": __version__,
+        "revision": git_revision(),
+        "source": tracker_source(tracker),
+        "versions": package_versions(),
         "tracker": describe_tracker(tracker),
         "options": options,
         "identity": identity,
@@ -132,8 +139,7 @@ def evaluate(
     }
     job = _Job(partial(track, **options), decisive, folder, write_masks, overlays, resume, progress, protocol)
     finished, failures = _run_all(items, job)
-    surroundings = {"device": describe_device(tracker), "versions": package_versions()}
-    settings = {**decisive, "convention": protocol.convention, **surroundings}
+    settings = {**decisive, "convention": protocol.convention, "device": describe_device(tracker)}
     report = EvaluationReport(
         tuple(finished),
         tuple(failures),
@@ -191,15 +197,17 @@ def _reuse_or_run(sequence: VideoSequence, job: _Job) -> SequenceResult:
     prompts = sequence.prompts()
     if not prompts:
         raise VOSError("has no given mask, so there is nothing to track; check its annotations")
-    unscored = why_unscored(sequence, job.protocol.rule)
-    fingerprint = sequence_digest(job.decisive, sequence, prompts, scored=not unscored)
+    rule = job.protocol.rule
+    unscored = why_unscored(sequence, rule)
+    data = data_digest(sequence, prompts, [] if unscored else scored_frames(sequence, min(prompts), rule))
+    fingerprint = result_fingerprint(job.decisive, data)
     file = job.result_file(sequence)
     if file is not None:
         earlier = _earlier_result(file, fingerprint) if job.resume else None
         if earlier is not None and _masks_complete(sequence, job):
             return earlier
         file.unlink(missing_ok=True)  # from now on its masks are being replaced
-    result = _run(sequence, prompts, unscored, fingerprint, job)
+    result = replace(_run(sequence, prompts, unscored, job), data=data, fingerprint=fingerprint)
     if file is not None:
         write_text(file, json.dumps(result.to_json()) + "\n")
     return result
@@ -218,11 +226,9 @@ def _masks_complete(sequence: VideoSequence, job: _Job) -> bool:
     return all(file is None or file.is_file() for file in files)
 
 
-def _run(
-    sequence: VideoSequence, prompts: Mapping[int, LabelMap], unscored: str, fingerprint: str, job: _Job
-) -> SequenceResult:
+def _run(sequence: VideoSequence, prompts: Mapping[int, LabelMap], unscored: str, job: _Job) -> SequenceResult:
     """Track one sequence from its first given mask on; write, score and keep pictures as the results come."""
-    began, clock, memory = time.perf_counter(), _Clock(), _MemoryMeter()
+    began, clock, memory = time.perf_counter(), Clock(), MemoryMeter()
     start = min(prompts)
     scorer = StreamScorer(sequence, prompts, job.protocol.rule)
     keeper = _keeper(len(sequence), start, 0 if job.output is None else job.overlays)
@@ -235,6 +241,7 @@ def _run(
     objects = tuple(_object_result(sequence, scorer.starts[one.object_id], one) for one in scorer.scores().objects)
     seconds = time.perf_counter() - began
     peak, kind = memory.peak()
+    height, width = prompts[start].shape
     note = "" if objects else unscored or "no frame is scored: its objects start in the last ones"
     result = SequenceResult(
         name=sequence.name,
@@ -246,7 +253,9 @@ def _run(
         tracking_seconds=clock.seconds,
         peak_memory=peak,
         memory_kind=kind,
-        fingerprint=fingerprint,
+        size=(height, width),
+        data="",
+        fingerprint="",
     )
     if job.output is not None:
         _draw(sequence, result, keeper, job.output)
@@ -271,7 +280,7 @@ def _keeper(length: int, start: int, pictures: int) -> FrameKeeper:
 
 
 def _tracked(
-    sequence: VideoSequence, prompts: Mapping[int, LabelMap], job: _Job, clock: _Clock
+    sequence: VideoSequence, prompts: Mapping[int, LabelMap], job: _Job, clock: Clock
 ) -> Iterator[tuple[int, LabelMap]]:
     """Frame number and final label map of the frames asked for, from the first prompt on; given masks win."""
     from tqdm.auto import tqdm
@@ -339,62 +348,3 @@ def _draw(sequence: VideoSequence, result: SequenceResult, keeper: FrameKeeper, 
             captions=[caption for _, caption, _ in pictures],
         )
         write_picture(output / kind / f"{sequence.name}.png", sheet)
-
-
-class _Clock:
-    """Wall time of the tracker: the time spent asking it for results, less the time it spends reading frames."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def tracking(self) -> _Span:
-        return _Span(self, 1.0)
-
-    def reading(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        iterator = iter(frames)
-        while True:
-            with _Span(self, -1.0):
-                frame = next(iterator, None)
-            if frame is None:
-                return
-            yield frame
-
-
-class _Span:
-    """Adds the time between enter and exit to a clock, with a sign."""
-
-    def __init__(self, clock: _Clock, sign: float) -> None:
-        self.clock, self.sign = clock, sign
-
-    def __enter__(self) -> None:
-        self.began = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.clock.seconds += self.sign * (time.perf_counter() - self.began)
-
-
-class _MemoryMeter:
-    """Peak memory since it was made: what torch allocated on GPUs if that rose, else the process's resident memory."""
-
-    def __init__(self) -> None:
-        self._before = {}
-        for device in _cuda_devices():
-            sys.modules["torch"].cuda.reset_peak_memory_stats(device)
-            self._before[device] = sys.modules["torch"].cuda.memory_allocated(device)
-
-    def peak(self) -> tuple[int, str]:
-        """Bytes and "cuda" or "process"; the resident memory is the highest of the whole life of the process."""
-        peaks = {device: sys.modules["torch"].cuda.max_memory_allocated(device) for device in _cuda_devices()}
-        risen = [peak for device, peak in peaks.items() if peak > self._before.get(device, 0)]
-        if risen:
-            return max(risen), "cuda"
-        import resource
-
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "process"
-
-
-def _cuda_devices() -> range:
-    """The GPUs in use; none before torch is imported and has touched one."""
-    torch = sys.modules.get("torch")
-    return range(torch.cuda.device_count()) if torch is not None and torch.cuda.is_initialized() else range(0)

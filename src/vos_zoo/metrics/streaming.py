@@ -35,6 +35,12 @@ def why_unscored(sequence: VideoSequence, rule: Rule = "davis") -> str:
     return "" if truth else NO_TRUTH
 
 
+def scored_frames(sequence: VideoSequence, first: int, rule: Rule = "davis") -> list[int]:
+    """Frames that count where they have a truth, if the first mask is given in frame `first`."""
+    last = len(sequence) - 1 if rule == "davis" else len(sequence)
+    return [index for index in wanted_frames(sequence) if first < index < last]
+
+
 def wanted_frames(sequence: VideoSequence) -> Sequence[int]:
     """Frames of a video whose results an evaluation wants: those it names, else all."""
     return range(len(sequence)) if sequence.wanted_frames is None else sequence.wanted_frames
@@ -70,7 +76,7 @@ class StreamScorer:
     """
 
     def __init__(self, sequence: VideoSequence, prompts: Mapping[int, LabelMap], rule: Rule = "davis") -> None:
-        self.sequence, self.rule = sequence, rule
+        self.sequence = sequence
         wrong = [identity for identity in sequence.object_ids if not MIN_ID <= identity <= MAX_ID]
         if wrong:
             raise VOSError(
@@ -82,7 +88,7 @@ class StreamScorer:
             identity: min((index for index, labels in prompts.items() if (labels == identity).any()), default=first)
             for identity in sequence.object_ids
         }
-        self._wanted = frozenset(wanted_frames(sequence))
+        self._counted = frozenset(scored_frames(sequence, first, rule))
         self._values: dict[int, dict[str, tuple[float, float]]] = {identity: {} for identity in self.starts}
         self._frames: list[str] = []
 
@@ -99,7 +105,7 @@ class StreamScorer:
         Raises:
             VOSError: prediction and truth differ in size.
         """
-        if index not in self._wanted or (self.rule == "davis" and not 0 < index < len(self.sequence) - 1):
+        if index not in self._counted:
             return None
         scored = [identity for identity, start in self.starts.items() if start < index]
         truth = self.sequence.labels(index) if scored else None

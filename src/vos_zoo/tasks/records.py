@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from vos_zoo.config import RunConfig
 from vos_zoo.core.module import VOSModel
 from vos_zoo.core.search_region import SearchRegion
 from vos_zoo.core.views import FullFrame, View
-from vos_zoo.evaluation.fingerprint import describe_device, sequence_digest
+from vos_zoo.evaluation.fingerprint import describe_device
 from vos_zoo.evaluation.record import (
     DataFacts,
     Environment,
@@ -26,8 +25,8 @@ from vos_zoo.evaluation.record import (
     write_record,
 )
 from vos_zoo.evaluation.report import EvaluationReport
-from vos_zoo.tasks.revision import git_revision
-from vos_zoo.types import LabelMap, VideoDataset, VideoSequence, VOSError
+from vos_zoo.revision import git_revision
+from vos_zoo.types import VideoDataset
 
 
 def record_run(
@@ -69,8 +68,6 @@ def make_record(
     options: Mapping[str, Any],
 ) -> RunRecord:
     """The record of a report; see `record_run`."""
-    tracked = {sequence.name: bool(sequence.objects) for sequence in report.sequences}
-    prompts = list(_given(videos, tracked))
     settings = model.track_settings(**options)
     content = report.to_json()
     result = Result(
@@ -82,14 +79,14 @@ def make_record(
             name=config.data.name,
             title=_title(videos, config.data.name, config.data.test_split),
             split=config.data.test_split,
-            digest=_data_digest(prompts, tracked),
+            digest=report.data,
             videos=len(report.sequences),
             frames=content["frames"],
             objects=len(report.objects),
         ),
         preset=str(options.get("preset") or model.hparams["track"].get("preset") or ""),
         track=asdict(settings),
-        size=working_size(model.network.make_view(settings), (next(iter(p.values())).shape for _, p in prompts)),
+        size=working_size(model.network.make_view(settings), (sequence.size for sequence in report.sequences)),
         precision=settings.precision,
         scores=scores_of(report),
         sequences=sequence_scores(report),
@@ -116,29 +113,10 @@ def working_size(view: View, frames: Iterable[tuple[int, ...]]) -> int | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def _given(
-    videos: VideoDataset, finished: Mapping[str, bool]
-) -> Iterator[tuple[VideoSequence, Mapping[int, LabelMap]]]:
-    """The videos that were finished, with their given masks; one that cannot be opened is among the failures."""
-    for number in range(len(videos)):
-        try:
-            video = videos[number]
-        except VOSError:
-            continue
-        if video.name in finished:
-            yield video, video.prompts()
-
-
 def _title(videos: VideoDataset, name: str, split: str) -> str:
     """The data set's own name, with the split where that is not part of it."""
     own = str(getattr(videos, "name", "") or name)
     return own if split in own.split("-") else f"{own}-{split}"
-
-
-def _data_digest(prompts: Iterable[tuple[VideoSequence, Mapping[int, LabelMap]]], scored: Mapping[str, bool]) -> str:
-    """SHA-256 of the task: every video with its given masks, uint8 ``(H, W)``, and whether it was scored."""
-    parts = sorted(sequence_digest({}, video, given, scored=scored[video.name]) for video, given in prompts)
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def _device(model: VOSModel) -> str:

@@ -19,7 +19,7 @@ from vos_zoo.core.checkpoint_files import newest_checkpoint
 from vos_zoo.core.module import VOSModel
 from vos_zoo.evaluation.report import write_text
 from vos_zoo.files.text import read_text
-from vos_zoo.tasks.revision import git_revision
+from vos_zoo.revision import git_revision
 from vos_zoo.types import UsageError
 
 PACKAGES = (

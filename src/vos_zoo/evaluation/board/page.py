@@ -45,7 +45,7 @@ def format_page(board: Board, title: str = "vos-zoo leaderboard") -> str:
 <body>
 <main>
 <h1>{escape(title)}</h1>
-<p class="lead">Runs stand in one table only if videos, size, number format and device are the same.
+<p class="lead">Runs stand in one table only if frames, masks, size, number format and device are the same.
 Rows in grey italics are published: reported by the authors, not measured here.</p>
 <div class="bar">
 <input type="search" id="search" placeholder="Filter rows" aria-label="Filter rows">

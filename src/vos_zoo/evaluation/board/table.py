@@ -13,6 +13,7 @@ ACROSS = ("size", "precision", "device")
 """What may be put into one table on request; other videos never are."""
 _SCORE_ORDER = ("G", "J_seen", "F_seen", "J_unseen", "F_unseen", "J&F", "J", "F")
 """What the board shows of a record, in this order; the first one ranks. Recall and decay stay in the record."""
+_DIFFERENCES = {"data": "data (frames, masks or lists)"}
 Published = Literal["matching", "all", "none"]
 
 
@@ -59,15 +60,17 @@ class Group:
 
     Attributes:
         title: data set and split.
-        facts: what all runs of the group share: videos, objects, size, number format, device.
+        facts: what all runs of the group share: videos, objects, digest of the data, size, number format, device.
         rows: best first.
         warnings: what makes a comparison doubtful.
+        data: digest of the frames, masks and lists that were evaluated; "" for published rows alone.
     """
 
     title: str
     facts: tuple[str, ...]
     rows: tuple[Row, ...]
     warnings: tuple[str, ...] = ()
+    data: str = ""
 
     @property
     def scores(self) -> tuple[str, ...]:
@@ -123,10 +126,10 @@ def _benchmark(title: str) -> str:
 
 
 def _facts(record: RunRecord) -> dict[str, object]:
-    """What must be equal for two runs to stand in one table."""
+    """What must be equal for two runs to stand in one table; the data are the frames, masks and lists."""
     result = record.result
     return {
-        "videos": (result.data.title, result.data.digest),
+        "data": (result.data.title, result.data.digest),
         "size": result.size,
         "precision": result.precision,
         "device": record.environment.device,
@@ -142,7 +145,7 @@ def _group(members: Sequence[RunRecord], published: Sequence[PublishedRow]) -> G
     theirs = [row for row in published if row.data == _benchmark(data.title)]
     shared = {name: {_facts(member)[name] for member in members} for name in ACROSS}
     texts = {name: sorted(_text(name, value) for value in values) for name, values in shared.items()}
-    facts = [f"{data.videos} videos", f"{data.objects} objects"]
+    facts = [f"{data.videos} videos", f"{data.objects} objects", f"data {data.digest[:12]}"]
     facts += [values[0] for values in texts.values() if len(values) == 1]
     warnings = [
         f"runs that differ in {name} stand in one table: {', '.join(values)}"
@@ -154,11 +157,16 @@ def _group(members: Sequence[RunRecord], published: Sequence[PublishedRow]) -> G
             f"these runs are of {data.videos} videos, the published rows of the whole split, {theirs[0].videos}: "
             "they cannot be compared"
         )
+    if any(member.schema < 2 for member in members):
+        warnings.append(
+            "some of these runs do not say which frames and masks they were scored with, and may differ in them; "
+            "run vos-zoo test again"
+        )
     failed = sorted({name for member in members for name in member.result.failures})
     if failed:
         warnings.append(f"not finished: {', '.join(failed)}")
     rows = [*_measured(members), *(_published(row) for row in theirs)]
-    return Group(data.title, tuple(facts), _ranked(rows), tuple(warnings))
+    return Group(data.title, tuple(facts), _ranked(rows), tuple(warnings), data.digest)
 
 
 def _measured(members: Sequence[RunRecord]) -> list[Row]:
@@ -183,9 +191,14 @@ def _row(record: RunRecord, runs: int) -> Row:
         size=result.size,
         precision=result.precision,
         device=record.environment.device,
-        source=f"weights {result.weights[:12]}" + (f", revision {revision[:8]}" if revision else ""),
+        source=f"weights {result.weights[:12]}" + (f", revision {_short(revision)}" if revision else ""),
         note=f"preset {result.preset}" if result.preset else "",
     )
+
+
+def _short(revision: str) -> str:
+    commit, dash, rest = revision.partition("-")
+    return f"{commit[:8]}{dash}{rest}"
 
 
 def _published(row: PublishedRow) -> Row:
@@ -220,7 +233,7 @@ def _separations(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
         by_title.setdefault(members[0].result.data.title, []).append(_facts(members[0]))
     return [
         f"{title}: {len(facts)} tables, because the runs differ in "
-        + ", ".join(name for name in facts[0] if len({fact[name] for fact in facts}) > 1)
+        + ", ".join(_DIFFERENCES.get(n, n) for n in facts[0] if len({fact[n] for fact in facts}) > 1)
         for title, facts in sorted(by_title.items())
         if len(facts) > 1
     ]

@@ -94,7 +94,7 @@ def format_csv(board: Board) -> str:
     table = csv.writer(text, lineterminator="\n")
     facts = ("size", "precision", "device", "source", "url", "note")
     counts = ("fps", "memory", "parameters", "runs")
-    table.writerow(["group", "data", "published", "method", "model", *names, *counts, *facts])
+    table.writerow(["group", "data", "digest", "published", "method", "model", *names, *counts, *facts])
     for number, group in enumerate(board.groups, 1):
         for row in group.rows:
             scores = [_exact(row.scores.get(name)) for name in names]
@@ -102,7 +102,7 @@ def format_csv(board: Board) -> str:
             cost = [_exact(row.fps), _plain(row.memory), _plain(row.parameters), runs]
             rest = [_plain(row.size), row.precision, row.device, row.source, row.url, row.note]
             whose = "yes" if row.published else "no"
-            table.writerow([number, group.title, whose, row.method, row.model, *scores, *cost, *rest])
+            table.writerow([number, group.title, group.data, whose, row.method, row.model, *scores, *cost, *rest])
     return text.getvalue()
 
 

@@ -1,0 +1,48 @@
+"""Which source code a run used: the revision of its checkout, and a digest of the files themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+_CODE = (".py", ".txt")
+"""Source, and lists that the source reads."""
+
+
+def git_revision() -> str | None:
+    """The revision of the package's checkout, "-dirty" behind it if its files have been changed since.
+
+    None where there is no git, or the package is no part of a checkout (it may be installed inside somebody else's).
+    """
+    tracked = _git("ls-files", "--error-unmatch", Path(__file__).name)
+    revision = _git("rev-parse", "HEAD") if tracked else None
+    return revision and revision + ("-dirty" if _git("status", "--porcelain", "--", ".") else "")
+
+
+def _git(*words: str) -> str | None:
+    """What git says of the package's folder; None if it says no."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    done = subprocess.run([git, *words], capture_output=True, text=True, cwd=_PACKAGE)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def source_digest(classes: Iterable[type] = ()) -> str:
+    """SHA-256 of the package's source files, and of the modules in which `classes` from elsewhere are defined."""
+    files = {path.relative_to(_PACKAGE).as_posix(): path for path in _PACKAGE.rglob("*") if path.suffix in _CODE}
+    for name in sorted({each.__module__ for each in classes}):
+        path = getattr(sys.modules.get(name), "__file__", None)
+        if path is not None and not Path(path).is_relative_to(_PACKAGE):
+            files[f"{name} in {Path(path).name}"] = Path(path)
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        content = files[name].read_bytes() if files[name].is_file() else b""
+        digest.update(f"{name}:{len(content)};".encode())
+        digest.update(content)
+    return digest.hexdigest()
