@@ -7,22 +7,28 @@ both with one line; `--debug` shows the traceback. The work itself is in `vos_zo
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import vos_zoo
 from vos_zoo import __version__
 from vos_zoo.cli import handlers
 from vos_zoo.cli.options import Parser, add_config, add_model, add_weights, command, finish
 from vos_zoo.registry import suggestion
 from vos_zoo.types import UsageError, VOSError
 
+_PACKAGE = os.path.dirname(vos_zoo.__file__)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 for a failed run, 2 for a wrong request, 130 when interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
+    usual, warnings.formatwarning = warnings.formatwarning, _warning_line
     try:
         return _run(words)
     except KeyboardInterrupt:
@@ -32,6 +38,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         hint = "" if "--debug" in words else " (--debug shows where)"
         return _fail(f"{type(error).__name__}: {error}{hint}", 1, debug="--debug" in words)
+    finally:
+        warnings.formatwarning = usual
+
+
+def _warning_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """The package's own warnings as one line each; where in the code they arise matters to nobody at the terminal."""
+    if not filename.startswith(_PACKAGE):
+        return f"{filename}:{lineno}: {category.__name__}: {message}\n"
+    return f"vos-zoo: warning: {' '.join(str(message).split())}\n"
 
 
 def _fail(message: str, code: int, debug: bool = False) -> int:

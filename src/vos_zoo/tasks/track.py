@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -16,14 +16,17 @@ from vos_zoo.core.hub import create_model
 from vos_zoo.core.module import VOSModel
 from vos_zoo.tasks.console import say
 from vos_zoo.tasks.evaluate import load_model, pick_device
-from vos_zoo.types import Box
+from vos_zoo.types import Box, Frame, FrameResult, Prompt, UsageError, VOSError
 from vos_zoo.video.prompts import parse_prompts
 from vos_zoo.video.reader import open_video
+from vos_zoo.video.source import FrameSource
 from vos_zoo.video.writer import (
     VIDEO_SUFFIX,
     CombinedWriter,
     MaskFolderWriter,
     OverlayVideoWriter,
+    ResultWriter,
+    Track,
     open_writer,
     with_frames,
 )
@@ -69,16 +72,45 @@ def run_track(
     if every > 1:
         options |= {"wanted": range(0, sys.maxsize, every), "unwanted": "skip" if skip else "follow"}
     started, count = time.monotonic(), 0
-    pairs = with_frames(partial(model.track, **options), video, prompts)
-    pairs = chain([next(pairs)], pairs)  # what is wrong with the request shows here, before anything is written
-    with _writer(video, output, overlay) as writer:
-        for frame, result in tqdm(pairs, total=video.length, unit="frame", desc=video.name, file=sys.stderr):
+    frames = _Readable(video)
+    pairs = _results(partial(model.track, **options), frames, prompts)
+    first = next(pairs, None)  # what is wrong with the request shows here, before anything is written
+    if first is None:
+        raise frames.error or VOSError(f"{source}: has no frame to track")
+    progress = partial(tqdm, total=video.length, unit="frame", desc=video.name, file=sys.stderr)
+    with _writer(video, output, overlay, every) as writer:
+        for frame, result in progress(chain([first], pairs)):
             writer.write(result.index, frame, result.label_map())
             count += 1
         elapsed = time.monotonic() - started
     drawn = f"; first masks drawn by {model.boxes_drawn_by}" if model.boxes_drawn_by else ""
     say(f"{count} frames in {elapsed:.1f} s ({count / max(elapsed, 1e-9):.2f} per second): {output}{drawn}")
+    if frames.error is not None:
+        raise VOSError(f"{frames.error}; the results of the frames before it are kept")
     return 0
+
+
+class _Readable:
+    """The frames of a video up to the first that cannot be read; why it cannot is kept for the end."""
+
+    def __init__(self, video: FrameSource) -> None:
+        self.video = video
+        self.error: VOSError | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        try:
+            yield from self.video
+        except VOSError as error:
+            self.error = error
+
+
+def _results(track: Track, frames: _Readable, prompts: Mapping[int, Prompt]) -> Iterator[tuple[Frame, FrameResult]]:
+    """Frames with their results; that a broken video ends before a prompt is not the prompt's fault."""
+    try:
+        yield from with_frames(track, frames, prompts)
+    except UsageError:
+        if frames.error is None:
+            raise
 
 
 def _model(config: RunConfig, weights: str | None) -> tuple[VOSModel, dict[str, Any]]:
@@ -90,8 +122,9 @@ def _model(config: RunConfig, weights: str | None) -> tuple[VOSModel, dict[str, 
     return model.to(pick_device(config)).eval(), {}
 
 
-def _writer(video: Any, output: str, overlay: bool) -> Any:
+def _writer(video: FrameSource, output: str, overlay: bool, every: int) -> ResultWriter:
+    rate = None if video.fps is None else video.fps / every
     if not overlay or output.lower().endswith(VIDEO_SUFFIX):
-        return open_writer(output, name=video.frame_name, fps=video.fps)
+        return open_writer(output, name=video.frame_name, fps=rate, time=video.time)
     masks = MaskFolderWriter(output, name=video.frame_name)
-    return CombinedWriter([masks, OverlayVideoWriter(f"{output}/overlay.mp4", fps=video.fps)])
+    return CombinedWriter([masks, OverlayVideoWriter(f"{output}/overlay.mp4", fps=rate, time=video.time)])

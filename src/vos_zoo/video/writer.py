@@ -20,11 +20,14 @@ import numpy as np
 from vos_zoo.types import Frame, FrameResult, LabelMap, Prompt, UsageError, VOSError
 from vos_zoo.video.masks import overlay, write_mask
 from vos_zoo.video.reader import Backend, resolve_backend
+from vos_zoo.video.source import library_path
 
 DEFAULT_FPS = 24.0
 """Rate of an overlay video whose source has none (a folder of frames)."""
 
 VIDEO_SUFFIX = ".mp4"
+_TICK = Fraction(1, 60000)
+"""Unit of times in a video: whole numbers of it for 24, 25, 30, 50 and 60 frames per second, and for 29.97."""
 
 
 class ResultWriter(ABC):
@@ -89,7 +92,13 @@ class OverlayVideoWriter(ResultWriter):
     """An MP4 of the frames with their objects tinted; H.264 by PyAV where it is installed, else mp4v by OpenCV."""
 
     def __init__(
-        self, path: str | Path, *, fps: float | None = None, alpha: float = 0.5, backend: Backend = "auto"
+        self,
+        path: str | Path,
+        *,
+        fps: float | None = None,
+        alpha: float = 0.5,
+        backend: Backend = "auto",
+        time: Callable[[int], float | None] | None = None,
     ) -> None:
         """Prepare the file; it is opened with the first frame and appears under its name when all went well.
 
@@ -98,6 +107,8 @@ class OverlayVideoWriter(ResultWriter):
             fps: frames per second; None takes `DEFAULT_FPS`.
             alpha: share of the palette colour inside an object, 0..1.
             backend: library that encodes.
+            time: frame index -> seconds from the first frame, or None, e.g. `FrameSource.time`; frames with times are
+                shown at these (PyAV), others at the rate.
 
         Raises:
             UsageError: another ending, a rate that is not positive, `path` is a folder, or no backend is installed.
@@ -111,20 +122,29 @@ class OverlayVideoWriter(ResultWriter):
         self._encoder_type = _PyAVEncoder if resolve_backend(backend) == "pyav" else _OpenCVEncoder
         self._encoder: _PyAVEncoder | _OpenCVEncoder | None = None
         self._size: tuple[int, int] | None = None
-        self._temporary = self.path.with_name(f".{self.path.stem}-{os.getpid()}.tmp{VIDEO_SUFFIX}")
+        self._time = time
+        self._temporary = self.path.with_name(f".{self.path.stem[:40]}-{os.getpid()}.tmp{VIDEO_SUFFIX}")
 
     def write(self, index: int, frame: Frame, labels: LabelMap) -> None:
         """Encode one frame, uint8 RGB ``(H, W, 3)``, tinted by its labels, uint8 ``(H, W)``; all have one size."""
         picture = _even(overlay(frame, labels, self.alpha))
         size = (picture.shape[0], picture.shape[1])
         if self._encoder is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._encoder, self._size = self._encoder_type(self._temporary, size, self.fps), size
+            self._encoder, self._size = self._opened(size), size
         if size != self._size:
             raise VOSError(
                 f"output {self.path}: frame {index} has another size than the first one; a video has one size"
             )
-        self._encoder.write(picture)
+        self._encoder.write(picture, None if self._time is None else self._time(index))
+
+    def _opened(self, size: tuple[int, int]) -> _PyAVEncoder | _OpenCVEncoder:
+        """An encoder of frames of `size`; a place that cannot be written is named now, encoders only say it later."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._temporary.touch()
+        except OSError as error:
+            raise VOSError(f"output {self.path}: cannot be written ({error.strerror}); choose another place") from error
+        return self._encoder_type(self._temporary, size, self.fps)
 
     def finish(self) -> None:
         """Close the video and give it its name.
@@ -162,8 +182,10 @@ class _PyAVEncoder:
         self._target = {"dst_colorspace": Colorspace.ITU709, "dst_color_range": ColorRange.MPEG}
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
         with self._named_errors():
-            self._container = av.open(str(path), "w")
+            self._container = av.open(library_path(path), "w")
             stream: Any = self._container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
+        self._first: float | None = None
+        self._last = -1
         stream.height, stream.width = size
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "18", "preset": "fast"} if codec == "libx264" else {"qscale": "3"}
@@ -181,10 +203,21 @@ class _PyAVEncoder:
                 f"output {self._path}: cannot be written ({error}); check the folder and its space"
             ) from error
 
-    def write(self, picture: Frame) -> None:
+    def write(self, picture: Frame, seconds: float | None) -> None:
         with self._named_errors():
-            frame = self._av.VideoFrame.from_ndarray(picture, format="rgb24")
-            self._container.mux(self._stream.encode(frame.reformat(format="yuv420p", **self._target)))
+            frame = self._av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p", **self._target)
+            if self._last < 0 and seconds is not None:  # the first frame decides: times, or the rate for all
+                self._first = seconds
+                self._stream.codec_context.time_base = self._stream.time_base = _TICK
+            if self._first is not None:
+                self._last = self._ticks(seconds)
+                frame.pts, frame.time_base = self._last, _TICK
+            self._container.mux(self._stream.encode(frame))
+
+    def _ticks(self, seconds: float | None) -> int:
+        """When a frame is shown; after the one before it, whatever the source says."""
+        wanted = self._last + 1 if seconds is None or self._first is None else round((seconds - self._first) / _TICK)
+        return max(wanted, self._last + 1)
 
     def close(self) -> None:
         with self._named_errors():
@@ -203,11 +236,11 @@ class _OpenCVEncoder:
         import cv2
 
         height, width = size
-        self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
+        self._writer = cv2.VideoWriter(library_path(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
         if not self._writer.isOpened():
             raise VOSError(f"output {path}: OpenCV cannot write MP4 here; run: pip install 'vos-zoo[video]'")
 
-    def write(self, picture: Frame) -> None:
+    def write(self, picture: Frame, seconds: float | None) -> None:
         self._writer.write(np.ascontiguousarray(picture[..., ::-1]))
 
     def close(self) -> None:
@@ -252,7 +285,11 @@ class CombinedWriter(ResultWriter):
 
 
 def open_writer(
-    output: str | Path, *, name: Callable[[int], str] = "{:05d}".format, fps: float | None = None
+    output: str | Path,
+    *,
+    name: Callable[[int], str] = "{:05d}".format,
+    fps: float | None = None,
+    time: Callable[[int], float | None] | None = None,
 ) -> ResultWriter:
     """The writer an output name asks for: an overlay video for ``*.mp4``, else a folder of palette PNGs.
 
@@ -260,13 +297,14 @@ def open_writer(
         output: file or folder name.
         name: frame index -> file stem of its mask.
         fps: rate of a video.
+        time: frame index -> seconds from the first frame, or None; see `OverlayVideoWriter`.
 
     Raises:
         UsageError: the name has another file ending, or the writer refuses it.
     """
     path = Path(output)
     if path.suffix.lower() == VIDEO_SUFFIX:
-        return OverlayVideoWriter(path, fps=fps)
+        return OverlayVideoWriter(path, fps=fps, time=time)
     if path.suffix.lower() in {".avi", ".gif", ".mkv", ".mov", ".webm", ".png", ".jpg", ".jpeg", ".zip"}:
         raise UsageError(f"output {output}: {path.suffix} cannot be written; give a name ending in .mp4, or a folder")
     return MaskFolderWriter(path, name=name)

@@ -1,0 +1,162 @@
+"""Video files and cameras read by OpenCV."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vos_zoo.types import Frame, UsageError
+from vos_zoo.video.containers import HiddenBoxes, is_cut_off, leading_covers
+from vos_zoo.video.source import FrameSource, cut_off, library_path, undecodable
+
+_HELD_BACK = 16
+"""At most so many frames a decoder holds back to put them in order."""
+_PROBED = 50
+"""So many frames at equal distances make a file's declared rate credible."""
+
+
+class OpenCVSource(FrameSource):
+    """A video file decoded by OpenCV, which applies the display rotation itself."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the stream's facts and decode one frame, so that a broken file is refused before any work."""
+        import cv2
+
+        super().__init__()
+        self.path, self.name = path, path.stem
+        with _opened(path) as capture:
+            done, first = capture.read()
+            if not done:
+                raise undecodable(path, "OpenCV finds no frame in it")
+            self.size = (first.shape[0], first.shape[1])
+            declared = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None
+            self.fps, count = _timing(capture)
+        self._cut = is_cut_off(path)
+        self.length = declared if self._cut or count is None else count
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The decoded frames; the end of a file that is cut off names the frame.
+
+        OpenCV does not tell other decoding errors from the end of the file.
+        """
+        import cv2
+
+        self._times = array("d")
+        whole = _whole_frames(self.path) if self._cut else None
+        with _opened(self.path) as capture:
+            for frame in islice(_frames(capture), whole):
+                self._times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+                yield frame
+        if self._cut and (self.length is None or len(self._times) < self.length):
+            raise cut_off(self.path, len(self._times), self.length)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A capture of the first video stream; cover pictures before it are hidden, OpenCV would take them for it."""
+    import cv2
+
+    covers = leading_covers(path)
+    stream: Any = HiddenBoxes(path, covers) if covers else None  # outlives the capture, which does not hold on to it
+    try:
+        capture = cv2.VideoCapture(stream, cv2.CAP_FFMPEG, []) if covers else cv2.VideoCapture(library_path(path))
+    except (cv2.error, TypeError):  # before version 4.11 OpenCV reads files only
+        raise UsageError(
+            f"{path}: this OpenCV takes its cover picture for the video; run: pip install 'vos-zoo[video]'"
+        ) from None
+    try:
+        yield capture
+    finally:
+        capture.release()
+        if stream is not None:
+            stream.close()
+
+
+def _whole_frames(path: Path) -> int:
+    """How many frames of a file that is cut off come one after the other: the last ones may have lost some between."""
+    import cv2
+
+    times = []
+    with _opened(path) as capture:
+        while capture.grab():
+            times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
+    steps = np.diff(times)
+    first = max(len(steps) - _HELD_BACK, 0)
+    gaps = np.flatnonzero(steps[first:] > 1.5 * np.median(steps)) if len(steps) else steps
+    return first + int(gaps[0]) + 1 if len(gaps) else len(times)
+
+
+def _timing(capture: Any) -> tuple[float | None, int | None]:
+    """Mean rate of a capture whose first frame was read, and the number of its frames where that had to be counted.
+
+    The declared rate where the first frames keep to it; otherwise from the times of all frames, which are decoded for
+    that: files of variable rate declare a common multiple.
+    """
+    import cv2
+
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    times = [capture.get(cv2.CAP_PROP_POS_MSEC)]
+    while len(times) < _PROBED and capture.grab():
+        times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
+    if rate > 0 and all(abs(after - before - 1000 / rate) < 2 for before, after in pairwise(times)):
+        return rate, None
+    while capture.grab():
+        times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
+    if times[-1] > times[0]:
+        return 1000 * (len(times) - 1) / (times[-1] - times[0]), len(times)
+    return (rate or None), None
+
+
+class CameraSource(FrameSource):
+    """A camera read by OpenCV; the stream ends when the camera does or the user stops it."""
+
+    def __init__(self, number: int) -> None:
+        """Take one picture from a camera for its size."""
+        import cv2
+
+        super().__init__()
+        self.number, self.name = number, "camera"
+        with _camera(number) as capture:
+            done, first = capture.read() if capture.isOpened() else (False, None)
+            if not done or first is None:
+                raise UsageError(
+                    f"camera:{number}: no camera answers under number {number}; plug one in or try another number"
+                )
+            self.fps = capture.get(cv2.CAP_PROP_FPS) or None
+            self.size = (first.shape[0], first.shape[1])
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Pictures as the camera delivers them; their times are those at which they were taken."""
+        self._times = array("d")
+        with _camera(self.number) as capture:
+            for frame in _frames(capture):
+                self._times.append(time.monotonic())
+                yield frame
+
+
+@contextmanager
+def _camera(number: int) -> Iterator[Any]:
+    """A capture of a camera, which is let go also when the reader stops early."""
+    import cv2
+
+    capture = cv2.VideoCapture(number)
+    try:
+        yield capture
+    finally:
+        capture.release()
+
+
+def _frames(capture: Any) -> Iterator[Frame]:
+    """RGB frames of a capture until it has no more."""
+    while True:
+        done, frame = capture.read()
+        if not done:
+            return
+        yield np.ascontiguousarray(frame[..., ::-1])
