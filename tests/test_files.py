@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vos_zoo.cli import main
-from vos_zoo.data.checking import check_dataset
+from vos_zoo.data.checking import check_dataset, keep_sound
 from vos_zoo.data.davis import DavisDataset
 from vos_zoo.data.folder import FolderDataset
 from vos_zoo.data.packing import pack_dataset
@@ -229,6 +229,8 @@ def test_16_bit_frames_that_would_lose_their_content_are_refused_alike_everywher
         dataset[0].frame(1)
     with pytest.raises(VOSError, match=words):
         pack_dataset(dataset, tmp_path / "packs")
+    with pytest.raises(VOSError, match="16-bit values"):
+        keep_sound(dataset)
     report = check_dataset(dataset)
     assert len(report.problems) == 3 and all("16-bit values" in problem.what for problem in report.problems)
 

@@ -241,3 +241,6 @@ def test_a_run_does_not_replace_a_configuration_written_by_hand(tmp_path: Path) 
         find_run(config, None)
     (tmp_path / "a" / "config.yaml").write_text("complete: true\nseed: 5\n")
     assert find_run(config, None) == (tmp_path / "a", None)
+    (tmp_path / "a" / "model").mkdir()  # its weights may be those that the run starts from
+    with pytest.raises(UsageError, match="holds a trained run"):
+        find_run(config, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -399,6 +400,45 @@ def test_warnings_of_the_package_are_single_lines_at_the_terminal(model: Path, t
     assert done.returncode == 0, done.stderr
     warned = [line for line in done.stderr.replace("\r", "\n").splitlines() if "the numbers in the names" in line]
     assert len(warned) == 1 and warned[0].startswith("vos-zoo: warning: frames: ")
+
+
+class Camera:
+    """Stands in for OpenCV's capture: pictures without end; the fifth one of a stream is accompanied by Ctrl-C."""
+
+    opened = 0
+
+    def __init__(self, number: int) -> None:
+        Camera.opened += 1
+        self.count, self.stream = 0, Camera.opened > 1  # the first capture only looks
+
+    def isOpened(self) -> bool:
+        return True
+
+    def read(self) -> tuple[bool, Frame]:
+        self.count += 1
+        if self.stream and self.count == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return True, frame(self.count)
+
+    def get(self, key: int) -> float:
+        return -1.0
+
+    def release(self) -> None:
+        pass
+
+
+def test_ctrl_c_ends_a_cameras_stream_and_keeps_the_overlay(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cv2
+
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(Camera, "opened", 0)
+    write_mask(tmp_path / "first.png", (frame(0)[..., 0] == 220).astype(np.uint8))
+    words = ["--weights", str(model), "--mask", str(tmp_path / "first.png"), "trainer.accelerator=cpu"]
+    assert main(["track", "camera:3", *words, "--output", str(tmp_path / "o.mp4")]) == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert len(list(open_video(tmp_path / "o.mp4", backend="pyav"))) == 4
 
 
 def test_a_result_for_every_frame_is_all_a_writer_needs(tmp_path: Path) -> None:

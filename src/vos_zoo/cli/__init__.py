@@ -153,7 +153,9 @@ def _track(commands: Any) -> None:
         "frames/ --weights runs/NAME/model --box 1:40,25,80,60 --box 2:150,30,64,64 --output masks/",
         "camera --weights runs/NAME/model --box 1:200,120,160,160 --output out.mp4",
     )
-    parser.add_argument("source", metavar="VIDEO|FOLDER|camera", help="a video file, a folder of frames, or a camera")
+    parser.add_argument(
+        "source", metavar="VIDEO|FOLDER|camera", help="a video file, a folder of frames, or a camera: camera, camera:1"
+    )
     add_model(parser)
     add_weights(parser, required=False)
     add_config(parser, data=False)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, overload
 
 from vos_zoo.data.sequence import PictureDataset, PictureSequence, Problem, by_name, describe
 from vos_zoo.data.static_images import StaticImage
-from vos_zoo.files.frames import JPEG_END, TAIL, frame_size, read_frame_strictly
+from vos_zoo.files.frames import JPEG_END, TAIL, frame_size, is_deep, read_frame_strictly
 from vos_zoo.types import UsageError, VideoDataset, VideoSequence, VOSError
 
 Found = TypeVar("Found")
@@ -162,7 +162,7 @@ def find_problems(sequence: VideoSequence, *, decode: bool = False) -> list[Prob
 def _frame_problem(path: Path, decode: bool) -> Problem | None:
     try:
         frame_size(path)
-        if decode or not _ends_well(path):
+        if decode or not _ends_well(path) or is_deep(path):  # whether 8 bits can show it, its header does not say
             read_frame_strictly(path)
     except VOSError as error:
         return Problem(str(path), _without_name(error, path))

@@ -114,6 +114,17 @@ def _quickly(path: Path, flags: int) -> Frame | None:
     return None if picture is None else np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
+def is_deep(path: str | Path) -> bool:
+    """Whether a picture has more than 8 bits per channel, as its header says; False for what is no picture."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return _is_deep(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+
+
 def _is_deep(image: Image) -> bool:
     """Whether a file stores more than 8 bits per channel."""
     tile = (getattr(image, "tile", None) or [None])[0]

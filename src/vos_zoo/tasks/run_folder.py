@@ -48,7 +48,7 @@ def find_run(config: RunConfig, ckpt: str | None) -> tuple[Path, str | None]:
     if ckpt is None:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         folder = runs / (config.run_name or f"{config.method}-{stamp}")
-        if has_checkpoint(folder):
+        if has_checkpoint(folder) or (folder / "model").is_dir():
             raise UsageError(
                 f"run folder {str(folder)!r} holds a trained run; resume it with --ckpt last, or rename it"
             )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -17,6 +20,7 @@ from vos_zoo.core.module import VOSModel
 from vos_zoo.tasks.console import say
 from vos_zoo.tasks.evaluate import load_model, pick_device
 from vos_zoo.types import Box, Frame, FrameResult, Prompt, UsageError, VOSError
+from vos_zoo.video.opencv_source import CameraSource
 from vos_zoo.video.prompts import parse_prompts
 from vos_zoo.video.reader import open_video
 from vos_zoo.video.source import FrameSource
@@ -78,7 +82,7 @@ def run_track(
     if first is None:
         raise frames.error or VOSError(f"{source}: has no frame to track")
     progress = partial(tqdm, total=video.length, unit="frame", desc=video.name, file=sys.stderr)
-    with _writer(video, output, overlay, every) as writer:
+    with _stopped_by_ctrl_c(video), _writer(video, output, overlay, every) as writer:
         for frame, result in progress(chain([first], pairs)):
             writer.write(result.index, frame, result.label_map())
             count += 1
@@ -88,6 +92,25 @@ def run_track(
     if frames.error is not None:
         raise VOSError(f"{frames.error}; the results of the frames before it are kept")
     return 0
+
+
+@contextmanager
+def _stopped_by_ctrl_c(video: FrameSource) -> Iterator[None]:
+    """Ctrl-C ends the stream of a camera, which has no end of its own, and keeps the results; twice, it interrupts."""
+    if not isinstance(video, CameraSource) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.getsignal(signal.SIGINT)
+
+    def stop(*_: object) -> None:
+        video.stop()
+        signal.signal(signal.SIGINT, usual)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 class _Readable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from array import array
 from collections.abc import Iterator
@@ -115,7 +116,7 @@ def _timing(capture: Any) -> tuple[float | None, int | None]:
 
 
 class CameraSource(FrameSource):
-    """A camera read by OpenCV; the stream ends when the camera does or the user stops it."""
+    """A camera read by OpenCV; the stream ends when the camera does or somebody calls `stop`."""
 
     def __init__(self, number: int) -> None:
         """Take one picture from a camera for its size."""
@@ -129,14 +130,22 @@ class CameraSource(FrameSource):
                 raise UsageError(
                     f"camera:{number}: no camera answers under number {number}; plug one in or try another number"
                 )
-            self.fps = capture.get(cv2.CAP_PROP_FPS) or None
+            rate = capture.get(cv2.CAP_PROP_FPS)
+            self.fps = rate if 0 < rate < math.inf else None  # some drivers say -1
             self.size = (first.shape[0], first.shape[1])
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the stream with the next frame."""
+        self._stopped = True
 
     def __iter__(self) -> Iterator[Frame]:
         """Pictures as the camera delivers them; their times are those at which they were taken."""
-        self._times = array("d")
+        self._times, self._stopped = array("d"), False
         with _camera(self.number) as capture:
             for frame in _frames(capture):
+                if self._stopped:
+                    return
                 self._times.append(time.monotonic())
                 yield frame
 
