@@ -15,14 +15,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import vos_zoo
 from vos_zoo import __version__
 from vos_zoo.cli import handlers
 from vos_zoo.cli.options import Parser, add_config, add_model, add_weights, command, finish
 from vos_zoo.registry import suggestion
 from vos_zoo.types import UsageError, VOSError
 
-_PACKAGE = os.path.dirname(vos_zoo.__file__)
+_PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
