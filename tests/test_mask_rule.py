@@ -439,3 +439,15 @@ def test_the_youtube_vos_estimate_reads_0_255_results_of_one_object(tmp_path: Pa
     meta = {"videos": {"clip": {"objects": {"1": {"category": "cat", "frames": frames}}}}}
     (tmp_path / "data/meta.json").write_text(json.dumps(meta))
     assert evaluate_youtube_vos(tmp_path / "results", tmp_path / "data").scores["G"] == 1.0
+
+
+def test_a_coloured_mask_of_one_object_is_refused_with_the_way_to_read_it(tmp_path: Path) -> None:
+    colours = np.zeros((*SIZE, 3), dtype=np.uint8)
+    colours[squares(1) > 0] = (0, 200, 0)
+    Image.fromarray(colours).save(tmp_path / "green.png")
+    with pytest.raises(VOSError, match=r"RGB picture.*--mask-threshold 1, data\.mask_threshold=1"):
+        read_mask(tmp_path / "green.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "green.png", threshold=1), squares(1))
+    Image.fromarray(squares(3)).convert("LA").save(tmp_path / "alpha.png")
+    with pytest.raises(VOSError, match="has an alpha channel; save it as"):
+        read_mask(tmp_path / "alpha.png")

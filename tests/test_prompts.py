@@ -325,3 +325,15 @@ def test_track_warns_of_a_palette_whose_first_colour_is_the_object(clip: Path, m
     Image.fromarray(colours).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "red.png")
     with pytest.warns(UserWarning, match=r"red\.png: value 0, the background, has the colour \(255, 0, 0\)"):
         assert track(clip, model, "--mask", str(tmp_path / "red.png"), "--output", str(tmp_path / "out")) == 0
+
+
+def test_wrong_types_of_the_other_arguments_are_refused_at_once() -> None:
+    with pytest.raises(UsageError, match=r"wanted is 3; give the numbers of the frames"):
+        small().track(frames(), {0: square()}, wanted=3)  # type: ignore[arg-type]
+    engine = small().propagator()
+    engine.push(frames(1)[0], square())
+    with pytest.raises(UsageError, match=r"cannot drop 1: give a list of object ids, such as \[1\]"):
+        engine.drop(1)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"cannot drop object '1': known objects are \[1\]"):
+        engine.drop(["1"])  # type: ignore[list-item]
+    assert engine.drop([np.int64(1)]) == [] and engine.ids == []

@@ -148,6 +148,8 @@ class VOSModel(Pretrained):
             raise UsageError(f"unwanted is {unwanted!r}; choose follow or skip")
         if not (isinstance(frames, Iterable) or hasattr(frames, "__getitem__")):
             raise UsageError(f"frames is a {type(frames).__name__}; give an iterable of uint8 RGB arrays (H, W, 3)")
+        if wanted is not None and not isinstance(wanted, Container):
+            raise UsageError(f"wanted is {wanted!r}; give the numbers of the frames, such as [0, 5, 10]")
         length = len(frames) if isinstance(frames, Sized) else None
         parsed = PromptParser(mask_threshold).parse(prompts, length)
         propagator = self.propagator(preset, **overrides)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -142,9 +142,11 @@ class Propagator:
     @ordinary_tensors()
     def drop(self, ids: Sequence[int]) -> list[FrameResult]:
         """Stop following objects; unknown ids are an error. Returns results of an unfinished clip, if any."""
+        if not isinstance(ids, Iterable):
+            raise UsageError(f"cannot drop {ids!r}: give a list of object ids, such as [{ids!r}]")
         unknown = [i for i in ids if i not in self.ids]
         if unknown:
-            raise UsageError(f"cannot drop object {unknown[0]}: known objects are {self.ids}")
+            raise UsageError(f"cannot drop object {unknown[0]!r}: known objects are {self.ids}")
         results = self.flush()
         slots = sorted({self.ids.index(i) for i in ids})
         for group in self._groups:

@@ -6,7 +6,8 @@ The layouts that are read, below one another as deep as you like::
     images/a.jpg       masks/a.png                   two folders, named as for the saliency sets
     a.jpg              a.png                         side by side
 
-Value 0 is background and 255 is void, unless a mask holds nothing else: then 255 is its one object.
+Value 0 is background and 255 is void, unless a mask holds nothing else: then 255 is its one object, id 1 (a picture
+counts as a video of its own).
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from vos_zoo.data.static_images import Pair, StaticDataset, StaticImage, chosen_
 from vos_zoo.files.frames import frame_size, read_frame, read_frame_strictly, read_reduced
 from vos_zoo.files.names import list_pictures
 from vos_zoo.files.text import read_list
+from vos_zoo.labels import objects_of, shows_one_object
 from vos_zoo.types import Frame, LabelMap, UsageError, VOSError
+from vos_zoo.video.mask_reader import list_masks
 from vos_zoo.video.masks import read_mask
 
-VOID = 255
 _VOC = ("JPEGImages", "SegmentationObject")
 
 
@@ -58,10 +60,7 @@ class InstanceImage(StaticImage):
     def labels(self, index: int) -> LabelMap:
         """Ids of all objects, uint8 ``(H, W)``, 0 for background and void; the same for every index."""
         labels = read_mask(self.mask_path, size=self.size())
-        void = labels == VOID
-        if void.any():
-            labels = np.where(void, 0 if labels[~void].any() else 1, labels).astype(np.uint8)
-        return labels
+        return objects_of(labels, shows_one_object([labels]))
 
     def soft_mask(self) -> NDArray[np.uint8]:
         """All objects together, uint8 ``(H, W)``, 0 or 255."""
@@ -165,5 +164,5 @@ def _pairs(root: Path) -> Iterator[Pair]:
         yield from find_pairs(root)
         return
     there = list_pictures(pictures)
-    for name, mask in list_pictures(masks, (".png",)).items():
+    for name, mask in list_masks(masks).items():
         yield Pair(name, there.get(name), mask)

@@ -115,9 +115,11 @@ def read_mask(path: str | Path, *, size: tuple[int, int] | None = None, threshol
                 f"mask {path}: has {image.mode!r} pixels (more than 8 bits); object ids go up to 254, "
                 "so renumber the objects and save it as an 8-bit palette PNG"
             )
+        colours = f"is a {image.mode} picture, whose colours do not say which object is which"
         raise VOSError(
-            f"mask {path}: is a {image.mode} picture, whose colours do not say which object is which; "
-            "save it as a palette (mode P) or 8-bit grey PNG that stores the object id of every pixel"
+            f"mask {path}: {'has an alpha channel' if image.mode in {'LA', 'PA'} else colours}; save it as a "
+            "palette (mode P) or 8-bit grey PNG that stores the object id of every pixel, or, if it shows one object, "
+            "take every colour but black for it (--mask-threshold 1, data.mask_threshold=1)"
         )
     labels = np.array(image).astype(np.uint8)
     if image.mode == "L" and (step := _grey_step(path)) > 1:
