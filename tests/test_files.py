@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import warnings
@@ -22,11 +23,13 @@ from vos_zoo.data.davis import DavisDataset
 from vos_zoo.data.folder import FolderDataset
 from vos_zoo.data.packing import pack_dataset
 from vos_zoo.data.static_images import SaliencyDataset
+from vos_zoo.data.youtube_vos import read_meta
 from vos_zoo.files.frames import read_frame, read_reduced
 from vos_zoo.files.names import list_files, list_pictures, natural_key
 from vos_zoo.files.text import read_list, read_text
 from vos_zoo.metrics.davis import evaluate_davis
 from vos_zoo.metrics.davis import read_list as listed_sequences
+from vos_zoo.metrics.youtube_vos import evaluate_youtube_vos
 from vos_zoo.types import UsageError, VOSError
 from vos_zoo.video.masks import write_mask
 from vos_zoo.video.prompts import parse_prompts
@@ -115,6 +118,17 @@ def test_data_sets_and_scores_order_frames_by_their_numbers(tmp_path: Path) -> N
     assert list(report.sequences[0].frames) == expected[1:-1]
     with pytest.warns(UserWarning, match="frame_9 before frame_10"):
         assert list(FolderDataset(root)[0].frame_names) == expected
+
+
+def test_frames_listed_in_a_meta_json_are_ordered_and_its_encoding_is_free(tmp_path: Path) -> None:
+    """An object listed from frame_2 on, written by a tool that sorts names as text, in UTF-16."""
+    meta = {"videos": {"v": {"objects": {"1": {"category": "dog", "frames": ["frame_10", "frame_2", "frame_3"]}}}}}
+    (tmp_path / "meta.json").write_bytes(json.dumps(meta).encode("utf-16"))
+    assert read_meta(tmp_path / "meta.json")["v"][1].frames == ("frame_2", "frame_3", "frame_10")
+    for name in ("frame_2", "frame_3", "frame_10"):
+        write_mask(tmp_path / "Annotations" / "v" / f"{name}.png", labels())
+    report = evaluate_youtube_vos(tmp_path / "Annotations", tmp_path)
+    assert len(report.objects[0].J) == 2 and report.scores["J_seen"] == 1
 
 
 def test_masks_given_for_later_frames_are_taken_in_the_order_of_their_numbers(tmp_path: Path) -> None:

@@ -133,10 +133,11 @@ def test_outputs_beside_the_inputs_are_fine(scene: list[str], source: str, mask:
     assert scene == [source]
 
 
-def test_an_overlay_in_the_folder_of_masks_is_no_input_either(scene: list[str], tmp_path: Path) -> None:
+def test_an_overlay_in_the_folder_of_masks_does_not_replace_the_video(scene: list[str], tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     os.replace(tmp_path / "clip.mp4", tmp_path / "out" / "overlay.mp4")
     assert track("out/overlay.mp4", "first.png", "out", "--overlay") == 2
+    assert track("out/overlay.mp4", "first.png", "out") == 0
 
 
 def test_a_frame_that_lies_in_the_output_by_a_link_is_not_replaced(scene: list[str], tmp_path: Path) -> None:

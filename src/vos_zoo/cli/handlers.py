@@ -88,7 +88,8 @@ def _keep_inputs(options: argparse.Namespace) -> None:
     files = [file for path in (source, options.mask) if path and Path(path).is_dir() for file in list_files(path)]
     names = list_pictures(source) if source and Path(source).is_dir() else None
     output = Path(options.output)
-    refuse_overwriting([output, output / "overlay.mp4", *masks_to_replace(output, names)], [*inputs, *files])
+    overlay = [output / "overlay.mp4"] if options.overlay else []
+    refuse_overwriting([output, *overlay, *masks_to_replace(output, names)], [*inputs, *files])
 
 
 def run_convert(options: argparse.Namespace) -> int | None:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vos_zoo.data.sequence import PictureDataset, PictureSequence, Problem, by_name
-from vos_zoo.files.names import list_pictures
+from vos_zoo.files.names import list_pictures, natural_key
 from vos_zoo.files.text import read_list, read_text
 from vos_zoo.labels import MAX_ID, MIN_ID
 from vos_zoo.types import LabelMap, UsageError, VOSError
@@ -236,7 +236,9 @@ def read_meta(path: Path) -> dict[str, dict[int, ListedObject]]:
         content: Any = json.loads(read_text(path))
         return {
             str(name): {
-                _identity(identity): ListedObject(str(entry["category"]), tuple(str(stem) for stem in entry["frames"]))
+                _identity(identity): ListedObject(
+                    str(entry["category"]), tuple(sorted((str(stem) for stem in entry["frames"]), key=natural_key))
+                )
                 for identity, entry in video["objects"].items()
             }
             for name, video in sorted(content["videos"].items())

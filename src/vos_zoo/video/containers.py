@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 _MP4_STARTS = (b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
+_ZEROS = 128
+"""So many zeros at its end make a file one that is not filled yet."""
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
@@ -24,13 +26,16 @@ class _Box(NamedTuple):
 def is_cut_off(path: str | Path) -> bool:
     """Whether a file is shorter than its own structure says, as after a download or a recording that broke off.
 
-    MP4 and MOV, Matroska and WebM, and AVI say how long they are, unless they were written as a stream; other files
-    never count as cut off.
+    MP4 and MOV, Matroska and WebM, and AVI say how long they are, unless they were written as a stream. Any file that
+    ends with zeros counts, too: some programs reserve the space of a download before they fill it.
     """
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             head = file.read(12)
+            file.seek(-min(size, _ZEROS), os.SEEK_END)
+            if not any(file.read()):
+                return size > 0
             if head[4:8] in _MP4_STARTS:
                 boxes = list(_boxes(file, 0, size))
                 end = boxes[-1].end if boxes else 0

@@ -35,7 +35,7 @@ class PyAVSource(FrameSource):
                     raise undecodable(path, "")
                 if stream is None:
                     raise UsageError(f"{path}: has no video stream; give a video file or a folder of frames")
-                rate, declared = stream.average_rate, stream.frames or None
+                rate, declared = stream.average_rate, _declared_frames(container, stream)
                 first = next(container.decode(stream), None)
             if first is None:
                 raise undecodable(path, "no frame in it")
@@ -57,15 +57,18 @@ class PyAVSource(FrameSource):
             stream.thread_type = "AUTO"
             try:
                 for frame in _decoded(container, stream, cut):
+                    if frame.is_corrupt and cut:
+                        break
                     if frame.is_corrupt and not warned:
                         warned = True
                         warnings.warn(f"{self.path}: frame {len(self._times)} is damaged", stacklevel=2)
                     self._times.append(math.nan if frame.time is None else frame.time)
                     yield _upright(frame)
             except av.FFmpegError as error:
-                raise VOSError(
-                    f"{self.path}: frame {len(self._times)} cannot be decoded ({error}); re-encode it"
-                ) from error
+                if not cut:
+                    raise VOSError(
+                        f"{self.path}: frame {len(self._times)} cannot be decoded ({error}); re-encode it"
+                    ) from error
         if cut and (self.length is None or len(self._times) < self.length):
             raise cut_off(self.path, len(self._times), self.length)
 
@@ -76,6 +79,13 @@ def _video_stream(container: Any) -> Any | None:
 
     attached = Disposition.attached_pic | Disposition.timed_thumbnails
     return next((stream for stream in container.streams.video if not stream.disposition & attached), None)
+
+
+def _declared_frames(container: Any, stream: Any) -> int | None:
+    """How many frames a file says it has, or how many its duration has room for."""
+    if stream.frames or not container.duration or not stream.average_rate:
+        return stream.frames or None
+    return round(container.duration / 1_000_000 * stream.average_rate)
 
 
 def _decoded(container: Any, stream: Any, cut: bool) -> Iterator[Any]:
