@@ -18,7 +18,7 @@ from vos_zoo.registry import MethodInfo, available_methods, load_method
 from vos_zoo.types import UsageError
 
 TOY = MethodInfo("toy", "Toy", "A toy", 2026, "https://example.org", "none", "Nothing.", "fractions:Fraction")
-PATHS = ("youtube_vos", "davis", "coco", "saliency", "mask_rcnn", "vitae")
+PATHS = ("youtube_vos", "davis", "coco", "saliency", "mask_rcnn", "vitae", "stills", "videos", "validation")
 LAYERS = ("default", "method", "data", "recipe", "file", "second file", "flags", "override")
 
 
