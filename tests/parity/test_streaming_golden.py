@@ -56,7 +56,7 @@ def streamed(video: Replayed, prediction: np.ndarray, rule: Rule) -> SequenceRes
     for index, labels in enumerate(prediction):
         scorer.add(index, labels)
     objects = tuple(_object_result(video, scorer.starts[one.object_id], one) for one in scorer.scores().objects)
-    return SequenceResult(video.name, len(prediction), len(prediction), objects, "", 1.0, 1.0, 0, "process", "")
+    return SequenceResult(video.name, len(prediction), len(prediction), objects, "", 1.0, 1.0, 0, "process", "", "")
 
 
 @pytest.mark.parametrize(("name", "prediction", "sequence"), [one for one in SEQUENCES if one[2] not in LATE])
