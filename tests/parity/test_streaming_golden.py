@@ -56,7 +56,8 @@ def streamed(video: Replayed, prediction: np.ndarray, rule: Rule) -> SequenceRes
     for index, labels in enumerate(prediction):
         scorer.add(index, labels)
     objects = tuple(_object_result(video, scorer.starts[one.object_id], one) for one in scorer.scores().objects)
-    return SequenceResult(video.name, len(prediction), len(prediction), objects, "", 1.0, 1.0, 0, "process", "", "")
+    frames = len(prediction)
+    return SequenceResult(video.name, frames, frames, objects, "", 1.0, 1.0, 0, "process", (1, 1), "", "")
 
 
 @pytest.mark.parametrize(("name", "prediction", "sequence"), [one for one in SEQUENCES if one[2] not in LATE])
