@@ -14,6 +14,7 @@ from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.data.loader import loader_failure
 from vos_zoo.evaluation.report import write_text
 from vos_zoo.tasks.console import say
+from vos_zoo.tasks.finished import SUMMARY_FILE, is_saved, reached_limit
 from vos_zoo.tasks.insight import format_summary
 from vos_zoo.tasks.processes import check_run_name, is_first
 from vos_zoo.tasks.run_folder import find_run, record_start, save_model
@@ -23,6 +24,8 @@ from vos_zoo.types import UsageError, VOSError
 
 def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") -> int:
     """Train, and leave in the run folder: config.yaml, run.json, checkpoints/, logs/, pictures/, model/, summary.json.
+
+    A run that has reached its end is left as it is.
 
     Several processes may run this together: each trains on its own clips, the first one writes and speaks.
 
@@ -35,6 +38,10 @@ def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") ->
     check_signatures(config)
     check_run_name(config.run_name, config.trainer)
     folder, resumed = find_run(config, ckpt)
+    limit = reached_limit(resumed, config.trainer) if resumed else None
+    if resumed and limit and is_saved(folder, resumed):
+        say(f"nothing to do: {folder} has reached {limit}, raise it to train on; model: {folder / 'model'}")
+        return 0
     data = VOSDataModule(**to_plain(config.data))
     data.clips()
     if config.trainer.get("limit_val_batches", 1.0) != 0:
@@ -53,9 +60,11 @@ def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") ->
     say(_batch(config, trainer))
     _train(trainer, model, data, resumed, folder)
     if trainer.is_global_zero:
+        if resumed and trainer.global_step == insight.first_step:  # its end was reached before: the average is there
+            model.load_state_dict(VOSModel.from_pretrained(resumed).state_dict())
         save_model(model, folder / "model")
         found = insight.summary(trainer)
-        write_text(folder / "summary.json", json.dumps(found, indent=2) + "\n")
+        write_text(folder / SUMMARY_FILE, json.dumps(found, indent=2) + "\n")
         say(format_summary(found))
         say(f"model: {folder / 'model'}; checkpoints: {folder / 'checkpoints'}")
     trainer.strategy.barrier()

@@ -18,6 +18,8 @@ from vos_zoo.types import Batch
 
 _WAIT, _WORK = "train_dataloader_next", "run_training_batch"
 _WINDOW = 50
+_KEY = "insight"
+"""Under which a checkpoint holds what the final table needs."""
 
 
 class StepClock(Profiler):
@@ -50,22 +52,52 @@ class StepClock(Profiler):
 class Insight(Callback):
     """Logs throughput, data-wait share and peak memory after every step, and remembers what the final table shows.
 
+    What it remembers is part of every checkpoint, so that the table covers the whole run, however often it was resumed.
+
     Args:
         clock: the trainer's profiler; None: times are not measured (another profiler is at work).
+
+    Attributes:
+        first_step: optimiser steps that were taken before this start.
     """
 
     def __init__(self, clock: StepClock | None) -> None:
         self.clock = clock
+        self.first_step = 0
         self._recent: deque[tuple[float, float, float]] = deque(maxlen=_WINDOW)
         self._totals = [0.0, 0.0, 0.0]
         self._norms: list[float] = []
-        self._scores: list[tuple[int, float]] = []
-        self._started = time.monotonic()
-        self._first_step = 0
+        self._scores: dict[int, float] = {}
+        self._losses: dict[str, float] = {}
+        self._started, self._seconds, self._memory = time.monotonic(), 0.0, 0
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep what is known so far with the weights."""
+        checkpoint[_KEY] = {
+            "totals": list(self._totals),
+            "norms": torch.tensor(self._norms, dtype=torch.float64),
+            "scores": dict(self._scores),
+            "losses": self._last_losses(trainer),
+            "seconds": self._seconds + time.monotonic() - self._started,
+            "memory": max(self._memory, peak_memory()),
+        }
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on from what was known; a checkpoint of an earlier version knows nothing."""
+        self.first_step = int(checkpoint.get("global_step", 0))
+        known = checkpoint.get(_KEY)
+        if known is not None:
+            self._totals, self._norms = list(known["totals"]), known["norms"].tolist()
+            self._scores, self._losses = dict(known["scores"]), dict(known["losses"])
+            self._seconds, self._memory = known["seconds"], known["memory"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start counting; building and loading are over."""
-        self._started, self._first_step = time.monotonic(), trainer.global_step
+        self._started = time.monotonic()
         if self.clock is not None:
             self.clock.take()
         if torch.cuda.is_available():
@@ -93,29 +125,33 @@ class Insight(Callback):
         """Remember J&F over time."""
         score = trainer.callback_metrics.get("val/J&F")
         if score is not None and not trainer.sanity_checking:
-            self._scores.append((trainer.global_step, float(score)))
+            self._scores[trainer.global_step] = float(score)
+
+    def _last_losses(self, trainer: pl.Trainer) -> dict[str, float]:
+        """The losses as last logged, in this start or before it."""
+        skipped = ("grad_norm", "clips_per_second", "data_wait", "peak_memory_gb")
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        terms = {name.removeprefix("train/"): value for name, value in metrics.items() if name.startswith("train/")}
+        return {**self._losses, **{name: value for name, value in terms.items() if not name.startswith(skipped)}}
 
     def summary(self, trainer: pl.Trainer) -> dict[str, Any]:
-        """What happened since this start, by name; see `format_summary`."""
+        """What happened in the run, with all its starts, by name; see `format_summary`."""
         clips, wait, work = self._totals
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        skipped = ("grad_norm", "clips_per_second", "data_wait", "peak_memory_gb")
-        terms = {name.removeprefix("train/"): value for name, value in metrics.items() if name.startswith("train/")}
         found: dict[str, Any] = {
             "steps": trainer.global_step,
-            "steps since this start": trainer.global_step - self._first_step,
+            "steps since this start": trainer.global_step - self.first_step,
             "epochs": trainer.current_epoch,
-            "seconds": time.monotonic() - self._started,
+            "seconds": self._seconds + time.monotonic() - self._started,
             "clips per second": clips / (wait + work) if wait + work else None,
             "data wait": wait / (wait + work) if wait + work else None,
-            "peak memory (GiB)": peak_memory() / 2**30,
+            "peak memory (GiB)": max(self._memory, peak_memory()) / 2**30,
             "learning rates": {str(g["name"]): g["lr"] for o in trainer.optimizers for g in o.param_groups},
-            "losses": {name: value for name, value in terms.items() if not name.startswith(skipped)},
+            "losses": self._last_losses(trainer),
             "gradient norm (median, largest)": [median(self._norms), max(self._norms)] if self._norms else None,
             "J&F by step": dict(self._scores),
         }
         if self._scores:
-            step, score = max(self._scores, key=lambda entry: entry[1])
+            step, score = max(self._scores.items(), key=lambda entry: entry[1])
             found["best J&F (step)"] = [score, step]
         return found
 

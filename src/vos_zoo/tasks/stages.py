@@ -10,6 +10,7 @@ from pathlib import Path
 from vos_zoo.config import RunConfig, check_signatures, to_plain
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.tasks.console import say
+from vos_zoo.tasks.finished import can_go_on
 from vos_zoo.tasks.fit import run_fit
 from vos_zoo.tasks.processes import check_run_name
 from vos_zoo.tasks.run_folder import has_checkpoint
@@ -22,7 +23,8 @@ def run_stages(
     """Train all stages; the run folder has one folder per stage, named as the stage.
 
     With `ckpt` "last" stages whose model is there are done, the one that was cut goes on behind its last checkpoint,
-    and those after it follow. A later stage starts from the model of the one before, whatever its `init_from` says.
+    and those after it follow. The last stage that was trained goes on, too, where its configuration asks for more than
+    it asked for then. A later stage starts from the model of the one before, whatever its `init_from` says.
 
     Args:
         stages: name -> configuration, in order.
@@ -38,11 +40,12 @@ def run_stages(
         raise UsageError(f"run folder {str(folder)!r} holds trained stages; resume them with --ckpt last, or rename it")
     for config in stages.values():  # whatever is wrong with the last stage should show before the first one starts
         _check(config)
+    grown = _to_go_on(folder, stages)
     before: str | None = None
     for number, (stage, config) in enumerate(stages.items(), start=1):
         model = folder / stage / "model"
         title = f"stage {stage} ({number} of {len(stages)})"
-        if model.is_dir():
+        if model.is_dir() and stage != grown:
             say(f"{title}: done, {model}")
         else:
             say(title)
@@ -52,6 +55,26 @@ def run_stages(
         before = str(model)
     say(f"all {len(stages)} stages are done: {before}")
     return 0
+
+
+def _to_go_on(folder: Path, stages: Mapping[str, RunConfig]) -> str | None:
+    """The stage with a model whose configuration asks for more training than it has had, if there is one.
+
+    Raises:
+        UsageError: a later stage has been trained from that model.
+    """
+    trained = [stage for stage in stages if (folder / stage / "model").is_dir()]
+    for place, stage in enumerate(trained):
+        if can_go_on(folder / stage, stages[stage].trainer):
+            later = [name for name in list(stages)[list(stages).index(stage) + 1 :] if has_checkpoint(folder / name)]
+            if later:
+                raise UsageError(
+                    f"stage {stage!r} of {str(folder)!r} was trained for less than trainer.max_epochs, max_steps or "
+                    f"max_time now ask for, but stage {later[0]!r} was trained from its model; put them back, or give "
+                    "another run_name"
+                )
+            return trained[place]
+    return None
 
 
 def _run_name(config: RunConfig, recipe: str, ckpt: str | None) -> str:

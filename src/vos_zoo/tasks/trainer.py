@@ -40,15 +40,36 @@ def make_trainer(config: RunConfig, folder: Path) -> tuple[pl.Trainer, Insight]:
     return pl.Trainer(default_root_dir=folder, logger=logger, callbacks=callbacks, **options), insight
 
 
+class RunCheckpoint(ModelCheckpoint):
+    """Keeps checkpoints in the folder of a run, and knows its best one after the folder was moved or renamed, too."""
+
+    @property
+    def state_key(self) -> str:
+        """Under which a checkpoint holds its state; as of its base class."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state; its paths are those of the folder as it is now."""
+        before, now = str(state_dict.get("dirpath", self.dirpath)), str(self.dirpath)
+        super().load_state_dict({name: _moved(value, before, now) for name, value in state_dict.items()})
+
+
+def _moved(value: Any, before: str, now: str) -> Any:
+    """A value with its paths below `before` as paths below `now`."""
+    if isinstance(value, dict):
+        return {_moved(key, before, now): entry for key, entry in value.items()}
+    return now + value.removeprefix(before) if isinstance(value, str) and value.startswith(before) else value
+
+
 def _checkpoints(config: RunConfig, folder: Path) -> list[Callback]:
     """The last one every few steps and after every epoch, the best one after validations."""
     kept: dict[str, Any] = {"enable_version_counter": False}
     callbacks: list[Callback] = [
-        ModelCheckpoint(folder, "last", every_n_train_steps=config.checkpoint_every, **kept),
-        ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, **kept),
+        RunCheckpoint(folder, "last", every_n_train_steps=config.checkpoint_every, **kept),
+        RunCheckpoint(folder, "last", save_on_train_epoch_end=True, **kept),
     ]
     if config.trainer.get("limit_val_batches", 1.0) != 0:
-        callbacks.append(ModelCheckpoint(folder, "best", monitor="val/J&F", mode="max", **kept))
+        callbacks.append(RunCheckpoint(folder, "best", monitor="val/J&F", mode="max", **kept))
     return callbacks
 
 
