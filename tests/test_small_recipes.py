@@ -59,7 +59,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words(method: str, data: Path, output: Path) -> list[str]:
-    paths = [f"paths.stills={data / 'stills'}", f"paths.videos={data / 'videos'}", f"paths.validation={data / 'videos'}"]
+    folders = {"stills": "stills", "videos": "videos", "validation": "videos"}
+    paths = [f"paths.{name}={data / folder}" for name, folder in folders.items()]
     return ["fit", "--model", method, "--recipe", "small", *paths, *TINY, f"output={output}"]
 
 
