@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vos_zoo.cli.options import method_names
 from vos_zoo.download import is_url
-from vos_zoo.files.names import camera_number, list_files, list_pictures
+from vos_zoo.files.names import camera_number, list_files, list_folders, list_pictures
 from vos_zoo.files.outputs import masks_to_replace, refuse_overwriting
 from vos_zoo.labels import check_threshold
 from vos_zoo.prompts import parse_boxes
@@ -144,14 +144,24 @@ def run_weights(options: argparse.Namespace) -> None:
 
 def run_check_data(options: argparse.Namespace) -> int | None:
     """Read a data set completely."""
-    folder = Path(_existing(options.folder, "folder"))
-    listed = any(next(folder.glob(depth), None) for depth in ("*/meta.json", "*/*/meta.json"))
-    found = "davis" if (folder / "ImageSets").is_dir() else "youtube_vos" if listed else "folder"
-    data = options.data or found
+    data = options.data or _layout_of(Path(_existing(options.folder, "folder")))
     config = _config(options, needs_method=False, data=data, flags={"data": {"root": options.folder}})
     from vos_zoo import tasks
 
     return tasks.run_check_data(config=config)
+
+
+def _layout_of(folder: Path) -> str:
+    """How a folder is read: as DAVIS with lists in ImageSets, as YouTube-VOS with its meta.json, else as a folder."""
+    pictures, lists = folder / "JPEGImages", folder / "ImageSets"
+    videos = list_folders(pictures) if pictures.is_dir() else []
+    plain = any(list_pictures(video) for video in videos) or (
+        any(lists.glob("*.txt")) and not any(lists.glob("*/*.txt"))
+    )
+    if lists.is_dir() and not plain:
+        return "davis"
+    listed = any(next(folder.glob(depth), None) for depth in ("*/meta.json", "*/*/meta.json"))
+    return "youtube_vos" if listed else "folder"
 
 
 def run_check_submission(options: argparse.Namespace) -> int | None:

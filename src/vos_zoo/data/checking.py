@@ -294,7 +294,8 @@ def open_dataset(
     Args:
         name: "davis", "youtube_vos", "folder", "synthetic", "composed", "coco", "saliency" or "instances".
         root: its folder (not for synthetic; for composed that of pictures or videos with masks).
-        split: train, val, test, ... (folder, saliency: a sub-folder or list, where there is one; coco: "train2017").
+        split: train, val, test, ... (folder, saliency: a sub-folder or list, where there is one, "" for everything;
+            coco: "train2017").
         year: DAVIS: 2016 or 2017; YouTube-VOS: 2018 or 2019.
         resolution: DAVIS: the sub-folder.
         sequences: use only these videos (composed: cut out of these pictures or videos of the root only).

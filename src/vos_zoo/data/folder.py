@@ -12,7 +12,7 @@ One video, or one folder per video, with the masks beside them::
 ``JPEGImages`` may also be called ``frames`` or ``images``; ``Annotations`` also ``masks``. A mask has the stem of its
 frame; the first frame's mask is enough to track, masks of all frames are needed to train or to score. Videos whose
 masks hold only 0 and 255 show one object, id 1. A split is a sub-folder of that name or a list
-``<split>.txt`` in the root; where neither exists every split holds all videos.
+``<split>.txt`` in the root or in ``ImageSets``; where neither exists every split holds all videos.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from vos_zoo.video.mask_reader import list_masks
 
 FRAME_FOLDERS = ("JPEGImages", "frames", "images")
 MASK_FOLDERS = ("Annotations", "masks")
+LIST_FOLDERS = ("ImageSets",)
 
 
 class FolderDataset(PictureDataset):
@@ -62,9 +63,10 @@ class FolderDataset(PictureDataset):
         listed: list[str] | None = None
         if split is not None and (root / split).is_dir():
             root = root / split
-        elif split is not None and (root / f"{split}.txt").is_file():
-            listed = read_list(root / f"{split}.txt")
-        frames = _frame_root(root)
+        elif split is not None:
+            files = [folder / f"{split}.txt" for folder in (root, *(root / name for name in LIST_FOLDERS))]
+            listed = next((read_list(file) for file in files if file.is_file()), None)
+        frames = frame_root(root)
         mask_root = Path(masks) if masks is not None else _mask_root(root, frames)
         if masks is not None and not Path(masks).is_dir():
             raise UsageError(f"folder: there is no mask folder {masks}; name the folder that holds the PNG masks")
@@ -80,7 +82,7 @@ class FolderDataset(PictureDataset):
         )
 
 
-def _frame_root(root: Path) -> Path:
+def frame_root(root: Path) -> Path:
     """The folder whose pictures, or whose sub-folders' pictures, are the frames."""
     for name in FRAME_FOLDERS:
         inner = root / name
@@ -125,7 +127,7 @@ def _many(
     frames: Path, masks: Path | None, listed: Sequence[str] | None, threshold: int | None
 ) -> list[PictureSequence]:
     """A video per sub-folder (or per name of the list)."""
-    reserved = {*FRAME_FOLDERS, *MASK_FOLDERS}
+    reserved = {*FRAME_FOLDERS, *MASK_FOLDERS, *LIST_FOLDERS}
     folders = [path.name for path in list_folders(frames)]
     names = listed if listed is not None else [name for name in folders if name not in reserved]
     found = []

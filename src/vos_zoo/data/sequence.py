@@ -196,7 +196,8 @@ class PictureDataset(VideoDataset):
         broken = {problem.where for problem in problems}
         self._sequences = [sequence for sequence in sequences if sequence.name not in broken]
         if not self._sequences:
-            raise UsageError(f"{name}: no usable sequence in {root}; check data.root and the split")
+            why = f" ({describe(problems)})" if problems else ""
+            raise UsageError(f"{name}: no usable sequence in {root}{why}; check data.root and the split")
 
     def __len__(self) -> int:
         return len(self._sequences)

@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 from vos_zoo.config import DataConfig, RunConfig, to_plain
-from vos_zoo.data.checking import STATIC_DATASETS, check_dataset, open_dataset
+from vos_zoo.data.checking import STATIC_DATASETS, DatasetReport, check_dataset, open_dataset
 from vos_zoo.data.export import check_list, write_davis_layout
+from vos_zoo.data.splits import find_splits
 from vos_zoo.tasks.console import say
-from vos_zoo.types import UsageError, VideoDataset
+from vos_zoo.types import VideoDataset, VOSError
 
 
 def run_check_data(*, config: RunConfig) -> int:
-    """Report what a data set holds and what is wrong with it, by file; exit code 1 if something is."""
+    """Report what a data set holds and what is wrong with it, by file; exit code 1 if something is.
+
+    Every split that is there is read, whatever the configuration calls its own; what is not read is named.
+    """
     data = config.data
     kind = data.composed.kind if data.name == "composed" else data.name  # the clips are as sound as their source
-    wanted = [data.train_split] if kind in STATIC_DATASETS else [data.train_split, data.val_split, data.test_split]
-    reports, refusals = {}, []
+    found = find_splits(kind, data.root, data.year, data.resolution, data.layout)
+    own = [data.train_split] if kind in STATIC_DATASETS else [data.train_split, data.val_split, data.test_split]
+    known = [split for split in own if not found.names or split in (*found.names, *found.derived)]
+    read: set[Path] = set()
+    reports: list[DatasetReport] = []
+    refusals: list[tuple[str, VOSError]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what a warning would say stands in the report
-        for split in dict.fromkeys(wanted):
+        for split in dict.fromkeys([*known, *found.names]):
             try:
-                reports[split] = check_dataset(_open(data, kind, split))
-            except UsageError as error:  # a data set need not have every split
-                refusals.append(error)
+                videos = _open(data, kind, split)
+            except VOSError as error:
+                refusals.append((split, error))
+                continue
+            files = {path for video in videos for path in video.files()}
+            if split not in known and files and files <= read and not getattr(videos, "problems", ()):
+                continue  # a list of videos that other lists name, too
+            read |= files
+            reports.append(check_dataset(videos))
+            say(f"split {split}\n{reports[-1]}" if split else str(reports[-1]))
     if not reports:
-        raise refusals[0]
-    for split, report in reports.items():
-        say(f"split {split}\n{report}")
-    return 0 if all(report.sound for report in reports.values()) else 1
+        raise refusals[0][1]
+    missing = [] if not found.names or data.sequences is not None else refusals
+    for split, problem in missing:
+        say(f"split {split}\nnot read, because of a problem: {problem}")
+    if found.unread:
+        say(f"not read: {', '.join(found.unread)}")
+    return 0 if all(report.sound for report in reports) and not missing else 1
 
 
 def _open(data: DataConfig, kind: str, split: str) -> VideoDataset:
