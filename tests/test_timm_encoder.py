@@ -205,3 +205,26 @@ def test_a_convolution_that_is_read_elsewhere_too_keeps_its_norm_apart() -> None
     fold_norms(network)
     assert not isinstance(network.conv, FoldedConv2d)
     assert all(torch.equal(a, b) for a, b in zip(network(picture), before, strict=True))
+
+
+def test_with_three_stages_nothing_behind_stride_16_is_kept_or_computed(weights: Path, frames: torch.Tensor) -> None:
+    four, three = (build_backbone(f"timm:{NAME}", str(weights), stages) for stages in (4, 3))
+    for shared, own in zip(features(four, frames), features(three, frames), strict=False):
+        assert torch.equal(shared, own)
+    assert len(features(three, frames)) == 3
+    for parameter in three.parameters():
+        parameter.grad = None
+    sum(level.square().mean() for level in three.train()(frames)).backward()
+    assert all(parameter.grad is not None for parameter in three.parameters())
+    behind = set(four.state_dict()) - set(three.state_dict())
+    assert behind and all(name.startswith(("network.blocks.5.", "network.blocks.6.")) for name in behind)
+
+
+def test_entries_behind_the_last_feature_of_an_earlier_state_dict_are_left_out(weights: Path) -> None:
+    four, three = build_backbone(f"timm:{NAME}", str(weights)), build_backbone(f"timm:{NAME}", stages=3, norms="frozen")
+    parent = nn.ModuleDict({"backbone": copy.deepcopy(three)})
+    state = {f"backbone.{name}": tensor for name, tensor in four.state_dict().items()}
+    parent.load_state_dict(state)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in parent.state_dict().items())
+    with pytest.raises(RuntimeError, match=r"blocks\.7\.x"):
+        three.load_state_dict({**four.state_dict(), "network.blocks.7.x": torch.ones(1)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -172,7 +173,7 @@ def timm_features(name: str, weights: str | None, stages: int) -> Any:
         raise UsageError(f"timm encoder {name!r} has strides {strides}; it needs features at {wanted}")
     picked = tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in wanted)
     if weights is None:
-        return timm.create_model(name, features_only=True, out_indices=picked)
+        return _cut_behind(timm.create_model(name, features_only=True, out_indices=picked))
     state = _initial_weights(name, weights)
     overlay = {} if state is None else {"pretrained_cfg_overlay": {"state_dict": state}}
     builder = logging.getLogger("timm.models._builder")
@@ -181,7 +182,7 @@ def timm_features(name: str, weights: str | None, stages: int) -> Any:
         logging.ERROR
     )  # it would warn of the layers behind the last feature, which are left out on purpose
     try:
-        return timm.create_model(name, pretrained=True, features_only=True, out_indices=picked, **overlay)
+        return _cut_behind(timm.create_model(name, pretrained=True, features_only=True, out_indices=picked, **overlay))
     except OSError as error:
         raise VOSError(
             f"model.backbone_weights={weights}: the weights of timm's {name!r} cannot be fetched ({error}); download "
@@ -189,6 +190,27 @@ def timm_features(name: str, weights: str | None, stages: int) -> Any:
         ) from error
     finally:
         builder.setLevel(level)
+
+
+def _cut_behind(network: Any) -> Any:
+    """The network without the blocks behind its last feature, which timm's EfficientNets keep and compute.
+
+    State dicts that still have them, of models saved before, are loaded without.
+    """
+    parent, _, last = network.feature_info.module_name()[-1].rpartition(".")
+    blocks = getattr(network, parent, None)
+    if not isinstance(blocks, nn.Sequential) or not last.isdecimal() or len(blocks) == int(last) + 1:
+        return network
+    cut = [f"{parent}.{number}." for number in range(int(last) + 1, len(blocks))]
+    setattr(network, parent, blocks[: int(last) + 1])
+    network.register_load_state_dict_pre_hook(partial(_leave_out, cut))
+    return network
+
+
+def _leave_out(cut: Sequence[str], network: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Drop the entries of a state dict that begin with `prefix` and one of `cut`."""
+    for name in [name for name in state if name.startswith(tuple(prefix + start for start in cut))]:
+        del state[name]
 
 
 def _initial_weights(name: str, weights: str) -> dict[str, Tensor] | None:
