@@ -203,9 +203,7 @@ def main() -> None:
         sys.exit(f"ship.py: {error}")
     same = agreement(VOSModel.from_pretrained(options.model), VOSModel.from_pretrained(options.name))
     print(f"{options.name}: {numbers['parameters']:,} parameters, {numbers['bytes'] / 1e6:.1f} MB")
-    print(
-        f"as stored they label {100 * same:.2f} % of the pixels of drawn clips as before; score them on real video, too"
-    )
+    print(f"as stored they label {100 * same:.2f} % of the pixels of drawn clips as before; score them on real video")
 
 
 if __name__ == "__main__":

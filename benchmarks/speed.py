@@ -14,6 +14,7 @@ import argparse
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -23,6 +24,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.common import fill_memory, model_named, one_thread, seconds, stripes, video, yardstick
+from vos_zoo.data.synthetic import SyntheticDataset, SyntheticSettings
 
 
 def measure(options: argparse.Namespace, objects: int) -> dict[str, float]:
@@ -48,6 +50,30 @@ def measure(options: argparse.Namespace, objects: int) -> dict[str, float]:
     windows = len({engine.view.window_of(slot) for slot in range(objects)}) if hasattr(engine.view, "window_of") else 1
     frame = median(times) if period == 1 else mean(times)
     return {"R_before": before, "R_after": after, "frame": frame, "slowest": max(times), "windows": windows}
+
+
+def measure_stream(name: str, objects: int, warm_up: int, frames: int) -> dict[str, float]:
+    """One process's numbers on a generated video: seconds per frame after `warm_up` frames, which fill the memory.
+
+    The objects are followed as in use, from their masks to label maps; drawing the frames is not timed.
+    """
+    one_thread()
+    device = torch.device("cpu")
+    before = yardstick(device)
+    engine = model_named(name, device).propagator()
+    settings = SyntheticSettings(
+        size=(480, 854), frames=warm_up + frames, min_objects=objects, max_objects=objects, late_objects=0.0
+    )
+    sequence = SyntheticDataset(videos=1, split="test", settings=settings)[0]
+    total = 0.0
+    for t in range(warm_up + frames):
+        frame, prompt = sequence.frame(t), sequence.labels(t) if t == 0 else None
+        began = time.process_time()
+        for result in engine.push(frame, prompt):
+            result.label_map()
+        total += (time.process_time() - began) if t >= warm_up else 0.0
+    after = yardstick(device)
+    return {"R_before": before, "R_after": after, "frame": total / frames, "held_bytes": engine.nbytes}
 
 
 def main() -> None:
