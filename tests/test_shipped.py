@@ -31,6 +31,7 @@ from tests.test_fit import small
 from tests.test_records import example
 from vos_zoo import resources
 from vos_zoo.cli import build_parser, main
+from vos_zoo.config import load_config
 from vos_zoo.core.module import VOSModel
 from vos_zoo.download import file_digest
 from vos_zoo.evaluation.fingerprint import weights_digest
@@ -362,8 +363,10 @@ def check_card(folder: Path) -> None:
     commands = [line for line in text.splitlines() if line.startswith("vos-zoo ")]
     assert len(commands) >= 4
     for line in commands:
-        options, _ = build_parser().parse_known_args(shlex.split(line)[1:])
+        options, words = build_parser().parse_known_args(shlex.split(line)[1:])
         assert getattr(options, "weights", name) == name, line
+        if options.command == "fit":
+            assert load_config(method=options.model, recipe=options.recipe, overrides=words).stages, line
     numbers = json.loads((folder / "measured.json").read_text())
     assert cards.with_numbers(text, name, cards.render(numbers)) == text, "run: python benchmarks/card.py write"
 
