@@ -32,7 +32,7 @@ class _Waiting:
 
 @dataclass(frozen=True)
 class _Due:
-    """What is written of a clip that was read: positions in the clip, rows of the group (None: all)."""
+    """A write of a clip that was read: its positions in the clip, the rows of the group that learn them (None: all)."""
 
     positions: list[int]
     rows: list[int] | None
@@ -40,11 +40,11 @@ class _Due:
 
 @dataclass
 class _Group:
-    """Objects that go through the network together: their slots, their memory, and a write that still waits."""
+    """Objects that go through the network together: their slots, their memory, and writes that still wait."""
 
     slots: list[int]
     memory: Any
-    pending: tuple[Features, Tensor, list[int] | None] | None = None
+    pending: list[tuple[Features, Tensor, list[int] | None]] = field(default_factory=list)
     canvases: Canvases | None = None
     features: Features | None = None
 
@@ -184,7 +184,7 @@ class Propagator:
         return self._emit(probabilities, clip, plan, newcomers=probabilities.shape[1] - 1 - known)
 
     def _merge(
-        self, logits: list[Tensor], clip: list[_Waiting], plan: ClipPlan, due: list[_Due], given: _Given | None
+        self, logits: list[Tensor], clip: list[_Waiting], plan: ClipPlan, due: list[list[_Due]], given: _Given | None
     ) -> Tensor:
         """Predictions and given masks merged as logits, ``(T, N+1, H', W')``; what is due is written as merged."""
         order = [slot for group in self._groups for slot in group.slots]
@@ -205,7 +205,7 @@ class Propagator:
         return probabilities
 
     def _overlay(
-        self, logits: list[Tensor], clip: list[_Waiting], plan: ClipPlan, due: list[_Due], given: _Given | None
+        self, logits: list[Tensor], clip: list[_Waiting], plan: ClipPlan, due: list[list[_Due]], given: _Given | None
     ) -> Tensor:
         """Predictions merged, and written where due; then the given masks over the newest frame."""
         features = None
@@ -234,12 +234,12 @@ class Propagator:
             self._written = [clip[-1].time] * len(self.ids)
         return probabilities
 
-    def _plan(self, clip: list[_Waiting], due: list[_Due], prompted: bool) -> ClipPlan:
+    def _plan(self, clip: list[_Waiting], due: list[list[_Due]], prompted: bool) -> ClipPlan:
         """Which of the buffered frames are encoded and decoded."""
         if not self._groups:
             return ClipPlan.whole(len(clip))
         needed = {t for t, frame in enumerate(clip) if frame.wanted}
-        needed |= {position for own in due for position in own.positions}
+        needed |= {position for own in due for write in own for position in write.positions}
         if prompted:
             needed.add(len(clip) - 1)
         return self.model.plan_clip(len(clip), sorted(needed), self.settings)
@@ -256,41 +256,43 @@ class Propagator:
         group.canvases, group.features = canvases, features
         return self.view.lift(logits.float(), canvases)
 
-    def _due(self, group: _Group, clip: list[_Waiting], prompted: bool) -> _Due:
-        """What of a clip is to be written, by the clock of each object; on a full frame by that of the newest."""
+    def _due(self, group: _Group, clip: list[_Waiting], prompted: bool) -> list[_Due]:
+        """What of a clip is to be written, by the clock of each object; on a full frame by that of the newest.
+
+        Objects that are due at the same positions are written together.
+        """
         older = [slot for slot in group.slots if self._started[slot] < clip[-1].time]
         together = not self.model.one_object_per_canvas
-        positions: set[int] = set()
-        rows = []
+        rows: dict[tuple[int, ...], list[int]] = {}
         for slot in [max(older, key=self._started.__getitem__)] if together and older else older:
             ages = [frame.time - self._started[slot] for frame in clip]
             since = [frame.time - self._written[slot] for frame in clip]
             own = self.model.frames_to_write(ages, since, prompted, self.settings)
             if own:
-                positions.update(own)
                 for other in group.slots if together else [slot]:
                     self._written[other] = clip[own[-1]].time
-                    rows.append(group.slots.index(other))
-        return _Due(sorted(positions), None if len(rows) == len(group.slots) else rows)
+                    rows.setdefault(tuple(own), []).append(group.slots.index(other))
+        everyone = len(group.slots)
+        return [_Due(list(at), None if len(who) == everyone else who) for at, who in rows.items()]
 
-    def _remember(self, group: _Group, probabilities: Tensor, plan: ClipPlan, due: _Due) -> None:
+    def _remember(self, group: _Group, probabilities: Tensor, plan: ClipPlan, due: list[_Due]) -> None:
         """Schedule what is to be learned from these frames; it runs when the next frame needs it, if ever."""
         assert group.canvases is not None and group.features is not None
-        if due.positions:
-            masks = self.view.lower(probabilities[:, [slot + 1 for slot in group.slots]], group.canvases)
-            if len(due.positions) < len(plan.decoded):
-                masks = masks[:, [plan.decoded.index(position) for position in due.positions]]
-            features = group.features.pick([plan.encoded.index(position) for position in due.positions])
-            if due.rows is not None:
-                features, masks = features.rows(due.rows), masks[due.rows]
-            group.pending = (features, masks, due.rows)
+        if due:
+            merged = self.view.lower(probabilities[:, [slot + 1 for slot in group.slots]], group.canvases)
+        for write in due:
+            features, masks = group.features.pick([plan.encoded.index(at) for at in write.positions]), merged
+            if len(write.positions) < len(plan.decoded):
+                masks = masks[:, [plan.decoded.index(at) for at in write.positions]]
+            if write.rows is not None:
+                features, masks = features.rows(write.rows), masks[write.rows]
+            group.pending.append((features, masks, write.rows))
         group.canvases = group.features = None
 
     def _write(self, group: _Group) -> None:
-        """Carry out the group's waiting write."""
-        if group.pending is not None:
-            features, masks, rows = group.pending
-            group.pending = None
+        """Carry out the group's waiting writes."""
+        pending, group.pending = group.pending, []
+        for features, masks, rows in pending:
             group.memory = self.model.update(group.memory, features, masks, rows)
 
     def _emit(
