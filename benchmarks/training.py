@@ -21,6 +21,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.common import one_thread, seconds, yardstick
+from vos_zoo.blocks.precision import autocast
 from vos_zoo.config import load_config
 from vos_zoo.core.module import VOSModel
 from vos_zoo.types import Batch
@@ -51,10 +52,9 @@ def make_model(method: str, device: torch.device, recipe: str = "stage2") -> VOS
 
 def train_step(model: VOSModel, batch: Batch, precision: str = "float32") -> torch.Tensor:
     """Forward, loss and backward; returns the loss."""
-    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     for parameter in model.parameters():
         parameter.grad = None
-    with torch.autocast(batch.frames.device.type, kind, enabled=kind is not None):
+    with autocast(batch.frames.device, precision):
         unrolled = model.network.training_forward(batch)
         loss = torch.stack(list(model.network.losses(unrolled, batch).values())).sum()
     loss.backward()

@@ -179,6 +179,17 @@ def test_results_that_hold_tensors_are_cached_by_one_decorator_alone():
     assert not wrong, f"use vos_zoo.tensors.cached_tensors: {wrong}"
 
 
+def test_number_formats_are_decided_in_one_file():
+    wrong = [
+        f"{module}:{node.lineno}"
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.autocast", "autocast", "torch.amp.autocast")
+        if module not in ("vos_zoo.blocks.precision", "vos_zoo.core.propagator")
+    ]
+    assert not wrong, f"use vos_zoo.blocks.precision: {wrong}"
+
+
 def _identifiers(node: ast.AST) -> set[str]:
     """Names and attributes in an expression, also in an annotation that is a string."""
     found = set()

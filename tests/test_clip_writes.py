@@ -90,7 +90,9 @@ class ClipTracker(TargetModel):
         raise NotImplementedError
 
 
-def diary(model: ClipTracker, starts: Sequence[int], length: int, group_size: int) -> list[tuple[tuple[int, float], ...]]:
+def diary(
+    model: ClipTracker, starts: Sequence[int], length: int, group_size: int
+) -> list[tuple[tuple[int, float], ...]]:
     """What each object has in memory when frame `length` is read; object k+1 is given in frame `starts[k]`."""
     engine = Propagator(model, replace(model.track_settings(), group_size=group_size))
     for t in range(length):

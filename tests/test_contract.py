@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from tests.contract_settings import (
     Video,
@@ -531,6 +533,46 @@ def test_bfloat16_stays_near_float32(model: VOSModel) -> None:
     check(rough, video)
     # The first tracked frame: later ones depend on masks that may have crossed a threshold.
     assert 0 < (exact[1].probabilities - rough[1].probabilities).abs().mean() < 0.1
+
+
+@contextmanager
+def formats_of(model: VOSModel) -> Iterator[dict[str, set[tuple[torch.dtype, ...]]]]:
+    """Number formats of what each part of the network returned, one tuple per call that differs."""
+    found: dict[str, set[tuple[torch.dtype, ...]]] = {}
+
+    def note(name: str, result: Any) -> None:
+        values = tree_leaves(vars(result) if is_dataclass(result) else result)
+        found.setdefault(name, set()).add(tuple(v.dtype for v in values if isinstance(v, Tensor)))
+
+    hooks = [
+        part.register_forward_hook(lambda _part, _inputs, result, name=name: note(name, result))
+        for name, part in model.network.named_modules()
+    ]
+    yield found
+    for hook in hooks:
+        hook.remove()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize(("method", "variant"), variants_of("variants"))
+def test_a_part_of_the_network_has_one_number_format_in_a_video_and_in_training(
+    method: str, variant: str, precision: str
+) -> None:
+    model, video = build(method, **settings_of(method).variants[variant]), moving_squares(12, objects=3)
+    prompts: dict[int, Any] = {0: video.only(1, 2), 4: video.only(3, frame=4), 6: video.only(1, frame=6)}
+    if getattr(model.network, "box_encoder", None) is not None:
+        prompts[5] = {4: (10, 10, 20, 20)}
+    reduced = precision != "float32"
+    with formats_of(model) as formats:
+        run(model, video, prompts, precision=precision)
+        in_video = {name: set(own) for name, own in formats.items()}
+        with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
+            step(model, training_batch(method, queries=3))
+    for found in (in_video, formats):
+        assert not {name: own for name, own in found.items() if len(own) > 1}
+    assert {dtype for own in formats.values() for dtype in next(iter(own))} - {torch.float32} == (
+        {torch.bfloat16} if reduced else set()
+    )
 
 
 @pytest.mark.gpu

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from tests.contract_settings import BY_METHOD, build, training_batch
 from vos_zoo.blocks.backbones import ResNet, build_backbone
@@ -77,7 +78,10 @@ def test_a_step_in_reduced_precision_is_near_float32_and_learner_and_attention_s
 
 
 @pytest.fixture
-def fresh_compiler() -> Iterator[None]:
+def fresh_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing compiled yet; a cache for each instruction set, since the library would load another one's code."""
+    capability = torch.backends.cpu.get_cpu_capability().replace(" ", "-")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", f"{default_cache_dir()}_{capability}")
     torch.compiler.reset()
     yield
     torch.compiler.reset()

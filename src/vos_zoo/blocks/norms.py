@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vos_zoo.blocks.precision import full_precision
 from vos_zoo.blocks.winograd import convolve
 
 
@@ -17,12 +18,12 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``(B, C, h, w)``."""
+        """Normalise ``(B, C, h, w)``; the result has the format of `x`, the arithmetic at least float32."""
         assert self.running_mean is not None and self.running_var is not None
         if not torch.is_grad_enabled():
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         scale, shift = self.as_affine()
-        return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
+        return torch.addcmul(shift[:, None, None], x, scale[:, None, None]).to(x.dtype)
 
     def as_affine(self) -> tuple[Tensor, Tensor]:
         """The factor and the summand of every channel, ``(C,)``, that this norm is."""
@@ -50,11 +51,6 @@ def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     if weight.shape[2:] == (3, 3) and conv.stride == conv.padding == conv.dilation == (1, 1) and conv.groups == 1:
         return convolve(x, weight, shift)
     return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)  # type: ignore[arg-type]
-
-
-def full_precision(x: Tensor) -> Tensor:
-    """The tensor in float32, or float64 where it is: what follows must not run in half precision."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def token_instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:

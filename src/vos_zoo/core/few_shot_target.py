@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from vos_zoo.blocks.few_shot_learner import FewShotLearner, Fit, apply_taps
-from vos_zoo.blocks.norms import full_precision, instance_l2_norm
+from vos_zoo.blocks.norms import instance_l2_norm
+from vos_zoo.blocks.precision import full_precision
 from vos_zoo.core.memory import SampleMemory, SamplePolicy
 from vos_zoo.core.target_model import Features, TrackSettings
 from vos_zoo.types import UsageError
@@ -78,6 +79,8 @@ def sample_policy(settings: LearnerTrackSettings | None) -> SamplePolicy:
 
 class Target(ABC):
     """Initialise, read, update: what a method knows of its objects, on samples that are encoded already.
+
+    Whoever calls `initialise` and `update` does so in full precision (`vos_zoo.blocks.precision`).
 
     A *sample* is a dictionary of tensors ``(B, ...)``: what `sample` takes from the features, and the label encodings
     the model adds. A target picks the entries it needs, so several targets can share one sample.
@@ -242,8 +245,7 @@ class FewShotTarget(Target):
         weights = samples["weights"]
         if temporal is not None:
             weights = weights * temporal[..., None, None, None]
-        with torch.autocast(weights.device.type, enabled=False):
-            fitted: Fit = self.learner(fit, samples["features"], samples["labels"], weights, iterations)
+        fitted: Fit = self.learner(fit, samples["features"], samples["labels"], weights, iterations)
         return fitted
 
     def _refine(self, memory: FewShotMemory, rows: list[int]) -> FewShotMemory:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vos_zoo.blocks.precision import autocast
 from vos_zoo.core.box_start import BoxModel, BoxStart
 from vos_zoo.core.merge import GIVEN_LOGIT, given_logits
 from vos_zoo.core.target_model import ClipPlan, Features, TargetModel, TrackSettings
@@ -17,8 +18,6 @@ from vos_zoo.core.views import Canvases
 from vos_zoo.prompts import PromptParser, check_frame, objects_in
 from vos_zoo.tensors import ordinary_tensors
 from vos_zoo.types import Frame, FrameResult, Prompt, UsageError
-
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -293,7 +292,8 @@ class Propagator:
         """Carry out the group's waiting writes."""
         pending, group.pending = group.pending, []
         for features, masks, rows in pending:
-            group.memory = self.model.update(group.memory, features, masks, rows)
+            with self._autocast():
+                group.memory = self.model.update(group.memory, features, masks, rows)
 
     def _emit(
         self, probabilities: Tensor, clip: list[_Waiting], plan: ClipPlan, plain: bool = False, newcomers: int = 0
@@ -310,8 +310,8 @@ class Propagator:
         return results
 
     def _autocast(self) -> torch.autocast:
-        kind = _AUTOCAST.get(self.settings.precision)
-        return torch.autocast(self.device.type, dtype=kind or torch.bfloat16, enabled=kind is not None)
+        """The number format of all verbs."""
+        return autocast(self.device, self.settings.precision)
 
     # -- prompts -----------------------------------------------------------------------------------------------------
 
@@ -333,7 +333,8 @@ class Propagator:
         wanted = [box for box in boxes if box is not None]
         drawn: list[Tensor] = []
         if wanted:
-            drawn = list(self.model.box_logits(newest.image, torch.tensor(wanted, device=self.device)))
+            with self._autocast():
+                drawn = list(self.model.box_logits(newest.image, torch.tensor(wanted, device=self.device)).float())
         masks, logits = [], []
         for value in given.values():
             if isinstance(value, np.ndarray):

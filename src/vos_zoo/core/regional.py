@@ -6,12 +6,12 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from vos_zoo.blocks.backbones import build_backbone
 from vos_zoo.blocks.decoders import SegmentationDecoder
 from vos_zoo.blocks.layout import as_pictures
+from vos_zoo.blocks.precision import in_full_precision
 from vos_zoo.core.few_shot_target import FewShotFeatures, LearnerTrackSettings, Target
 from vos_zoo.core.search_region import SearchRegion
 from vos_zoo.core.target_model import TargetModel, TrackSettings, Unrolled
@@ -75,7 +75,8 @@ class RegionalModel(TargetModel):
 
     def initialise(self, memory: Any, features: Any, masks: Tensor, new: Sequence[int]) -> Any:
         """Start objects from their first masks ``(B, 1, 1, h, w)``."""
-        return self.target.initialise(memory, self._encode_sample(features, masks), new)
+        with in_full_precision(masks):
+            return self.target.initialise(memory, self._encode_sample(features, masks), new)
 
     def read(self, memory: Any, features: Any) -> Tensor:
         """Mask encodings of the query frames, ``(B, T, 1, D, h/16, w/16)``."""
@@ -96,13 +97,12 @@ class RegionalModel(TargetModel):
 
     def update(self, memory: Any, features: Any, masks: Tensor, rows: Sequence[int] | None = None) -> Any:
         """Store the merged prediction ``(B, 1, 1, h, w)`` as a sample and learn from it."""
-        return self.target.update(memory, self._encode_sample(features, masks), rows)
+        with in_full_precision(masks):
+            return self.target.update(memory, self._encode_sample(features, masks), rows)
 
     def _encode_sample(self, features: Any, masks: Tensor) -> dict[str, Tensor]:
         """One sample per object: features and encoded masks."""
-        with torch.autocast(masks.device.type, enabled=False):
-            labels = self.encode_labels(features, masks)
-        return {**self.target.sample(features), **labels}
+        return {**self.target.sample(features), **self.encode_labels(features, masks)}
 
     def make_view(self, settings: TrackSettings) -> SearchRegion:
         """One search region per object."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vos_zoo.blocks.layout import split_frames
+from vos_zoo.blocks.precision import FORMATS
 from vos_zoo.core.memory import Memory
 from vos_zoo.core.merge import soft_aggregation
 from vos_zoo.core.views import View
@@ -124,8 +125,8 @@ class TrackSettings:
 
     Attributes:
         group_size: at most so many objects go through the network together (bounds peak memory).
-        precision: "float32", "bf16" or "fp16": the number format of the networks' convolutions (autocast); learners,
-            merges and geometry stay in float32.
+        precision: "float32", "bf16" or "fp16": the number format of the networks; what stays in float32 says
+            `vos_zoo.blocks.precision`.
     """
 
     group_size: int = 8
@@ -134,8 +135,8 @@ class TrackSettings:
     def __post_init__(self) -> None:
         if self.group_size < 1:
             raise UsageError(f"track.group_size is {self.group_size}; it must be at least 1")
-        if self.precision not in ("float32", "bf16", "fp16"):
-            raise UsageError(f"track.precision is {self.precision!r}; choose float32, bf16 or fp16")
+        if self.precision not in FORMATS:
+            raise UsageError(f"track.precision is {self.precision!r}; choose {', '.join(FORMATS)}")
 
 
 @dataclass

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.blocks.norms import full_precision
+from vos_zoo.blocks.precision import full_precision, in_full_precision
 from vos_zoo.types import UsageError
 
 APPLY = ("log_prior", "logits", "readout")
@@ -104,7 +104,7 @@ def affinity(
     """
     if apply not in APPLY:
         raise UsageError(f"model.attention_apply is {apply!r}; choose {', '.join(APPLY)}")
-    with torch.autocast(support.device.type, enabled=False):
+    with in_full_precision(support):
         keys = full_precision(support).transpose(1, 2).flatten(2)
         queries = full_precision(query).flatten(2)
         similarity = queries.transpose(1, 2) @ keys

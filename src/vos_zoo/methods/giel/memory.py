@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vos_zoo.methods.giel.settings import MEMORY_DTYPES, GielTrackSettings
+from vos_zoo.blocks.precision import FORMATS
+from vos_zoo.methods.giel.settings import GielTrackSettings
 from vos_zoo.methods.giel.support import crowded, support_set
 
 
@@ -99,7 +100,7 @@ class GielMemory:
         """
         frame = SupportFrame(self.count, shared, owned)
         if self.settings is not None:
-            frame = frame.to(MEMORY_DTYPES[self.settings.memory_dtype])
+            frame = frame.to(FORMATS[self.settings.memory_dtype])
         frames = (*self.frames, frame)
         if self.settings is not None and self.settings.capacity is not None:
             pinned = self._pinned([own.number for own in frames])

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
+from vos_zoo.blocks.precision import FORMATS
 from vos_zoo.core.target_model import TrackSettings
 from vos_zoo.methods.giel.support import MODES, PICKS
 from vos_zoo.types import UsageError
-
-MEMORY_DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class GielTrackSettings(TrackSettings):
             "support_mode": MODES,
             "segment_pick": PICKS,
             "keep": ("annotated", "first"),
-            "memory_dtype": tuple(MEMORY_DTYPES),
+            "memory_dtype": tuple(FORMATS),
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:

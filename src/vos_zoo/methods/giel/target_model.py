@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -11,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vos_zoo.blocks.norms import full_precision
+from vos_zoo.blocks.precision import full_precision
 from vos_zoo.core.merge import GIVEN_LOGIT, aggregate
 from vos_zoo.core.target_model import TrackSettings, Unrolled
 from vos_zoo.core.views import FullFrame
@@ -26,8 +25,6 @@ from vos_zoo.methods.giel.network import GielNetwork
 from vos_zoo.methods.giel.settings import PRESETS, GielTrackSettings
 from vos_zoo.methods.giel.views import MirroredFrame
 from vos_zoo.types import Batch
-
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Giel(GielNetwork):
@@ -225,20 +222,19 @@ class Giel(GielNetwork):
         pixels, valid = features.pixels[:, 0], None if memory.complete else memory.valid
         if self.label_hard:
             masks = F.one_hot(_distribution(masks).argmax(dim=1), masks.shape[1] + 1).movedim(-1, 1)[:, 1:].to(masks)
-        with _precision(memory, pixels):
-            if self.mode == "per_object":
-                rows = None if valid is None else valid.nonzero()[:, 0]
-                seen = pixels.repeat_interleave(masks.shape[1], 0) if rows is None else pixels[rows]
-                key, value = self._encode_support(seen, _present(masks, valid)[:, None])
-                owned = {"key": _scatter(key, valid, masks.shape[:2]), "value": _scatter(value, valid, masks.shape[:2])}
-                return memory.write({}, owned)
-            key, value = self._encode_support(pixels, self._objects_mask(features, masks, new))
-            if self.label_encoder is None:
-                codes = F.avg_pool2d(F.pad(masks, margins(*features.size)), STRIDE)[:, :, None]
-                return memory.write({"key": key, "value": value}, {"value": codes})
-            labels = _present(label_channels(_distribution(masks)), valid)
-            codes = _scatter(self.label_encoder(labels), valid, masks.shape[:2])
-            return memory.write({"key": key, "value": value}, {"value": value[:, None] * codes})
+        if self.mode == "per_object":
+            rows = None if valid is None else valid.nonzero()[:, 0]
+            seen = pixels.repeat_interleave(masks.shape[1], 0) if rows is None else pixels[rows]
+            key, value = self._encode_support(seen, _present(masks, valid)[:, None])
+            owned = {"key": _scatter(key, valid, masks.shape[:2]), "value": _scatter(value, valid, masks.shape[:2])}
+            return memory.write({}, owned)
+        key, value = self._encode_support(pixels, self._objects_mask(features, masks, new))
+        if self.label_encoder is None:
+            codes = F.avg_pool2d(F.pad(masks, margins(*features.size)), STRIDE)[:, :, None]
+            return memory.write({"key": key, "value": value}, {"value": codes})
+        labels = _present(label_channels(_distribution(masks)), valid)
+        codes = _scatter(self.label_encoder(labels), valid, masks.shape[:2])
+        return memory.write({"key": key, "value": value}, {"value": value[:, None] * codes})
 
     def _encode_support(self, pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of pictures ``(N, 3, h, w)`` with the mask ``(N, 1, h, w)`` of what is to be followed."""
@@ -295,12 +291,6 @@ class Giel(GielNetwork):
             own, truth = (maps.transpose(1, 2)[valid] for maps in (unrolled.logits, unrolled.truth))
             terms["global"] = global_loss(own, (truth > 0.5).long())
         return terms
-
-
-def _precision(memory: GielMemory, like: Tensor) -> AbstractContextManager[object]:
-    """The number format of the video's run; in training the caller's."""
-    kind = _AUTOCAST.get(memory.settings.precision) if memory.settings else None
-    return nullcontext() if kind is None else torch.autocast(like.device.type, dtype=kind)
 
 
 def _distribution(masks: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vos_zoo.blocks.decoders import SegmentationDecoder
 from vos_zoo.blocks.few_shot_learner import FewShotLearner
+from vos_zoo.blocks.precision import in_full_precision
 from vos_zoo.blocks.winograd import Conv3x3
 from vos_zoo.core.few_shot_target import FewShotTarget, LearnerSchedule, Target
 from vos_zoo.core.parallel_targets import ParallelTargets
@@ -131,7 +132,9 @@ class Joint(RegionalModel):
             "labels": memory.inductive.samples.samples("labels"),
             "values": memory.transductive.samples.samples("values")[:, :, :-1].unflatten(-1, features.f16.shape[-2:]),
         }
-        last = self.encode_labels(features.frames(-1, None), self.merge_training(logits[:, -1:]))
+        masks = self.merge_training(logits[:, -1:])
+        with in_full_precision(masks):
+            last = self.encode_labels(features.frames(-1, None), masks)
         return {name: torch.cat([kept, last[name][None]]).transpose(0, 1) for name, kept in stored.items()}
 
     def losses(self, unrolled: Unrolled, batch: Batch) -> dict[str, Tensor]:

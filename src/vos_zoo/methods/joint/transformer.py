@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo.blocks.attention import attention_sums, bounded_weights
-from vos_zoo.blocks.norms import full_precision, token_instance_norm
+from vos_zoo.blocks.norms import token_instance_norm
+from vos_zoo.blocks.precision import full_precision, in_full_precision
 from vos_zoo.blocks.winograd import Conv3x3
 
 
@@ -67,7 +68,7 @@ class JointTransformer(nn.Module):
     def tokens(self, f16: Tensor) -> tuple[Tensor, Tensor]:
         """Features ``(B, inputs, h, w)`` -> tokens ``(B, P, C)`` and their self-attention keys ``(B, P, width)``."""
         adjusted = full_precision(self.adjust(f16))
-        with torch.autocast(f16.device.type, enabled=False):
+        with in_full_precision(f16):
             tokens = adjusted.flatten(2).transpose(1, 2).contiguous()
             return tokens, self.self_attention(tokens)
 
@@ -82,7 +83,7 @@ class JointTransformer(nn.Module):
             Weighted sums of the tokens ``(B, P, C)`` and sums of the weights ``(B, P)``.
         """
         scale = self.self_attention.scale
-        with torch.autocast(tokens.device.type, enabled=False):
+        with in_full_precision(tokens):
             if torch.is_grad_enabled():
                 return attention_sums(keys, keys, tokens, scale)
             numerators, denominators = torch.empty_like(tokens), torch.empty_like(tokens[..., 0])

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vos_zoo.blocks.attention import bounded_attention, bounded_weights, fused_attention, mutual_sums
+from vos_zoo.blocks.precision import in_full_precision
 from vos_zoo.core.few_shot_target import FewShotFeatures, LearnerTrackSettings, Target, sample_policy
 from vos_zoo.core.memory import SampleMemory
 from vos_zoo.methods.joint.settings import JointTrackSettings
@@ -143,7 +144,7 @@ class TransformerTarget(Target):
         """Mask encodings of the query frames, ``(B, T, 1, D, h/16, w/16)`` (sheet 2.7)."""
         transformer, store = self.transformer, memory.samples
         grid = features.f16.shape[-2:]
-        with torch.autocast(features.tokens.device.type, enabled=False):
+        with in_full_precision(features.tokens):
             normed = transformer.normed(features.tokens, features.numerators, features.denominators)
             queries = features.gather(transformer.cross_attention(normed))
             if torch.is_grad_enabled():
@@ -185,19 +186,16 @@ class TransformerTarget(Target):
     def _encode(self, memory: TransformerMemory, rows: list[int], slots: list[int]) -> TransformerMemory:
         """Cross-attention keys of all templates of the objects `rows`, whose newest ones lie in `slots`."""
         store = memory.samples
-        with torch.autocast(store.buffers["tokens"].device.type, enabled=False):
-            if torch.is_grad_enabled():
-                return replace(memory, samples=replace(store, buffers=self._encode_recorded(store.buffers)))
-            fresh = [row for row in rows if not memory.incremental or memory.writes[row] % REBUILD_EVERY == 0]
-            if fresh:
-                self._rebuild(store, fresh, keep=memory.incremental)
-            added = [(row, slot) for row, slot in zip(rows, slots, strict=True) if row not in fresh]
-            self._add(store, added)
-            if memory.incremental:
-                for slot in range(store.filled):
-                    self._project(
-                        store, rows, slot, store.buffers["numerators"][slot], store.buffers["denominators"][slot]
-                    )
+        if torch.is_grad_enabled():
+            return replace(memory, samples=replace(store, buffers=self._encode_recorded(store.buffers)))
+        fresh = [row for row in rows if not memory.incremental or memory.writes[row] % REBUILD_EVERY == 0]
+        if fresh:
+            self._rebuild(store, fresh, keep=memory.incremental)
+        added = [(row, slot) for row, slot in zip(rows, slots, strict=True) if row not in fresh]
+        self._add(store, added)
+        if memory.incremental:
+            for slot in range(store.filled):
+                self._project(store, rows, slot, store.buffers["numerators"][slot], store.buffers["denominators"][slot])
         return memory
 
     def _encode_recorded(self, buffers: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from timm.layers import Attention, Mlp
 from torch import Tensor, nn
 
 from vos_zoo.blocks.norms import FrozenBatchNorm2d
+from vos_zoo.blocks.precision import in_full_precision
 from vos_zoo.types import UsageError
 
 PERFORMER_EPS = 1e-8
@@ -81,7 +82,7 @@ class Performer(nn.Module):
         Keys and queries go through exponentials: they are taken in float32 whatever the precision around them.
         """
         keys, queries, values = self.kqv(self.norm1(tokens)).chunk(3, dim=-1)
-        with torch.autocast(tokens.device.type, enabled=False):
+        with in_full_precision(tokens):
             phi_k, phi_q = self._random_features(keys.to(self.w)), self._random_features(queries.to(self.w))
             context = phi_k.transpose(1, 2) @ values.to(self.w)
             total = phi_k.sum(dim=1)[..., None]

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vos_zoo.blocks.norms import full_precision
+from vos_zoo.blocks.precision import full_precision
 
 GROUP = 16
 """Memory positions whose largest similarity is looked at first."""
@@ -31,12 +31,11 @@ def similarities(queries: Tensor, keys: Tensor) -> Tensor:
         float32 ``(..., Q, N)``.
     """
     scale = keys.shape[-1] ** -0.5
-    with torch.autocast(keys.device.type, enabled=False):
-        keys, queries = full_precision(keys), full_precision(queries)
-        norms = keys.square().sum(dim=-1) * -scale
-        if queries.dim() == 2:
-            return torch.addmm(norms[None], queries, keys.T, alpha=2 * scale)
-        return torch.baddbmm(norms[:, None], queries, keys.transpose(1, 2), alpha=2 * scale)
+    keys, queries = full_precision(keys), full_precision(queries)
+    norms = keys.square().sum(dim=-1) * -scale
+    if queries.dim() == 2:
+        return torch.addmm(norms[None], queries, keys.T, alpha=2 * scale)
+    return torch.baddbmm(norms[:, None], queries, keys.transpose(1, 2), alpha=2 * scale)
 
 
 def largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:

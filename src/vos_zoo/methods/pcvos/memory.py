@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from vos_zoo.blocks.precision import in_full_precision
 from vos_zoo.core.frame_bank import BankPolicy, FrameBank
 from vos_zoo.methods.pcvos.matching import Matches, gather_values, match, similarities
 from vos_zoo.methods.pcvos.settings import PCVOSTrackSettings
@@ -86,13 +87,14 @@ class ClipMemory:
             positions: place of each frame in its clip; None: the first T.
 
         Returns:
-            Readouts ``(B, K, T, P, C')``.
+            Readouts ``(B, K, T, P, C')`` in the format of the values.
         """
-        if self.policy.top_k is None:
-            return self._read_all(queries)
-        assert queries.shape[0] == 1, "the most similar positions are read for one video at a time"
-        places = list(range(queries.shape[1])) if positions is None else list(positions)
-        return self._read_progressively(queries[0], places, self.policy.top_k)[None]
+        with in_full_precision(queries):
+            if self.policy.top_k is None:
+                return self._read_all(queries)
+            assert queries.shape[0] == 1, "the most similar positions are read for one video at a time"
+            places = list(range(queries.shape[1])) if positions is None else list(positions)
+            return self._read_progressively(queries[0], places, self.policy.top_k)[None]
 
     def _read_all(self, queries: Tensor) -> Tensor:
         """Softmax over every position that an object may use, with gradients."""

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.blocks.norms import full_precision
+from vos_zoo.blocks.precision import full_precision, in_full_precision
 from vos_zoo.methods.pcvos.clips import Reach, in_one_window
 from vos_zoo.tensors import cached_tensors
 
@@ -119,7 +119,7 @@ class WindowAttention(nn.Module):
             keys: normed local keys ``(B, T h w, C)``.
             windows: how they fall into windows.
         """
-        with torch.autocast(keys.device.type, enabled=False):
+        with in_full_precision(keys):
             q = F.linear(full_precision(keys), self.qk.weight)
             q = q[:, windows.tokens.flatten()].masked_fill(windows.padding.view(-1, 1), 0) + self.qk.bias
             q = q.unflatten(1, windows.tokens.shape)
@@ -144,7 +144,7 @@ class WindowAttention(nn.Module):
         Returns:
             ``(B, K, W, n, C)``, in windows.
         """
-        with torch.autocast(values.device.type, enabled=False):
+        with in_full_precision(values):
             matrix = self.proj.weight @ self.v.weight
             bias = torch.addmv(self.proj.bias, self.proj.weight, self.v.bias)
         projected = F.linear(values, matrix)

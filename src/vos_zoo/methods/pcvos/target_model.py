@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vos_zoo.blocks.backbones import IMAGENET_MEAN, build_backbone
-from vos_zoo.blocks.norms import full_precision
+from vos_zoo.blocks.precision import full_precision
 from vos_zoo.core.merge import aggregate
 from vos_zoo.core.target_model import ClipPlan, Features, TargetModel, TrackSettings, Unrolled
 from vos_zoo.core.views import FullFrame
@@ -169,8 +169,7 @@ class PCVOS(TargetModel):
 
     def _remember(self, memory: ClipMemory, features: Any, masks: Tensor, new: Sequence[int] = ()) -> ClipMemory:
         for t in range(masks.shape[1]):
-            f16 = full_precision(features.f16[:, t])  # a write may run outside of the autocast that made it
-            values = self.value_encoder(features.pixels[:, t], masks[:, t], f16)
+            values = self.value_encoder(features.pixels[:, t], masks[:, t], features.f16[:, t])
             rows = full_precision(values.flatten(3).transpose(2, 3))
             memory = memory.write(full_precision(features.keys[:, t]), rows, new)
         return memory
