@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,6 +70,25 @@ def _fill(name: str, shape: tuple[int, ...], dtype: str, rule: dict[str, float],
 def given(labels: Any, ids: Sequence[Any]) -> Any:
     """A label map ``(H, W)`` with the objects `ids` alone, uint8."""
     return np.where(np.isin(labels, [int(i) for i in ids]), labels, 0).astype(np.uint8)
+
+
+def values_of(formula: str, count: int) -> list[float]:
+    """Values v[0] to v[count - 1] of a formula as golden files state it: "v[i] = ((37*i+11) mod 101)/100 for i in ...".
+
+    Raises:
+        ValueError: anything but arithmetic with i and n.
+    """
+    stated = re.fullmatch(r"v\[i\] = (.+?)( for .*)?", formula)
+    if stated is None:
+        raise ValueError(f"no formula of v[i]: {formula!r}")
+    tree = ast.parse(stated[1].replace(" mod ", " % "), mode="eval")
+    for node in ast.walk(tree):
+        arithmetic = isinstance(node, ast.Expression | ast.BinOp | ast.UnaryOp | ast.operator | ast.unaryop | ast.Load)
+        number = isinstance(node, ast.Constant) and isinstance(node.value, int | float)
+        if not (arithmetic or number or (isinstance(node, ast.Name) and node.id in ("i", "n"))):
+            raise ValueError(f"the formula {formula!r} is no arithmetic of i and n")
+    code = compile(tree, "formula", "eval")
+    return [float(eval(code, {"__builtins__": {}}, {"i": i, "n": count})) for i in range(count)]
 
 
 class Golden:

@@ -58,12 +58,16 @@ def assert_close(golden: Golden, name: str, ours: Tensor, relative: float) -> No
         ours: the whole tensor, any shape with as many elements in the same order.
         relative: largest difference allowed, as a share of the largest magnitude.
     """
-    info = golden.meta["arrays"][name]
-    flat = ours.detach().double().flatten()
-    assert flat.numel() == int(np.prod(info["shape"])), (name, tuple(ours.shape), info["shape"])
-    limit = relative * info["absmax"]
+    info, flat = golden.meta["arrays"][name], ours.detach().double().flatten()
+    difference, limit = differences(golden, name, ours).max().item(), relative * info["absmax"]
     found = (flat.mean().item(), flat.std(correction=0).item(), flat.abs().max().item())
     np.testing.assert_allclose(found, (info["mean"], info["std"], info["absmax"]), rtol=0, atol=limit, err_msg=name)
-    theirs = torch.from_numpy(np.asarray(golden[name], dtype=np.float64))
-    difference = (flat[:: info["step"]] - theirs).abs().max().item()
     assert difference <= limit, f"{name}: differs by {difference:.3e}, allowed {limit:.3e}"
+
+
+def differences(golden: Golden, name: str, ours: Tensor) -> Tensor:
+    """Magnitudes of the differences where a golden tensor is stored; arguments as of `assert_close`."""
+    info = golden.meta["arrays"][name]
+    assert ours.numel() == int(np.prod(info["shape"])), (name, tuple(ours.shape), info["shape"])
+    theirs = torch.from_numpy(np.asarray(golden[name], dtype=np.float64))
+    return (ours.detach().double().flatten()[:: info["step"]] - theirs).abs()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,6 @@ from vos_zoo.methods.llb.vitae import to_map, to_tokens
 from vos_zoo.types import Batch
 
 MODULES, LOSS, GRADIENTS = 2e-5, 1e-4, 1e-3
-TEMPORAL = (0.7, 0.3)
-"""Temporal weights of the golden update on two frames (the meta of `filter_upd3` states them)."""
 
 
 @pytest.fixture(scope="module")
@@ -149,10 +148,17 @@ def test_learner_equals_the_golden_one_after_every_iteration(network: LLB, golde
         np.testing.assert_allclose(losses, golden[name], rtol=LOSS)
 
 
-def updated(network: LLB, samples: dict[str, Tensor], iterations: int) -> Fit:
+def temporal_weights(golden: Golden) -> Tensor:
+    """Temporal weights of the golden update on two frames, as its description states them."""
+    stated = re.search(r"temporal weight \(([\d., ]+)\)", golden.meta["arrays"]["filter_upd3"]["what"])
+    assert stated is not None
+    return torch.tensor([float(weight) for weight in stated[1].split(",")])
+
+
+def updated(network: LLB, golden: Golden, samples: dict[str, Tensor], iterations: int) -> Fit:
     """The filter of the first frame, refined on two frames with temporal weights."""
     taps = fitted(network, samples, 20).taps
-    temporal = torch.tensor(TEMPORAL)[:, None]
+    temporal = temporal_weights(golden)[:, None]
     start = Fit(taps, apply_taps(samples["features"], taps))
     return inductive(network).fit(start, samples, iterations, temporal)
 
@@ -160,9 +166,9 @@ def updated(network: LLB, samples: dict[str, Tensor], iterations: int) -> Fit:
 def test_an_update_on_two_frames_with_temporal_weights_equals_the_golden_one(network: LLB, golden: Golden) -> None:
     samples = samples_of(network, golden, 2)
     iterations = len(golden["losses_upd3"]) - 1
-    golden.assert_close("filter_upd3", taps_to_filter(updated(network, samples, iterations).taps), MODULES)
-    weights = samples["weights"] * torch.tensor(TEMPORAL)[:, None, None, None, None]
-    fits = [updated(network, samples, count) for count in range(iterations + 1)]
+    golden.assert_close("filter_upd3", taps_to_filter(updated(network, golden, samples, iterations).taps), MODULES)
+    weights = samples["weights"] * temporal_weights(golden)[:, None, None, None, None]
+    fits = [updated(network, golden, samples, count) for count in range(iterations + 1)]
     losses = [inductive(network).learner.objective(fit, samples["labels"], weights).item() for fit in fits]
     np.testing.assert_allclose(losses, golden["losses_upd3"], rtol=LOSS)
 
@@ -205,7 +211,7 @@ def test_transformer_stages_equal_the_golden_ones(network: LLB, golden: Golden) 
 
 def test_induction_and_fusion_equal_the_golden_ones(network: LLB, golden: Golden) -> None:
     samples, query = samples_of(network, golden, 2), network.encode(clip(golden["frames"])[:, 2:])
-    fit = updated(network, samples, len(golden["losses_upd3"]) - 1)
+    fit = updated(network, golden, samples, len(golden["losses_upd3"]) - 1)
     induced = apply_taps(query.target.transpose(0, 1), fit.taps)
     golden.assert_close("tm_out", induced, MODULES)
     assert isinstance(network.target, ParallelTargets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,9 @@ def test_merging_equals_the_golden_one(golden: Golden) -> None:
     logits = torch.cat([golden.tensor("merge_in"), given_logits(golden.tensor("merge_init_mask")[None])])
     merged = soft_aggregation(logits)
     np.testing.assert_allclose(merged[1:].numpy(), golden["merge_prob"], atol=1e-5)
-    ids = np.array([0, 1, 2, 3, 7], dtype=np.uint8)
+    stated = re.search(r"order ([\d,]+)", golden.meta["arrays"]["merge_prob"]["desc"])
+    assert stated is not None
+    ids = np.array([0, *map(int, stated[1].split(","))], dtype=np.uint8)
     assert (ids[merged.argmax(0).numpy()] == golden["merge_label"]).all()
 
 

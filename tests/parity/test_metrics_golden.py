@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.parity.golden import values_of
 from vos_zoo.metrics import (
     boundary_accuracy,
     boundary_map,
@@ -228,7 +229,7 @@ def with_nan(values: list[float | None]) -> list[float]:
 
 @pytest.mark.parametrize("entry", GOLDEN.get("statistics", {}).get("cases", []), ids=lambda entry: f"n{entry['n']}")
 def test_statistics_are_the_official_ones_and_the_decay_is_also_right(entry: dict[str, Any]) -> None:
-    values = [((37 * index + 11) % 101) / 100 for index in range(entry["n"])]
+    values = with_nan(entry["values"]) if "values" in entry else values_of(GOLDEN["statistics"]["formula"], entry["n"])
     expected = with_nan(entry["official_mean_recall_decay"])
     assert list(summarise(values, official=True)) == pytest.approx(expected, abs=TOLERANCE, rel=0, nan_ok=True)
     assert list(summarise(values)) == near([*expected[:2], entry["decay_with_plain_integers"]])
