@@ -560,7 +560,7 @@ def test_a_part_of_the_network_has_one_number_format_in_a_video_and_in_training(
 ) -> None:
     model, video = build(method, **settings_of(method).variants[variant]), moving_squares(12, objects=3)
     prompts: dict[int, Any] = {0: video.only(1, 2), 4: video.only(3, frame=4), 6: video.only(1, frame=6)}
-    if getattr(model.network, "box_encoder", None) is not None:
+    if model.network.takes_boxes:
         prompts[5] = {4: (10, 10, 20, 20)}
     reduced = precision != "float32"
     with formats_of(model) as formats:

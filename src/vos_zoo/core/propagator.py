@@ -50,7 +50,7 @@ class _Group:
 
 @dataclass
 class _Given:
-    """What somebody gave in one frame: given masks 0..1 and their logits ``(n, H, W)``, boxes or None, later slots."""
+    """What was given in one frame: ids, masks 0..1 and their logits ``(n, H, W)``, boxes or None; slots once assigned."""
 
     ids: list[int]
     masks: Tensor
@@ -327,7 +327,7 @@ class Propagator:
         return None if parsed is None else objects_in(self.boxes.as_masks(frame, parsed, self.device))
 
     def _given(self, given: dict[int, Any]) -> _Given:
-        """Assign slots to ids and turn masks and boxes into masks and logits at the frame's size."""
+        """Masks and boxes of the newest frame as masks and logits at its size; slots are assigned by `_register`."""
         newest = self._buffer[-1]
         boxes: list[Sequence[float] | None] = [None if isinstance(v, np.ndarray) else v for v in given.values()]
         wanted = [box for box in boxes if box is not None]
