@@ -50,7 +50,7 @@ class _Group:
 
 @dataclass
 class _Given:
-    """What was given in one frame: ids, masks 0..1 and their logits ``(n, H, W)``, boxes or None; slots once assigned."""
+    """What was given in one frame: ids, masks 0..1, their logits ``(n, H, W)``, boxes or None; slots once assigned."""
 
     ids: list[int]
     masks: Tensor
