@@ -177,6 +177,9 @@ def test_finished_stages_are_left_as_they_are_and_only_the_last_one_may_go_on(
     said = capsys.readouterr().err
     assert "stage 'one'" in said and "stage 'two' was trained from its model" in said
     assert files(tmp_path / "a") == before
+    (tmp_path / "a" / "two" / "summary.json").unlink()  # killed between its last checkpoint and its model
+    assert main([*words, "--ckpt", "last"]) == 0
+    assert summary(tmp_path / "a" / "two")["steps"] == 2 and is_average(tmp_path / "a" / "two")
     shutil.rmtree(tmp_path / "a" / "two")
     assert main([*words, "--ckpt", "last", "trainer.max_epochs=3"]) == 0
     assert [summary(tmp_path / "a" / stage)["steps"] for stage in ("one", "two")] == [3, 3]

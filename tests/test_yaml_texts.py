@@ -103,6 +103,39 @@ def test_numbers_stay_numbers_where_numbers_are_expected(tmp_path: Path) -> None
     assert config.model["rate"] == 1e5 and config.track["x"] is True
 
 
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("12:00:00:00", "12:00:00:00"),
+        ("190:20:30.15", "190:20:30.15"),
+        ("010", "010"),
+        ("2024-01-01", "2024-01-01"),
+        ("0", 0),
+        ("-17", -17),
+        ("1_000", 1000),
+        ("0x10", 16),
+        ("1.5", 1.5),
+        ("-.5", -0.5),
+        ("3.", 3.0),
+        ("1e-3", 1e-3),
+        ("2E5", 2e5),
+        ("1.5e+3", 1.5e3),
+        (".inf", float("inf")),
+        ("true", True),
+        ("null", None),
+        ("1.2.3", "1.2.3"),
+    ],
+)
+def test_words_of_no_known_type_are_numbers_only_if_they_look_like_numbers(word: str, value: Any) -> None:
+    found = read_value(word, Any)
+    assert found == value and type(found) is type(value)
+    assert load_config("lwl", overrides=[f"trainer.max_time={word}"]).trainer.get("max_time") == value
+
+
+def test_a_number_with_leading_zeros_is_a_decimal_one_where_a_number_is_expected() -> None:
+    assert load_config("lwl", overrides=["seed=010"]).seed == 10
+
+
 @settings(max_examples=12, deadline=None)
 @given(
     names=st.lists(st.text(st.sampled_from("0123456789eExXobB_.+-:TZtrufalsn~"), min_size=1, max_size=12), min_size=5)
@@ -167,4 +200,4 @@ def test_the_type_of_a_nested_key_is_known() -> None:
     assert find("mixture", "davis", "sequences") == list[str] | None
     assert find("batch_size") is int and find("nowhere", "else") is Any
     assert type_of_key(StageConfig, ["stages"], key_types) == list[str | StageConfig]
-    assert read_value("007", int) == 7 and read_value("007", str) == "007"
+    assert read_value("7", int) == 7 and read_value("007", str) == "007"

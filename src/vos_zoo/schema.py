@@ -216,6 +216,7 @@ class MixtureConfig:
     layout: str | None = None
     sequences: list[str] | None = None
     frame_step: int | None = None
+    mask_threshold: int | None = None
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """YAML in which texts stay as they are written: `007`, `330e1204` and `true` are names where a name is expected.
 
 YAML guesses the type of a word without quotes. Here the expected type is known first: where it is a text, the word is
-taken as it stands. Everywhere else the rules are those of YAML, but `1e-3` is a number, a date is a text, and a key may
-not come twice.
+taken as it stands. Everywhere else the rules are those of YAML, but `1e-3` is a number, dates and times (`12:00:00`)
+are texts, a number that starts with 0 is no octal one, and a key may not come twice.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import yaml
 Hints = Callable[[type[Any]], Mapping[str, Any]]
 """The expected type of every key of a dataclass."""
 _NULL, _TEXT = "tag:yaml.org,2002:null", "tag:yaml.org,2002:str"
-_FLOAT, _DATE = "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"
-_EXPONENT = re.compile(r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+")
+_INT, _FLOAT, _DATE = (f"tag:yaml.org,2002:{name}" for name in ("int", "float", "timestamp"))
+_DECIMAL = r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)"
+_EXPONENT = r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+"
+_INTEGER = r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F_]+|0b[01_]+)"
 
 
 class _Loader(yaml.SafeLoader):
@@ -46,11 +48,15 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in resolvers if tag != _DATE]
+    first: [(tag, form) for tag, form in resolvers if tag not in (_INT, _FLOAT, _DATE)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-for _kind in (_Loader, _Dumper):
-    _kind.add_implicit_resolver(_FLOAT, re.compile(rf"^(?:{_EXPONENT.pattern})$"), list("-+.0123456789"))
+_SIGNS = list("-+.0123456789")
+_Loader.add_implicit_resolver(_INT, re.compile(f"^(?:{_INTEGER})$"), _SIGNS)
+_Loader.add_implicit_resolver(
+    _FLOAT, re.compile(rf"^(?:{_DECIMAL}|{_EXPONENT}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"), _SIGNS
+)
+_Dumper.add_implicit_resolver(_FLOAT, re.compile(f"^(?:{_EXPONENT})$"), _SIGNS)
 
 
 def read_yaml(text: str | bytes, expected: Any, hints: Hints = typing.get_type_hints) -> Any:

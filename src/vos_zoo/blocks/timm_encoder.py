@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo.blocks.norms import FrozenBatchNorm2d
+from vos_zoo.blocks.state_dicts import find_state_dict
 from vos_zoo.types import UsageError, VOSError
 
 NORMS = ("frozen", "batch")
@@ -247,7 +248,9 @@ def _heads(classifier: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def read_state(path: str) -> dict[str, Tensor]:
-    """The tensors of a state dict in a file, safetensors or torch's; nothing in it is executed.
+    """The tensors of a state dict in a file, safetensors or torch's, without wrappers (see `find_state_dict`).
+
+    Nothing in the file is executed.
 
     Raises:
         UsageError: the file cannot be read as one.
@@ -261,9 +264,7 @@ def read_state(path: str) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, zipfile, pickle and safetensors each have their own
         raise UsageError(f"backbone_weights: {path!r} cannot be read as a state dict ({error})") from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    tensors = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, Mapping) else {}
+    tensors = find_state_dict(state)
     if not tensors:
         raise UsageError(f"backbone_weights: {path!r} holds no tensors; give a state dict")
     return tensors

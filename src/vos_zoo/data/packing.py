@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import cast, overload
@@ -75,6 +75,10 @@ class PackedSequence(VideoSequence):
     def files(self) -> Iterator[Path]:
         """Those of the video it was made from."""
         return self.source.files()
+
+    def has_labels(self, frames: Iterable[int]) -> bool:
+        """As of the video it was made from."""
+        return self.source.has_labels(frames)
 
     def prompts(self) -> dict[int, LabelMap]:
         """As of the video it was made from, at its size."""

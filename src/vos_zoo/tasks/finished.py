@@ -57,10 +57,13 @@ def is_saved(folder: Path, checkpoint: str | Path) -> bool:
     return (folder / "model" / CONFIG_FILE).is_file() and steps == trained_steps(checkpoint)
 
 
-def can_go_on(folder: Path, options: Mapping[str, Any]) -> bool:
-    """Whether a run's newest checkpoint has not reached a limit of the trainer; False where there is no checkpoint."""
+def has_ended(folder: Path, options: Mapping[str, Any]) -> bool:
+    """Whether a run with a model has come to its end: its newest checkpoint has, and the model is that of it.
+
+    True, too, where the checkpoints have been taken away.
+    """
     newest = newest_checkpoint(folder / "checkpoints")
-    return newest is not None and reached_limit(newest, options) is None
+    return newest is None or (reached_limit(newest, options) is not None and is_saved(folder, newest))
 
 
 def _read(checkpoint: str | Path) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from vos_zoo.config import RunConfig, check_signatures, to_plain
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.tasks.console import say
-from vos_zoo.tasks.finished import can_go_on
+from vos_zoo.tasks.finished import has_ended
 from vos_zoo.tasks.fit import run_fit
 from vos_zoo.tasks.processes import check_run_name
 from vos_zoo.tasks.run_folder import has_checkpoint
@@ -58,22 +58,22 @@ def run_stages(
 
 
 def _to_go_on(folder: Path, stages: Mapping[str, RunConfig]) -> str | None:
-    """The stage with a model whose configuration asks for more training than it has had, if there is one.
+    """The stage with a model that has not come to the end that its configuration asks for, if there is one.
 
     Raises:
         UsageError: a later stage has been trained from that model.
     """
     trained = [stage for stage in stages if (folder / stage / "model").is_dir()]
-    for place, stage in enumerate(trained):
-        if can_go_on(folder / stage, stages[stage].trainer):
+    for stage in trained:
+        if not has_ended(folder / stage, stages[stage].trainer):
             later = [name for name in list(stages)[list(stages).index(stage) + 1 :] if has_checkpoint(folder / name)]
             if later:
                 raise UsageError(
-                    f"stage {stage!r} of {str(folder)!r} was trained for less than trainer.max_epochs, max_steps or "
-                    f"max_time now ask for, but stage {later[0]!r} was trained from its model; put them back, or give "
+                    f"stage {stage!r} of {str(folder)!r} has not come to the end that trainer.max_epochs, max_steps or "
+                    f"max_time ask for now, but stage {later[0]!r} was trained from its model; put them back, or give "
                     "another run_name"
                 )
-            return trained[place]
+            return stage
     return None
 
 

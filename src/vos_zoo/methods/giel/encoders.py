@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vos_zoo.blocks.backbones import ResNet, TimmEncoder, build_backbone
 from vos_zoo.blocks.norms import FrozenBatchNorm2d
+from vos_zoo.blocks.state_dicts import find_state_dict
 from vos_zoo.blocks.timm_encoder import fold_norms, freeze_norms
 from vos_zoo.types import UsageError, VOSError
 
@@ -136,7 +137,7 @@ def _build(backbone: str, init: str | None) -> ResNet | TimmEncoder:
     if norms:
         return build_backbone(backbone, init, stages, norms)
     whole = build_backbone(backbone)
-    given = torch.load(init, map_location="cpu", weights_only=True)
+    given = find_state_dict(torch.load(init, map_location="cpu", weights_only=True))
     detector = any(name.startswith(_BODY) for name in given)
     state = {name.removeprefix(_BODY): value for name, value in given.items()}
     wanted = {name: value for name, value in whole.state_dict().items() if not name.startswith("layer4.")}
