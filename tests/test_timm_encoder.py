@@ -10,8 +10,11 @@ import timm
 import torch
 from torch import nn
 
+from tests.contract_settings import BY_METHOD
 from vos_zoo.blocks.backbones import build_backbone
 from vos_zoo.blocks.timm_encoder import FoldedConv2d, FrozenBatchNormAct2d, fold_norms, freeze_norms
+from vos_zoo.core.hub import create_model
+from vos_zoo.core.module import VOSModel
 from vos_zoo.types import UsageError
 
 NAME = "tf_efficientnet_lite0"
@@ -228,3 +231,14 @@ def test_entries_behind_the_last_feature_of_an_earlier_state_dict_are_left_out(w
     assert all(torch.equal(tensor, state[name]) for name, tensor in parent.state_dict().items())
     with pytest.raises(RuntimeError, match=r"blocks\.7\.x"):
         three.load_state_dict({**four.state_dict(), "network.blocks.7.x": torch.ones(1)})
+
+
+@pytest.mark.parametrize("method", ["lwl", "joint", "llb", "pcvos"])
+def test_a_saved_model_remembers_that_its_norms_are_frozen(weights: Path, tmp_path: Path, method: str) -> None:
+    small = {name: value for name, value in BY_METHOD[method].model.items() if not name.startswith("backbone")}
+    model = create_model(method, backbone=f"timm:{NAME}", backbone_weights=str(weights), **small)
+    model.save_pretrained(tmp_path)
+    loaded = VOSModel.from_pretrained(tmp_path)
+    assert loaded.hparams["model"]["backbone_norms"] == "frozen"
+    assert "backbone_weights" not in loaded.hparams["model"]
+    assert any(isinstance(module, FrozenBatchNormAct2d) for module in loaded.network.backbone.modules())

@@ -59,6 +59,8 @@ class ResNet(nn.Module):
         stages: 4, or 3: without the last stage, features end at stride 16.
     """
 
+    norms = "frozen"
+
     def __init__(self, depth: int = 50, caffe: bool = False, stages: int = 4) -> None:
         super().__init__()
         import torchvision

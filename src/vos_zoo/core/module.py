@@ -63,6 +63,7 @@ class VOSModel(Pretrained):
         self.network: TargetModel = constructor(**model)
         for name in self.network.initial_weights:
             model.pop(name, None)
+        model.update(self.network.decided)
         self._settings_kept = dict(track or {})
         self.network.track_settings(**self._settings_kept)
         self.optim = dict(optim or {})

@@ -43,6 +43,8 @@ class RegionalModel(TargetModel):
     def __init__(self, backbone: str, backbone_weights: str | None, backbone_norms: str | None) -> None:
         super().__init__()
         self.backbone = build_backbone(backbone, backbone_weights, norms=backbone_norms)
+        if backbone_weights is not None:
+            self.decided = {"backbone_norms": self.backbone.norms}
 
     @abstractmethod
     def encode_labels(self, features: Any, masks: Tensor) -> dict[str, Tensor]:

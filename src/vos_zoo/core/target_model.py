@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -164,6 +165,7 @@ class TargetModel(nn.Module, ABC):
         settings_type: dataclass of the inference settings.
         presets: named bundles of inference settings; "paper" (as published) and "stream" (bounded memory) always exist.
         initial_weights: hyper-parameters that only say how fresh weights are made; they are not saved.
+        decided: hyper-parameters whose default depends on `initial_weights`, as they turned out; they are saved.
         one_object_per_canvas: objects are canvases (``B = N, K = 1``); False: objects are slots of one canvas.
         given_masks: how the masks given in a frame meet the prediction there. "merged": they take part in the merge as
             certain logits, and what is written is the result. "overlaid": the prediction is merged, and written where
@@ -177,6 +179,7 @@ class TargetModel(nn.Module, ABC):
     settings_type: ClassVar[type[TrackSettings]] = TrackSettings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "stream": {}}
     initial_weights: ClassVar[tuple[str, ...]] = ("backbone_weights",)
+    decided: Mapping[str, Any] = MappingProxyType({})
     one_object_per_canvas: bool = True
     given_masks: Literal["merged", "overlaid"] = "merged"
     clip_length: int = 1

@@ -108,6 +108,8 @@ class PCVOS(TargetModel):
         self.bootstrap = Bootstrap(int(bootstrap[0]), int(bootstrap[1]), float(bootstrap[2]))
         self.clip_length, self.train_memory = train_clip, train_memory
         self.backbone = build_backbone(backbone, backbone_weights, stages=3, norms=backbone_norms)
+        if backbone_weights is not None:
+            self.decided = {"backbone_norms": self.backbone.norms}
         f4, f8, f16 = self.backbone.channels
         self.projections = Projections(f16, key_channels, thin_channels, local_channels if refinement else 0)
         self.value_encoder = ValueEncoder(f16, value_channels, value_width, others, value_weights)
