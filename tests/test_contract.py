@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,13 @@ from tests.contract_settings import (
 )
 from vos_zoo.core.hub import create_model
 from vos_zoo.core.module import VOSModel
+from vos_zoo.core.propagator import Propagator
 from vos_zoo.registry import available_models
 from vos_zoo.types import Batch, FrameResult, UsageError
 
 METHODS = [*available_models(), "toy"]
-ROUNDING = 1e-5
+ROUNDING = 1e-6
+"""Of results, which are float32 whatever the network is."""
 
 
 def variants_of(field: str) -> list[Any]:
@@ -68,6 +70,12 @@ def method(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def model(method: str) -> VOSModel:
     return build_lively(method)
+
+
+@pytest.fixture(scope="module")
+def exact(model: VOSModel) -> VOSModel:
+    """The model in float64: two ways to the same result then differ by far less than on any processor in float32."""
+    return copy.deepcopy(model).double()
 
 
 def run(model: VOSModel, video: Video, prompts: Mapping[int, Any] | None = None, **settings: Any) -> list[FrameResult]:
@@ -471,6 +479,86 @@ def test_interleaving_streams_of_a_model_in_training_mode_changes_nothing(method
     assert model.network.training
 
 
+def test_streams_and_training_steps_by_turns_change_nothing_in_each_other(method: str, model: VOSModel) -> None:
+    """Memories are written in place: no buffer may be shared between videos, or with the unroll."""
+    long, other = moving_squares(12, objects=3, seed=1), moving_squares(12, (72, 88), objects=3, seed=2)
+    prompts = [
+        {0: long.only(1, 2), 5: long.only(3, frame=5), 8: long.only(1, frame=8)},
+        {0: other.only(2, 3), 3: other.only(1, frame=3), 7: other.only(2, 3, frame=7)},
+    ]
+
+    def turn(engine: Propagator, k: int, t: int) -> list[FrameResult]:
+        video = (long, other)[k]
+        results = engine.drop([2]) if (k, t) == (0, 9) else []
+        return results + engine.push(video.frames[t], prompts[k].get(t))
+
+    apart = []
+    for k in range(2):
+        engine = model.propagator()
+        apart.append([result for t in range(12) for result in turn(engine, k, t)] + engine.flush())
+    engines, together = [model.propagator() for _ in range(2)], [[], []]
+    batch = training_batch(method, queries=3)
+    for t in range(12):
+        for k, engine in enumerate(engines):
+            together[k] += turn(engine, k, t)
+        if t in (2, 9):
+            step(model, batch).backward()
+            model.zero_grad()
+    for engine, results in zip(engines, together, strict=True):
+        results += engine.flush()
+    for own, both in zip(apart, together, strict=True):
+        assert_informative(own)
+        assert difference(own, both) == 0
+
+
+@torch.no_grad()
+def test_reading_changes_no_memory_and_no_verb_changes_its_features_and_masks(method: str, model: VOSModel) -> None:
+    network, batch = model.network, training_batch(method, queries=1, sequences=1)
+    features, query = network.encode(batch.frames[:, :1]), network.encode(batch.frames[:, 1:])
+    slots, masks = list(range(batch.masks.shape[2])), batch.masks[:, :1].clone()
+    given = copy.deepcopy((features, query, masks))
+    memory = network.initialise(network.new_memory(model.track_settings()), features, masks, slots)
+    held = copy.deepcopy(memory)
+    readout = network.read(memory, query)
+    logits = network.decode(readout, query)
+    torch.testing.assert_close(tensors_in(memory), tensors_in(held), rtol=0, atol=0)
+    again = network.decode(network.read(held, query), query)
+    assert torch.equal(logits, again)
+    merged = network.merge_training(logits)
+    kept = merged.clone()
+    updated = network.update(memory, network.retain(query, readout), merged)
+    assert torch.equal(merged, kept)
+    torch.testing.assert_close(tensors_in((features, query, masks)), tensors_in(given), rtol=0, atol=0)
+    copied = network.update(held, network.retain(query, readout), merged)
+    torch.testing.assert_close(tensors_in(updated), tensors_in(copied), rtol=0, atol=0)
+
+
+def test_the_unroll_of_a_training_step_writes_no_memory_in_place(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, calls = build(method).train(), []
+    for verb in ("initialise", "update"):
+        real = getattr(model.network, verb)
+
+        def watched(memory: Any, *inputs: Any, real: Any = real, **named: Any) -> Any:
+            calls.append((memory, [tensor.detach().clone() for tensor in tensors_in(memory)]))
+            return real(memory, *inputs, **named)
+
+        monkeypatch.setattr(model.network, verb, watched)
+    step(model, training_batch(method, queries=4, references=2)).backward()
+    assert len(calls) >= 2
+    for memory, before in calls:
+        torch.testing.assert_close([tensor.detach() for tensor in tensors_in(memory)], before, rtol=0, atol=0)
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """All tensors in a memory or in features, in a fixed order."""
+    if isinstance(value, Tensor):
+        return [value]
+    if is_dataclass(value):
+        value = [getattr(value, part.name) for part in fields(value)]
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return [tensor for part in parts for tensor in tensors_in(part)]
+
+
 def test_a_stream_goes_on_whatever_mode_each_call_is_made_in(model: VOSModel) -> None:
     video = moving_squares(6)
     engine, results = model.propagator(), []
@@ -503,26 +591,26 @@ def test_memory_held_for_objects_returns_when_they_are_dropped(model: VOSModel) 
     assert engine.nbytes < three
 
 
-def test_objects_in_a_batch_equal_objects_one_after_another(model: VOSModel) -> None:
+def test_objects_in_a_batch_equal_objects_one_after_another(exact: VOSModel) -> None:
     video = moving_squares(6, objects=3)
-    batched, looped = run(model, video, group_size=8), run(model, video, group_size=1)
+    batched, looped = run(exact, video, group_size=8), run(exact, video, group_size=1)
     assert_informative(batched)
     assert difference(batched, looped) <= ROUNDING
-    assert difference(batched, run(model, video, group_size=2)) <= ROUNDING
+    assert difference(batched, run(exact, video, group_size=2)) <= ROUNDING
 
 
 def test_objects_that_look_at_the_same_canvas_equal_the_unshared_computation(
-    method: str, model: VOSModel, monkeypatch: pytest.MonkeyPatch
+    method: str, exact: VOSModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coincident = settings_of(method).coincident
     if coincident is None:
         pytest.skip("all objects of this method always look at one canvas")
     video, canvases = moving_squares(6, objects=3), []
-    encode = model.network.encode
-    monkeypatch.setattr(model.network, "encode", lambda frames: (canvases.append(len(frames)), encode(frames))[1])
-    shared = run(model, video, **coincident)
+    encode = exact.network.encode
+    monkeypatch.setattr(exact.network, "encode", lambda frames: (canvases.append(len(frames)), encode(frames))[1])
+    shared = run(exact, video, **coincident)
     assert min(canvases[1:]) == 1, "the windows never coincide; this test would prove nothing"
-    unshared = run(model, video, group_size=1, **coincident)
+    unshared = run(exact, video, group_size=1, **coincident)
     assert_informative(shared)
     assert difference(shared, unshared) <= ROUNDING
 

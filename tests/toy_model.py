@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo.blocks.norms import FrozenBatchNorm2d
+from vos_zoo.blocks.precision import full_precision
 from vos_zoo.core.target_model import Features, TargetModel, TrackSettings, Unrolled
 from vos_zoo.core.views import FullFrame
 from vos_zoo.registry import MethodInfo
@@ -140,7 +141,7 @@ class ToyModel(TargetModel):
 
     def read(self, memory: ToyMemory, features: Features) -> Tensor:
         """Features weighted by each prototype, ``(B, T, K, C, h/4, w/4)``."""
-        return features.f4.float()[:, :, None] * memory.prototypes[:, None, :, :, None, None]
+        return full_precision(features.f4)[:, :, None] * memory.prototypes[:, None, :, :, None, None]
 
     def decode(self, readout: Tensor, features: Features) -> Tensor:
         """Logits ``(B, T, K, h, w)``."""
@@ -160,7 +161,7 @@ class ToyModel(TargetModel):
     def _pool(self, features: Features, masks: Tensor) -> Tensor:
         """Mean feature under each mask, ``(B, K, C)``."""
         small = F.interpolate(masks.flatten(0, 1), features.f4.shape[-2:], mode="area").unflatten(0, masks.shape[:2])
-        total = torch.einsum("btkhw,btchw->bkc", small, features.f4.float())
+        total = torch.einsum("btkhw,btchw->bkc", small, full_precision(features.f4))
         return total / small.sum(dim=(1, 3, 4))[..., None].clamp(min=1e-3)
 
     def make_view(self, settings: TrackSettings) -> FullFrame:

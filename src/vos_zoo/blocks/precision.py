@@ -11,7 +11,7 @@ video.
 | memory of a video unless a method's settings say otherwise, merging, geometry, losses | float32 |
 
 The first row needs nothing. The other parts run inside `in_full_precision`, and what they get of the first row passes
-`full_precision`.
+`full_precision`. A network in float64 runs in float64 throughout; results are float32.
 """
 
 from __future__ import annotations
@@ -36,4 +36,9 @@ def in_full_precision(like: Tensor) -> torch.autocast:
 
 def full_precision(x: Tensor) -> Tensor:
     """The tensor in float32, or float64 where it is: what follows must not run in half precision."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return x.to(at_least_float32(x.dtype))
+
+
+def at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    """The format itself, if it is float64, else float32."""
+    return torch.promote_types(dtype, torch.float32)

@@ -11,7 +11,12 @@ from torch import Tensor
 
 
 class Memory(Protocol):
-    """All the engine asks of a method's memory; everything else is between the method and itself."""
+    """All the engine asks of a method's memory; everything else is between the method and itself.
+
+    A memory belongs to one video and is used up by the verb that changes it (`initialise`, `update`, `drop`): only what
+    the verb returns is valid afterwards, for its buffers may be the old ones, written in place. Whoever wants to go
+    back keeps a `copy.deepcopy`. Reading changes nothing, and the unroll of a training step writes nothing in place.
+    """
 
     @property
     def nbytes(self) -> int:

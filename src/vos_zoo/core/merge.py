@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vos_zoo.blocks.precision import full_precision
+
 GIVEN_LOGIT = 100.0
 """Logit of a pixel whose label somebody gave: a given mask enters the merge as +-100."""
 
@@ -19,9 +21,9 @@ def soft_aggregation(logits: Tensor) -> Tensor:
         logits: float ``(..., N, H, W)``, one raw logit map per object.
 
     Returns:
-        Probabilities, float32 ``(..., N+1, H, W)``, background first, summing to one.
+        Probabilities, float32 (float64 for float64) ``(..., N+1, H, W)``, background first, summing to one.
     """
-    logits = logits.float()
+    logits = full_precision(logits)
     background = (1 - logits.sigmoid()).prod(dim=-3, keepdim=True).clamp(1e-7, 1 - 1e-7)
     return torch.cat([(background / (1 - background)).log(), logits], dim=-3).softmax(dim=-3)
 
@@ -39,7 +41,7 @@ def aggregate(probabilities: Tensor, valid: Tensor | None = None) -> Tensor:
     Returns:
         Log-odds, float32 (float64 for float64) ``(..., K+1, H, W)``, background first.
     """
-    probabilities = probabilities.to(torch.promote_types(probabilities.dtype, torch.float32))
+    probabilities = full_precision(probabilities)
     if valid is not None:
         absent = ~valid[..., None, None]
         probabilities = probabilities.masked_fill(absent, 0.0)
@@ -57,4 +59,4 @@ def given_logits(masks: Tensor) -> Tensor:
     Args:
         masks: ``(N, H, W)``, 0 or 1.
     """
-    return (masks.float() - 0.5) * (2 * GIVEN_LOGIT)
+    return (full_precision(masks) - 0.5) * (2 * GIVEN_LOGIT)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vos_zoo.blocks.precision import autocast
+from vos_zoo.blocks.precision import at_least_float32, autocast, full_precision
 from vos_zoo.core.box_start import BoxModel, BoxStart
 from vos_zoo.core.merge import GIVEN_LOGIT, given_logits
 from vos_zoo.core.target_model import ClipPlan, Features, TargetModel, TrackSettings
@@ -85,6 +85,7 @@ class Propagator:
         self.boxes = BoxStart(model, find_box_model)
         self.settings = settings
         self.device = device or next(model.parameters()).device
+        self.dtype = at_least_float32(next(model.parameters()).dtype)
         self.view = model.make_view(settings)
         self.ids: list[int] = []
         self._started: list[int] = []
@@ -123,7 +124,7 @@ class Propagator:
         given = self._parse(prompt, frame)
         image = torch.from_numpy(np.ascontiguousarray(frame)).to(self.device)
         self._size = (frame.shape[0], frame.shape[1])
-        self._buffer.append(_Waiting(image.permute(2, 0, 1).float(), self._next, wanted))
+        self._buffer.append(_Waiting(image.permute(2, 0, 1).to(self.dtype), self._next, wanted))
         self._next += 1
         if given is None and self._groups and len(self._buffer) < self.model.frames_per_call(self.settings):
             return []
@@ -253,7 +254,7 @@ class Propagator:
             logits = self.model.decode(readout, features)
             features = self.model.retain(features, readout)
         group.canvases, group.features = canvases, features
-        return self.view.lift(logits.float(), canvases)
+        return self.view.lift(full_precision(logits), canvases)
 
     def _due(self, group: _Group, clip: list[_Waiting], prompted: bool) -> list[_Due]:
         """What of a clip is to be written, by the clock of each object; on a full frame by that of the newest.
@@ -301,7 +302,7 @@ class Propagator:
         """Results of the wanted frames; `newcomers` objects (the last slots) exist from the last frame on."""
         rows = [row for row, position in enumerate(plan.decoded) if clip[position].wanted]
         wanted = probabilities if len(rows) == len(probabilities) else probabilities[rows]
-        full = wanted if plain or not rows else self.view.emit(wanted)
+        full = (wanted if plain or not rows else self.view.emit(wanted)).float()
         results = []
         for row, own in zip(rows, full, strict=True):
             position = plan.decoded[row]
@@ -334,11 +335,12 @@ class Propagator:
         drawn: list[Tensor] = []
         if wanted:
             with self._autocast():
-                drawn = list(self.model.box_logits(newest.image, torch.tensor(wanted, device=self.device)).float())
+                boxed = self.model.box_logits(newest.image, torch.tensor(wanted, device=self.device))
+            drawn = list(full_precision(boxed))
         masks, logits = [], []
         for value in given.values():
             if isinstance(value, np.ndarray):
-                masks.append(torch.from_numpy(value).to(self.device).float())
+                masks.append(torch.from_numpy(value).to(self.device, self.dtype))
                 logits.append(given_logits(masks[-1]))
             else:
                 logits.append(drawn.pop(0))

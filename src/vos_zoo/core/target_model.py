@@ -159,7 +159,9 @@ class TargetModel(nn.Module, ABC):
     """A segmentation method as six verbs on an explicit memory; the same verbs serve training and inference.
 
     A target model holds no state of any video: memory goes in and comes out, so one network serves many videos at once
-    and training back-propagates through the memory. Axes as in `vos_zoo.types`.
+    and training back-propagates through the memory. A verb that changes a memory uses up the one it is given, see
+    `vos_zoo.core.memory.Memory`; features and masks are never changed. Axes as in `vos_zoo.types`. Number formats:
+    `vos_zoo.blocks.precision`.
 
     Attributes:
         settings_type: dataclass of the inference settings.
@@ -208,10 +210,10 @@ class TargetModel(nn.Module, ABC):
 
     @abstractmethod
     def initialise(self, memory: Any, features: Any, masks: Tensor, new: Sequence[int]) -> Any:
-        """Take up objects.
+        """Register new objects.
 
         Args:
-            memory: memory of the objects known so far.
+            memory: memory of the objects known so far; used up.
             features: features of the canvases on which objects start.
             masks: ``(B, 1, K, h, w)``, 0..1. On a full frame K = 1 + the highest slot in `new`, other slots empty;
                 with `given_masks` "overlaid" the result of this frame for all objects, those in `new` included.
@@ -228,10 +230,10 @@ class TargetModel(nn.Module, ABC):
 
     @abstractmethod
     def update(self, memory: Any, features: Any, masks: Tensor, rows: Sequence[int] | None = None) -> Any:
-        """Learn from a prediction.
+        """Learn from a prediction; several times per clip where objects of one canvas each are due at other positions.
 
         Args:
-            memory: memory of all objects.
+            memory: memory of all objects; used up.
             features: retained features of the frames to write, of the objects `rows`.
             masks: merged probabilities on these canvases, ``(B, T, K, h, w)``; T as `frames_to_write` says.
             rows: the objects that learn; None: all.

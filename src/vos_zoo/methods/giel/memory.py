@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from vos_zoo.blocks.precision import FORMATS
+from vos_zoo.blocks.precision import FORMATS, full_precision
 from vos_zoo.methods.giel.settings import GielTrackSettings
 from vos_zoo.methods.giel.support import crowded, support_set
 
@@ -40,10 +40,18 @@ class SupportFrame:
             owned[name] = torch.stack([empty if slot is None else tensor[:, slot] for slot in slots], dim=1)
         return replace(self, owned=owned)
 
-    def to(self, target: torch.device | str | torch.dtype) -> SupportFrame:
-        """The same frame on a device, or in a number format."""
-        shared = {name: tensor.to(target) for name, tensor in self.shared.items()}
-        return replace(self, shared=shared, owned={name: tensor.to(target) for name, tensor in self.owned.items()})
+    def each(self, change: Callable[[Tensor], Tensor]) -> SupportFrame:
+        """The same frame with every tensor changed."""
+        shared = {name: change(tensor) for name, tensor in self.shared.items()}
+        return replace(self, shared=shared, owned={name: change(tensor) for name, tensor in self.owned.items()})
+
+    def to(self, device: torch.device | str) -> SupportFrame:
+        """The same frame on `device`."""
+        return self.each(lambda tensor: tensor.to(device))
+
+    def held_as(self, name: str) -> SupportFrame:
+        """The same frame in the format of that name in `vos_zoo.blocks.precision`; float32 leaves float64 as it is."""
+        return self.each(full_precision if name == "float32" else lambda tensor: tensor.to(FORMATS[name]))
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ class GielMemory:
         """
         frame = SupportFrame(self.count, shared, owned)
         if self.settings is not None:
-            frame = frame.to(FORMATS[self.settings.memory_dtype])
+            frame = frame.held_as(self.settings.memory_dtype)
         frames = (*self.frames, frame)
         if self.settings is not None and self.settings.capacity is not None:
             pinned = self._pinned([own.number for own in frames])
