@@ -28,6 +28,7 @@ _MANY_LEVELS = 16
 _SIDE_BY_SIDE = 0.7  # share of an edge's pixels that touch another level
 _WHITE = 250  # the least level that a white mask has after resampling
 _RINGING = 12  # JPEG moves the pixels around an edge by so much
+_OUTSIDE = 0.4  # share of the pixels of a ring of void, at least, that border on background
 
 
 def shows_ids(labels: LabelMap) -> bool:
@@ -144,7 +145,9 @@ def has_soft_edges(levels: NDArray[np.uint8], *, ids: bool = False) -> bool:
     lowest = cv2.erode(np.where(levels == 0, np.uint8(255), levels), kernel)
     flat, touching = low == high, (high != levels) | (lowest != levels)  # 3x3 of one level; beside another one but 0
     solid = np.unique(levels[flat & (levels > 0)])
-    rung = min((edge <= _RINGING).sum(), (edge >= VOID - _RINGING).sum()) > 1 and values[-1] in solid
+    top = values[-1]
+    inside = top - 1 in solid and (low[levels == top] == 0).mean() < _OUTSIDE
+    rung = min((edge <= _RINGING).sum(), (edge >= VOID - _RINGING).sum()) > 1 and (top in solid or inside)
     near_white = (levels >= VOID - _RINGING) & (levels < values[-1]) & ~flat
     if not ids and rung and near_white.any() and touching[near_white].mean() > _SIDE_BY_SIDE:
         return True
