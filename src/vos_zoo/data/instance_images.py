@@ -20,19 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.data.sequence import Problem
-from vos_zoo.data.static_images import Pair, StaticDataset, StaticImage, chosen_pairs, find_pairs, in_threads
-from vos_zoo.files.frames import frame_size, read_frame, read_frame_strictly, read_reduced
+from vos_zoo.data.static_images import Pair, PictureFile, StaticDataset, chosen_pairs, find_pairs, in_threads
+from vos_zoo.files.frames import read_frame_strictly
 from vos_zoo.files.names import list_pictures
 from vos_zoo.files.text import read_list
 from vos_zoo.labels import objects_of, shows_one_object
-from vos_zoo.types import Frame, LabelMap, UsageError, VOSError
+from vos_zoo.types import LabelMap, UsageError, VOSError
 from vos_zoo.video.mask_reader import list_masks
 from vos_zoo.video.masks import read_mask
 
 _VOC = ("JPEGImages", "SegmentationObject")
 
 
-class InstanceImage(StaticImage):
+class InstanceImage(PictureFile):
     """A picture file with an indexed mask file.
 
     Attributes:
@@ -40,22 +40,9 @@ class InstanceImage(StaticImage):
     """
 
     def __init__(self, name: str, picture: Path, mask: Path, min_area: float = 0.0) -> None:
-        super().__init__(name)
-        self.picture_path, self.mask_path = picture, mask
+        super().__init__(name, picture, mask)
         counts = np.bincount(self.labels(0).reshape(-1), minlength=256)
         self.object_ids = tuple(int(i) for i in np.flatnonzero(counts) if i > 0 and counts[i] >= max(min_area, 1))
-
-    def frame(self, index: int) -> Frame:
-        """The picture, uint8 RGB ``(H, W, 3)``; raises VOSError for an unreadable file."""
-        return read_frame(self.picture_path)
-
-    def reduced_frame(self, index: int, reduction: int) -> Frame:
-        """The picture with its size divided by 2, 4 or 8; see `read_reduced`."""
-        return read_reduced(self.picture_path, reduction)
-
-    def size(self) -> tuple[int, int]:
-        """Height and width in pixels, from the picture's header."""
-        return frame_size(self.picture_path)
 
     def labels(self, index: int) -> LabelMap:
         """Ids of all objects, uint8 ``(H, W)``, 0 for background and void; the same for every index."""

@@ -136,8 +136,8 @@ class Pair(NamedTuple):
     mask: Path | None
 
 
-class MaskedPicture(StaticImage):
-    """A picture file with a mask file."""
+class PictureFile(StaticImage):
+    """A picture file with a mask file; subclasses say how the mask is read."""
 
     def __init__(self, name: str, picture: Path, mask: Path) -> None:
         super().__init__(name)
@@ -154,6 +154,10 @@ class MaskedPicture(StaticImage):
     def size(self) -> tuple[int, int]:
         """Height and width in pixels, from the picture's header."""
         return frame_size(self.picture_path)
+
+
+class MaskedPicture(PictureFile):
+    """A picture file with a grey mask file of one object."""
 
     def soft_mask(self) -> NDArray[np.uint8]:
         """The mask file, uint8 ``(H, W)``, 0..255; see `read_soft_mask`."""
