@@ -663,6 +663,14 @@ def test_a_part_of_the_network_has_one_number_format_in_a_video_and_in_training(
     )
 
 
+def test_the_format_of_a_training_around_it_does_not_reach_a_video(model: VOSModel) -> None:
+    """A trainer validates in its own format; what counts for a video is `track.precision`."""
+    video = moving_squares(5)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = run(model, video)
+    assert difference(inside, run(model, video)) == 0
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_gpu_gives_the_cpus_answers(method: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from vos_zoo.blocks.precision import in_full_precision
 from vos_zoo.core.target_model import TargetModel, no_box_encoder
 from vos_zoo.tensors import ordinary_tensors
 from vos_zoo.types import Frame, LabelMap, Prompt
@@ -35,6 +36,8 @@ class BoxModel:
     def draw(self, frame: Frame, boxes: Mapping[int, Sequence[float]], device: torch.device) -> LabelMap:
         """A label map, uint8 ``(H, W)``, of the objects in boxes; one in whose box nothing is found is its whole box.
 
+        Computed in float32, whatever the format of the video.
+
         Args:
             frame: uint8 RGB ``(H, W, 3)``.
             boxes: object id -> x y w h in pixels; each meets the frame.
@@ -42,7 +45,8 @@ class BoxModel:
         """
         network = self.network.to(device)
         pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1).float()
-        logits = network.box_logits(pixels, torch.tensor([list(box) for box in boxes.values()], device=device))
+        with in_full_precision(pixels):
+            logits = network.box_logits(pixels, torch.tensor([list(box) for box in boxes.values()], device=device))
         winners = network.merge(logits[None])[0].argmax(dim=0).cpu().numpy()
         labels = np.asarray((0, *boxes), dtype=np.uint8)[winners]
         for identity in [identity for identity in boxes if not (labels == identity).any()]:
