@@ -64,7 +64,7 @@ def shows_all_at_once(case: tuple[str, str, str]) -> bool:
     return set(np.unique(truth)) <= {0, 255, *np.unique(truth[0])}
 
 
-@pytest.mark.parametrize(("name", "prediction", "sequence"), filter(shows_all_at_once, SEQUENCES))
+@pytest.mark.parametrize(("name", "prediction", "sequence"), list(filter(shows_all_at_once, SEQUENCES)))
 def test_a_streamed_sequence_has_the_official_numbers(name: str, prediction: str, sequence: str) -> None:
     packed = arrays(f"{name}_{sequence}")
     frames = packed.get("frame_names", np.array([f"{t:05d}" for t in range(len(packed["gt"]))]))
