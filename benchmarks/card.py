@@ -25,8 +25,8 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from vos_zoo.resources import shipped_folder
-from vos_zoo.weights import CARD_FILE, NUMBERS_FILE
+from vos_zoo.config.resources import shipped_folder
+from vos_zoo.hub.weights import CARD_FILE, NUMBERS_FILE
 
 CARDS = Path(__file__).resolve().parents[1] / "model_cards"
 RECORDS = Path(__file__).resolve().parent / "results"

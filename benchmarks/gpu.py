@@ -30,9 +30,9 @@ from tests.contract_settings import build, settings_of, training_batch
 
 from benchmarks.common import random_model, stripes, video
 from benchmarks.training import train_step
-from vos_zoo.config import available_recipes, load_config, to_plain
-from vos_zoo.core.hub import convert_checkpoint
-from vos_zoo.core.module import VOSModel
+from vos_zoo.config.layers import available_recipes, load_config, to_plain
+from vos_zoo.create import convert_checkpoint
+from vos_zoo.model import VOSModel
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.evaluation.report import write_text
 from vos_zoo.registry import available_models

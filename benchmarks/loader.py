@@ -28,9 +28,9 @@ from torch.utils.data import default_collate
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.common import one_thread
-from vos_zoo.data.clips import NumberedClips, collate
+from vos_zoo.data.clips.numbered import NumberedClips, collate
 from vos_zoo.data.datamodule import VOSDataModule
-from vos_zoo.data.sequence import PictureSequence, read_frame
+from vos_zoo.data.datasets.sequence import PictureSequence, read_frame
 from vos_zoo.video.masks import read_mask
 
 CROPS: dict[str, Any] = {}
@@ -140,7 +140,7 @@ class Straightforward:
     """Clips as one writes them first."""
 
     def __init__(self, clips: NumberedClips, recipe: Recipe) -> None:
-        from vos_zoo.data.transforms import albumentations
+        from vos_zoo.data.clips.transforms import albumentations
 
         a = albumentations()
         self.clips, self.library = clips, a

@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.common import one_thread
-from vos_zoo.config import load_config
-from vos_zoo.core.hub import create_model
-from vos_zoo.data.synthetic import SyntheticDataset, SyntheticSettings
+from vos_zoo.config.layers import load_config
+from vos_zoo.create import create_model
+from vos_zoo.data.synthetic.videos import SyntheticDataset, SyntheticSettings
 from vos_zoo.types import Frame
 
 

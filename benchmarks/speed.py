@@ -24,7 +24,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.common import fill_memory, model_named, one_thread, seconds, stripes, video, yardstick
-from vos_zoo.data.synthetic import SyntheticDataset, SyntheticSettings
+from vos_zoo.data.synthetic.videos import SyntheticDataset, SyntheticSettings
 
 
 def measure(options: argparse.Namespace, objects: int) -> dict[str, float]:

@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from vos_zoo.data.synthetic import SyntheticSequence, SyntheticSettings
+from vos_zoo.data.synthetic.videos import SyntheticSequence, SyntheticSettings
 
 
 def measure(size: tuple[int, int], objects: int, frames: int, videos: int, device: str) -> tuple[float, float]:

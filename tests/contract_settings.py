@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vos_zoo import registry
-from vos_zoo.core.hub import create_model
-from vos_zoo.core.module import VOSModel
+from vos_zoo.create import create_model
+from vos_zoo.model import VOSModel
 from vos_zoo.registry import load_method
 from vos_zoo.types import Batch
 

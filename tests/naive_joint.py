@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vos_zoo.blocks.norms import token_instance_norm
+from vos_zoo.nn.norms import token_instance_norm
 from vos_zoo.methods.joint.transformer_target import TransformerMemory, TransformerTarget
 
 

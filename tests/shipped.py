@@ -9,8 +9,8 @@ import pytest
 from benchmarks.ship import ship
 
 from tests.contract_settings import build_lively
-from vos_zoo import resources
-from vos_zoo.core.module import VOSModel
+from vos_zoo.config import resources
+from vos_zoo.model import VOSModel
 
 ABOUT = "a small network, made in a test"
 

@@ -185,9 +185,9 @@ def test_number_formats_are_decided_in_one_file():
         for module, tree in TREES.items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.autocast", "autocast", "torch.amp.autocast")
-        if module not in ("vos_zoo.blocks.precision", "vos_zoo.core.propagator")
+        if module not in ("vos_zoo.nn.precision", "vos_zoo.engine.propagator")
     ]
-    assert not wrong, f"use vos_zoo.blocks.precision: {wrong}"
+    assert not wrong, f"use vos_zoo.nn.precision: {wrong}"
 
 
 def _identifiers(node: ast.AST) -> set[str]:

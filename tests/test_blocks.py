@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from vos_zoo.blocks.backbones import CAFFE, IMAGENET, ResNet, build_backbone
-from vos_zoo.blocks.decoders import SegmentationDecoder, UpsampleProject
-from vos_zoo.blocks.few_shot_learner import (
+from vos_zoo.nn.backbones import CAFFE, IMAGENET, ResNet, build_backbone
+from vos_zoo.methods._few_shot.decoder import SegmentationDecoder, UpsampleProject
+from vos_zoo.methods._few_shot.learner import (
     FewShotLearner,
     Fit,
     apply_taps,
@@ -26,8 +26,8 @@ from vos_zoo.blocks.few_shot_learner import (
     filter_to_taps,
     taps_to_filter,
 )
-from vos_zoo.blocks.norms import FrozenBatchNorm2d, instance_l2_norm
-from vos_zoo.blocks.resize import resize_to
+from vos_zoo.nn.norms import FrozenBatchNorm2d, instance_l2_norm
+from vos_zoo.nn.cpu.resize import resize_to
 from vos_zoo.methods.lwl.label_encoder import LabelEncoder, rasterise_boxes
 from vos_zoo.types import UsageError
 
@@ -369,7 +369,7 @@ def test_boxes_are_drawn_in_whole_pixels() -> None:
 
 
 def test_large_blocks_are_kept_unless_the_environment_decides() -> None:
-    script = "from vos_zoo.core.allocator import keep_large_blocks as keep; print(keep(), keep())"
+    script = "from vos_zoo.nn.cpu.allocator import keep_large_blocks as keep; print(keep(), keep())"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     kept = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert kept.stdout.split() in (["True", "True"], ["False", "False"])

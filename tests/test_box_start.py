@@ -15,8 +15,8 @@ from torch import Tensor
 from tests.contract_settings import BY_METHOD, Video, build, build_lively, moving_squares
 from tests.shipped import ship_into, ship_small
 from vos_zoo.cli import main
-from vos_zoo.core.box_start import BoxModel
-from vos_zoo.core.module import VOSModel
+from vos_zoo.engine.box_start import BoxModel
+from vos_zoo.model import VOSModel
 from vos_zoo.types import UsageError
 from vos_zoo.video.masks import read_mask
 
@@ -137,7 +137,7 @@ class FindsNothing(torch.nn.Module):
         return logits
 
     def merge(self, logits: Tensor) -> Tensor:
-        from vos_zoo.core.merge import soft_aggregation
+        from vos_zoo.engine.merge import soft_aggregation
 
         return soft_aggregation(logits)
 

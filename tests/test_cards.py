@@ -15,9 +15,9 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard import RepoCard
 from PIL import Image
 
-from vos_zoo.core.hub import create_model
+from vos_zoo.create import create_model
 from vos_zoo.registry import available_methods, load_method
-from vos_zoo.resources import card_pictures, model_card, resource_folder
+from vos_zoo.config.resources import card_pictures, model_card, resource_folder
 
 CARDS = [name for name in available_methods() if model_card(name) is not None]
 FIGURES = sorted((resource_folder("model_cards") / "assets").glob("*.svg"))
@@ -90,7 +90,7 @@ def test_the_numbers_of_a_card_are_those_of_its_json(path: Path) -> None:
 
 @pytest.mark.parametrize("path", NUMBERS, ids=lambda path: path.stem)
 def test_the_json_of_a_card_belongs_to_the_method_as_it_is(path: Path) -> None:
-    from vos_zoo.config import load_config
+    from vos_zoo.config.layers import load_config
 
     numbers = json.loads(path.read_text())
     model = load_method(path.stem).load_target_model()(**load_config(path.stem).model)

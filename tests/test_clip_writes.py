@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from vos_zoo.core.propagator import Propagator
-from vos_zoo.core.search_region import SearchRegion
-from vos_zoo.core.target_model import Features, TargetModel, TrackSettings, Unrolled
+from vos_zoo.engine.propagator import Propagator
+from vos_zoo.methods._few_shot.search_region import SearchRegion
+from vos_zoo.engine.target_model import Features, TargetModel, TrackSettings, Unrolled
 from vos_zoo.types import Batch
 
 SIZE = (32, 48)

@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vos_zoo.config import load_config, to_plain
-from vos_zoo.data.checking import open_dataset
-from vos_zoo.data.composed import COUNT_STEP, ComposedDataset, ComposedSequence, ComposedSettings
-from vos_zoo.data.composed_render import Painter
-from vos_zoo.data.composed_sources import MIN_FRAMES, Found, Shot, Sources, extent_of
-from vos_zoo.data.composed_sprites import Treatment, make_sprite
+from vos_zoo.config.layers import load_config, to_plain
+from vos_zoo.data.datasets.checking import open_dataset
+from vos_zoo.data.composed.videos import COUNT_STEP, ComposedDataset, ComposedSequence, ComposedSettings
+from vos_zoo.data.composed.render import Painter
+from vos_zoo.data.composed.sources import MIN_FRAMES, Found, Shot, Sources, extent_of
+from vos_zoo.data.composed.sprites import Treatment, make_sprite
 from vos_zoo.data.datamodule import VOSDataModule
-from vos_zoo.schema import ComposedConfig, RunConfig
+from vos_zoo.config.schema import ComposedConfig, RunConfig
 from vos_zoo.tasks.data import run_check_data
 from vos_zoo.types import Frame, LabelMap, UsageError, VideoDataset, VideoSequence, VOSError
 
@@ -133,7 +133,7 @@ def test_a_clip_and_its_data_set_can_be_sent_to_a_loader_process() -> None:
 
 def plain(scene: Any) -> Any:
     """The scene in constant light, without blur, noise and compression."""
-    from vos_zoo.data.synthetic_motion import Wave
+    from vos_zoo.data.synthetic.motion import Wave
 
     one = Wave(1.0)
     light = dataclasses.replace(
@@ -331,7 +331,7 @@ def test_a_cut_out_of_a_video_moves_as_it_does_there() -> None:
 
 
 def test_decoded_pictures_are_kept_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vos_zoo.data.composed_sources._CACHED_BYTES", 100_000)
+    monkeypatch.setattr("vos_zoo.data.composed.sources._CACHED_BYTES", 100_000)
     source = sources()
     for number in range(10):
         ComposedSequence(number, source, SMALL).frame(3)

@@ -11,9 +11,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vos_zoo import config as configuration
+from vos_zoo.config import layers as configuration
 from vos_zoo import registry
-from vos_zoo.config import available_data, available_recipes, check_keywords, check_signatures, load_config, save_config
+from vos_zoo.config.layers import available_data, available_recipes, check_keywords, check_signatures, load_config, save_config
 from vos_zoo.registry import MethodInfo, available_methods, load_method
 from vos_zoo.types import UsageError
 
@@ -233,7 +233,7 @@ def test_every_method_loads_with_every_data_set_and_every_recipe_and_fits_its_co
 
 def test_loading_a_configuration_imports_no_heavy_library():
     script = (
-        "import sys; from vos_zoo.config import load_config; load_config()\n"
+        "import sys; from vos_zoo.config.layers import load_config; load_config()\n"
         "heavy = {'torch', 'pytorch_lightning', 'timm', 'albumentations', 'cv2', 'wandb'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )

@@ -28,9 +28,9 @@ from tests.contract_settings import (
     toy_installed,
     training_batch,
 )
-from vos_zoo.core.hub import create_model
-from vos_zoo.core.module import VOSModel
-from vos_zoo.core.propagator import Propagator
+from vos_zoo.create import create_model
+from vos_zoo.model import VOSModel
+from vos_zoo.engine.propagator import Propagator
 from vos_zoo.registry import available_models
 from vos_zoo.types import Batch, FrameResult, UsageError
 
@@ -114,8 +114,8 @@ def assert_informative(results: list[FrameResult]) -> None:
 
 @pytest.mark.parametrize("name", available_models())
 def test_a_method_builds_from_its_configuration(name: str) -> None:
-    from vos_zoo.config import check_signatures, load_config
-    from vos_zoo.resources import config_folder
+    from vos_zoo.config.layers import check_signatures, load_config
+    from vos_zoo.config.resources import config_folder
 
     if not (config_folder() / f"{name}.yaml").is_file():
         pytest.skip(f"{name} comes from another package, which ships its own configuration")

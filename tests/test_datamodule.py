@@ -290,7 +290,7 @@ def test_a_wrong_data_set_is_refused_in_setup() -> None:
 
 
 def test_the_arguments_are_the_data_part_of_the_configuration() -> None:
-    schema = pytest.importorskip("vos_zoo.schema")
+    schema = pytest.importorskip("vos_zoo.config.schema")
     config = dataclasses.asdict(schema.DataConfig())
     data = VOSDataModule(**config)
     plain = VOSDataModule()

@@ -18,9 +18,9 @@ from torch.distributed.run import get_args_parser as torchrun_parser
 
 from tests import two_processes
 from vos_zoo.cli import build_parser
-from vos_zoo.config import check_signatures, load_config
-from vos_zoo.core.module import VOSModel
-from vos_zoo.tasks.processes import check_run_name, fill_in_processes, processes
+from vos_zoo.config.layers import check_signatures, load_config
+from vos_zoo.model import VOSModel
+from vos_zoo.processes import check_run_name, fill_in_processes, processes
 from vos_zoo.types import UsageError
 
 REPOSITORY = Path(__file__).resolve().parents[1]

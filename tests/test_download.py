@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.unruly_server import Site, serve
-from vos_zoo import download
-from vos_zoo.download import cached_file, fetch, split_url
+from vos_zoo.hub import download
+from vos_zoo.hub.download import cached_file, fetch, split_url
 from vos_zoo.types import UsageError, VOSError
 
 CONTENT = bytes(range(256)) * 3000

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vos_zoo.data.davis import DavisDataset
-from vos_zoo.data.export import write_davis_layout
-from vos_zoo.data.synthetic import SyntheticDataset, SyntheticSettings
+from vos_zoo.data.datasets.davis import DavisDataset
+from vos_zoo.data.datasets.export import write_davis_layout
+from vos_zoo.data.synthetic.videos import SyntheticDataset, SyntheticSettings
 from vos_zoo.types import Frame, LabelMap, UsageError, VOSError
 
 SETTINGS = SyntheticSettings(size=(48, 64), frames=6, min_objects=2, max_objects=3, late_objects=1.0)

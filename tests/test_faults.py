@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from tests.test_fit import TINY, fit, weights
-from vos_zoo.core.checkpoint_files import SafeCheckpointIO, damage_of, newest_checkpoint
-from vos_zoo.core.module import VOSModel
+from vos_zoo.training.checkpoint_files import SafeCheckpointIO, damage_of, newest_checkpoint
+from vos_zoo.model import VOSModel
 from vos_zoo.data.datamodule import ClipDataset
 from vos_zoo.types import UsageError, VOSError
 
@@ -79,7 +79,7 @@ torch.save = save
 """
 DIES_BETWEEN_RENAMES = """
 import os, signal
-from vos_zoo.core import checkpoint_files
+from vos_zoo.training import checkpoint_files
 real, kept = checkpoint_files._keep, [0]
 def keep(path):
     real(path)
@@ -90,7 +90,7 @@ checkpoint_files._keep = keep
 """
 DIES_IN_A_STEP = """
 import os, signal
-from vos_zoo.core.module import VOSModel
+from vos_zoo.model import VOSModel
 real = VOSModel.on_before_optimizer_step
 def step(self, optimizer):
     if self.global_step == 4:

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vos_zoo.cli import main
-from vos_zoo.data.checking import check_dataset, keep_sound
-from vos_zoo.data.davis import DavisDataset
-from vos_zoo.data.folder import FolderDataset
-from vos_zoo.data.packing import pack_dataset
-from vos_zoo.data.static_images import SaliencyDataset
-from vos_zoo.data.youtube_vos import read_meta
+from vos_zoo.data.datasets.checking import check_dataset, keep_sound
+from vos_zoo.data.datasets.davis import DavisDataset
+from vos_zoo.data.datasets.folder import FolderDataset
+from vos_zoo.data.datasets.packing import pack_dataset
+from vos_zoo.data.datasets.static_images import SaliencyDataset
+from vos_zoo.data.datasets.youtube_vos import read_meta
 from vos_zoo.files.frames import read_frame, read_reduced
 from vos_zoo.files.names import list_files, list_pictures, natural_key
 from vos_zoo.files.text import read_list, read_text

@@ -17,7 +17,7 @@ import torch
 
 from tests.contract_settings import BY_METHOD
 from vos_zoo.cli import main
-from vos_zoo.core.module import VOSModel
+from vos_zoo.model import VOSModel
 
 SMALL_DATA = [
     "data.batch_size=2",

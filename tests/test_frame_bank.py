@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vos_zoo.core.frame_bank import BankPolicy, FrameBank
+from vos_zoo.methods.pcvos.frame_bank import BankPolicy, FrameBank
 from vos_zoo.types import UsageError
 
 

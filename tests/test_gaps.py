@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.test_datamodule import Recorder, trainer
 from tests.test_frame_clips import small
 from tests.test_sampling import DrawnVideo, Videos
-from vos_zoo.data.gaps import GapSettings, OrderedSampler, chain, jump
-from vos_zoo.data.sampling import SamplingSettings
+from vos_zoo.data.clips.gaps import GapSettings, OrderedSampler, chain, jump
+from vos_zoo.data.clips.sampling import SamplingSettings
 from vos_zoo.types import UsageError, VOSError
 
 PER_CLIP = GapSettings(limits=((0, 5), (0.1, 10), (0.2, 15), (0.9, 5)), part=3, reverse=0.5)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.giel_tools import BOTH, batch, boxes, network, pictures, segment, soft_masks, support
-from vos_zoo.core.merge import aggregate
+from vos_zoo.engine.merge import aggregate
 from vos_zoo.methods.giel.affinity import affinity
 from vos_zoo.methods.giel.encoders import crop_margins, margins
 from vos_zoo.methods.giel.labels import label_channels, pad_labels

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.contract_settings import moving_squares
 from tests.giel_tools import SMALL, batch, boxes, network, pictures, segment, soft_masks, support
-from vos_zoo.core.hub import create_model
+from vos_zoo.create import create_model
 from vos_zoo.methods.giel.memory import GielMemory
 from vos_zoo.methods.giel.settings import GielTrackSettings
 from vos_zoo.methods.giel.target_model import Giel

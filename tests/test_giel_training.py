@@ -14,7 +14,7 @@ import torchvision
 from torch import Tensor, nn
 
 from tests.giel_tools import BOTH, SMALL, batch, boxes, network, pictures, segment, soft_masks, support
-from vos_zoo.core.merge import aggregate
+from vos_zoo.engine.merge import aggregate
 from vos_zoo.methods.giel.affinity import TemporalAttention, affinity
 from vos_zoo.methods.giel.encoders import Trunk
 from vos_zoo.methods.giel.labels import label_map

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_fit import fit
-from vos_zoo.tasks.insight import StepClock, format_summary, peak_memory
+from vos_zoo.training.monitoring import StepClock, format_summary, peak_memory
 
 
 def test_a_run_logs_how_it_goes_and_sums_it_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

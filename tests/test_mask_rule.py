@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from vos_zoo.cli import main
-from vos_zoo.core.validation import track_and_score
-from vos_zoo.data.checking import check_dataset, keep_sound, open_dataset
+from vos_zoo.training.validation import track_and_score
+from vos_zoo.data.datasets.checking import check_dataset, keep_sound, open_dataset
 from vos_zoo.data.datamodule import VOSDataModule
-from vos_zoo.data.davis import DavisDataset
-from vos_zoo.data.folder import FolderDataset
-from vos_zoo.data.packing import pack_dataset
-from vos_zoo.data.youtube_vos import YouTubeVosDataset
+from vos_zoo.data.datasets.davis import DavisDataset
+from vos_zoo.data.datasets.folder import FolderDataset
+from vos_zoo.data.datasets.packing import pack_dataset
+from vos_zoo.data.datasets.youtube_vos import YouTubeVosDataset
 from vos_zoo.evaluation import copy_first_mask, evaluate
 from vos_zoo.labels import has_soft_edges, objects_of, shows_one_object
 from vos_zoo.metrics import DavisScores, evaluate_davis, evaluate_youtube_vos

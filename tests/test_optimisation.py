@@ -15,9 +15,9 @@ from torch import nn
 
 from tests.contract_settings import build
 from tests.test_fit import fit, weights
-from vos_zoo.core.averaging import MovingAverage
-from vos_zoo.core.module import VOSModel
-from vos_zoo.core.optimisation import make_optimiser, make_schedule
+from vos_zoo.training.averaging import MovingAverage
+from vos_zoo.model import VOSModel
+from vos_zoo.training.optimisation import make_optimiser, make_schedule
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.types import UsageError
 

@@ -17,15 +17,15 @@ from PIL import Image
 
 import vos_zoo
 from vos_zoo.cli import main
-from vos_zoo.config import load_config
-from vos_zoo.data.davis import DavisDataset
-from vos_zoo.data.export import write_davis_layout
-from vos_zoo.data.folder import FolderDataset
-from vos_zoo.data.synthetic import SyntheticDataset, SyntheticSettings
+from vos_zoo.config.layers import load_config
+from vos_zoo.data.datasets.davis import DavisDataset
+from vos_zoo.data.datasets.export import write_davis_layout
+from vos_zoo.data.datasets.folder import FolderDataset
+from vos_zoo.data.synthetic.videos import SyntheticDataset, SyntheticSettings
 from vos_zoo.evaluation import copy_first_mask, evaluate
 from vos_zoo.files.outputs import refuse_overwriting
 from vos_zoo.registry import available_methods
-from vos_zoo.tasks.run_folder import find_run
+from vos_zoo.training.run_folder import find_run
 from vos_zoo.types import UsageError
 from vos_zoo.video.masks import write_mask
 

@@ -15,7 +15,7 @@ from tests.contract_settings import BY_METHOD
 from tests.shipped import ship_into, ship_small
 from vos_zoo import __version__
 from vos_zoo.registry import available_methods
-from vos_zoo.resources import variants
+from vos_zoo.config.resources import variants
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -84,7 +84,7 @@ def test_the_installed_command_lists_the_methods_from_an_empty_folder(installed,
 
 def test_the_installed_package_loads_every_configuration_from_its_own_folder(installed, tmp_path):
     script = (
-        "from vos_zoo.config import config_folder, load_config\n"
+        "from vos_zoo.config.layers import config_folder, load_config\n"
         "from vos_zoo.registry import available_methods\n"
         "print(config_folder()); [load_config(method) for method in available_methods()]"
     )
@@ -125,7 +125,7 @@ EVERY_METHOD = """
 from pathlib import Path
 import numpy as np
 import vos_zoo
-from vos_zoo.weights import shipped_weights
+from vos_zoo.hub.weights import shipped_weights
 assert Path(vos_zoo.__file__).is_relative_to(sys.argv[1])
 frames = np.random.default_rng(0).integers(0, 255, (4, 64, 96, 3), dtype=np.uint8)
 mask = np.zeros((64, 96), np.uint8)

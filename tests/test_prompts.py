@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from tests.contract_settings import build
 from vos_zoo.cli import main
-from vos_zoo.core.module import VOSModel
+from vos_zoo.model import VOSModel
 from vos_zoo.prompts import PromptParser, check_fit
 from vos_zoo.types import Box, UsageError
 from vos_zoo.video.masks import read_mask, write_mask

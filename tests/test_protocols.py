@@ -21,9 +21,9 @@ from tests.contract_settings import settings_of
 from tests.test_evaluation import Squares, perfect
 from tests.youtube_videos import SIZE, Late, lagging, write_meta
 from vos_zoo.cli import main
-from vos_zoo.config import load_config
-from vos_zoo.core.hub import create_model
-from vos_zoo.core.validation import track_and_score
+from vos_zoo.config.layers import load_config
+from vos_zoo.create import create_model
+from vos_zoo.training.validation import track_and_score
 from vos_zoo.evaluation import check_submission, copy_first_mask, evaluate, format_table, protocol_of, write_archive
 from vos_zoo.evaluation.gallery import chosen_frames, write_gallery
 from vos_zoo.evaluation.protocols import only_sampled

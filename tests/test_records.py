@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from vos_zoo.cli import main
-from vos_zoo.core.hub import create_model
-from vos_zoo.core.search_region import SearchRegion
-from vos_zoo.core.views import FullFrame
+from vos_zoo.create import create_model
+from vos_zoo.methods._few_shot.search_region import SearchRegion
+from vos_zoo.engine.views import FullFrame
 from vos_zoo.evaluation.record import (
     SCHEMA,
     DataFacts,

@@ -14,9 +14,9 @@ import torch
 from tests.test_fit import fit, weights
 from tests.test_recipes import chain
 from vos_zoo.cli import main
-from vos_zoo.core.module import VOSModel
-from vos_zoo.tasks.finished import reached_limit
-from vos_zoo.tasks.trainer import RunCheckpoint
+from vos_zoo.model import VOSModel
+from vos_zoo.training.finished import reached_limit
+from vos_zoo.training.trainer import RunCheckpoint
 
 RUN = ["run_name=a", "optim.ema=0.5", "data.batches_per_epoch=3", "logger.images=0", "logger.name=none"]
 CLOCK = ("seconds", "clips per second", "data wait", "peak memory (GiB)", "steps since this start")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vos_zoo.data.sampling import MiniSequenceSampler, SamplingSettings, choose_frames, visible_pixels
+from vos_zoo.data.clips.sampling import MiniSequenceSampler, SamplingSettings, choose_frames, visible_pixels
 from vos_zoo.types import Frame, LabelMap, UsageError, VideoDataset, VideoSequence, VOSError
 
 

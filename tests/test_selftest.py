@@ -24,7 +24,7 @@ from torch import Tensor
 
 from tests.contract_settings import Video, build, moving_squares, settings_of, training_batch
 from vos_zoo import registry
-from vos_zoo.core.module import VOSModel
+from vos_zoo.model import VOSModel
 
 DATA = Path(__file__).resolve().parent / "data"
 METHODS = sorted(registry._built_in())

@@ -14,11 +14,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vos_zoo.data.scene_draws import Cast
-from vos_zoo.data.synthetic import SPLITS, SyntheticDataset, SyntheticSequence, SyntheticSettings
-from vos_zoo.data.synthetic_scene import draw_scene
-from vos_zoo.data.synthetic_shapes import NUMBERS, SHAPES, distance_map, neighbour
-from vos_zoo.data.synthetic_textures import draw_palette, object_texture, palette_distance, value_noise
+from vos_zoo.data.synthetic.scene_draws import Cast
+from vos_zoo.data.synthetic.videos import SPLITS, SyntheticDataset, SyntheticSequence, SyntheticSettings
+from vos_zoo.data.synthetic.scene import draw_scene
+from vos_zoo.data.synthetic.shapes import NUMBERS, SHAPES, distance_map, neighbour
+from vos_zoo.data.synthetic.textures import draw_palette, object_texture, palette_distance, value_noise
 from vos_zoo.types import UsageError
 
 SMALL = SyntheticSettings(size=(48, 80), frames=10, min_objects=2, max_objects=4, late_objects=0.5)
@@ -39,7 +39,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_ones() -> Non
 def test_the_bytes_do_not_depend_on_the_process_or_its_threads() -> None:
     code = (
         "import hashlib, torch; torch.set_num_threads(3);"
-        "from vos_zoo.data.synthetic import SyntheticSequence, SyntheticSettings;"
+        "from vos_zoo.data.synthetic.videos import SyntheticSequence, SyntheticSettings;"
         "f, l = SyntheticSequence(5, SyntheticSettings(size=(129, 225), frames=7)).tensors();"
         "print(hashlib.sha256(f.numpy().tobytes() + l.numpy().tobytes()).hexdigest())"
     )
@@ -90,8 +90,8 @@ def test_the_masks_are_the_pixels_the_objects_paint() -> None:
     """Repainting one object's texture changes the picture inside its mask and its soft edge, and nowhere else."""
     from dataclasses import replace
 
-    from vos_zoo.data.synthetic_render import render
-    from vos_zoo.data.synthetic_scene import with_layers
+    from vos_zoo.data.synthetic.render import render
+    from vos_zoo.data.synthetic.scene import with_layers
 
     checked = 0
     for number in range(6):
@@ -118,8 +118,8 @@ def test_the_masks_are_the_pixels_the_objects_paint() -> None:
 
 
 def test_taking_away_an_occluder_uncovers_objects_and_covers_none() -> None:
-    from vos_zoo.data.synthetic_render import render_labels
-    from vos_zoo.data.synthetic_scene import with_layers
+    from vos_zoo.data.synthetic.render import render_labels
+    from vos_zoo.data.synthetic.scene import with_layers
 
     uncovered = 0
     for number in range(8):

@@ -14,8 +14,8 @@ from PIL import Image
 from tests.contract_settings import build
 from vos_zoo import tasks
 from vos_zoo.cli import main
-from vos_zoo.config import load_config
-from vos_zoo.core.hub import create_model
+from vos_zoo.config.layers import load_config
+from vos_zoo.create import create_model
 from vos_zoo.methods.lwl.checkpoint import PREFIXES
 from vos_zoo.video.masks import read_mask, write_mask
 
@@ -143,7 +143,7 @@ def test_a_box_starts_an_object_where_there_is_a_box_encoder(davis: Path, tmp_pa
 def test_an_authors_file_converts_into_a_folder_that_loads(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from vos_zoo.core.module import VOSModel
+    from vos_zoo.model import VOSModel
 
     network = VOSModel.from_pretrained(model).network
     theirs = {}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vos_zoo.data.crops import (
+from vos_zoo.data.clips.crops import (
     CropSettings,
     JitterSettings,
     Window,
@@ -25,7 +25,7 @@ from vos_zoo.data.crops import (
     warp,
     warp_box,
 )
-from vos_zoo.data.transforms import AugmentSettings, ClipTransform, albumentations, brighten, flip_clip, gray_clip
+from vos_zoo.data.clips.transforms import AugmentSettings, ClipTransform, albumentations, brighten, flip_clip, gray_clip
 from vos_zoo.types import Box, UsageError, VOSError
 
 STILL = JitterSettings(0.0, (0.0, 0.0), 0.0, (0.0, 0.0))
@@ -274,8 +274,8 @@ def test_readers_and_crops_do_not_import_albumentations() -> None:
     import subprocess
 
     code = (
-        "import sys, vos_zoo.data.checking, vos_zoo.data.davis, vos_zoo.data.folder, vos_zoo.data.crops, "
-        "vos_zoo.data.sampling, vos_zoo.data.transforms, vos_zoo.video.masks;"
+        "import sys, vos_zoo.data.datasets.checking, vos_zoo.data.datasets.davis, vos_zoo.data.datasets.folder, vos_zoo.data.clips.crops, "
+        "vos_zoo.data.clips.sampling, vos_zoo.data.clips.transforms, vos_zoo.video.masks;"
         "print([m for m in ('albumentations', 'torch', 'cv2', 'pytorch_lightning') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

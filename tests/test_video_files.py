@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vos_zoo.cli import main
-from vos_zoo.core.hub import create_model
+from vos_zoo.create import create_model
 from vos_zoo.types import Frame, FrameResult, UsageError, VOSError
 from vos_zoo.video.containers import is_cut_off
 from vos_zoo.video.masks import read_mask, write_mask

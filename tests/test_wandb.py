@@ -18,7 +18,7 @@ from tests.test_board import board_of_all, scored
 from tests.test_records import TINY, VIDEOS, example
 from tests.wandb_stub import KEY, Run, WandbStub, wandb_stub
 from vos_zoo.cli import main
-from vos_zoo.core.hub import create_model
+from vos_zoo.create import create_model
 from vos_zoo.evaluation.board.page import format_page
 from vos_zoo.evaluation.wandb_runs import (
     EVALUATION,

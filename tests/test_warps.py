@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import functional as torchvision
 
-from vos_zoo.data import warps
-from vos_zoo.data.warps import (
+from vos_zoo.data.clips import warps
+from vos_zoo.data.clips.warps import (
     FILL,
     StaticSettings,
     WarpTransform,

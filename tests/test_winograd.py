@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vos_zoo.blocks import winograd as module
-from vos_zoo.blocks.winograd import Conv3x3, convolve, winograd
+from vos_zoo.nn.cpu import winograd as module
+from vos_zoo.nn.cpu.winograd import Conv3x3, convolve, winograd
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 7), (13, 9), (17, 32)])

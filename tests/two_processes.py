@@ -17,7 +17,7 @@ from tests.contract_settings import build
 from tests.test_fit import TINY
 from vos_zoo.cli import main
 from vos_zoo.data.datamodule import VOSDataModule
-from vos_zoo.tasks.processes import fill_in_processes, processes
+from vos_zoo.processes import fill_in_processes, processes
 
 CASES: dict[str, dict[str, Any]] = {
     "lovasz": {"losses": {"lovasz": 1.0}},

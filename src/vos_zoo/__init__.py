@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vos_zoo import metrics
-    from vos_zoo.core.hub import convert_checkpoint, create_model
-    from vos_zoo.core.module import VOSModel
+    from vos_zoo.create import convert_checkpoint, create_model
+    from vos_zoo.model import VOSModel
     from vos_zoo.registry import available_models
     from vos_zoo.types import Box, FrameResult, UsageError, VOSError
 
@@ -34,10 +34,10 @@ _HOMES = {
     "FrameResult": "vos_zoo.types",
     "UsageError": "vos_zoo.types",
     "VOSError": "vos_zoo.types",
-    "VOSModel": "vos_zoo.core.module",
+    "VOSModel": "vos_zoo.model",
     "available_models": "vos_zoo.registry",
-    "convert_checkpoint": "vos_zoo.core.hub",
-    "create_model": "vos_zoo.core.hub",
+    "convert_checkpoint": "vos_zoo.create",
+    "create_model": "vos_zoo.create",
 }
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from tests.parity.golden import Golden, fill_weights
-from vos_zoo.core.hub import convert_checkpoint
-from vos_zoo.core.module import VOSModel
+from vos_zoo.create import convert_checkpoint
+from vos_zoo.model import VOSModel
 
 
 def load(folder: Path, salt: str | None, **hyperparameters: Any) -> VOSModel:

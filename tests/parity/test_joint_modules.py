@@ -13,10 +13,10 @@ from torch import Tensor
 
 from tests.parity.golden import Golden, fill_weights
 from tests.parity.joint import assert_close, load
-from vos_zoo.blocks.attention import fused_attention
-from vos_zoo.blocks.few_shot_learner import taps_to_filter
-from vos_zoo.blocks.norms import token_instance_norm
-from vos_zoo.blocks.resize import resize_to
+from vos_zoo.nn.attention import fused_attention
+from vos_zoo.methods._few_shot.learner import taps_to_filter
+from vos_zoo.nn.norms import token_instance_norm
+from vos_zoo.nn.cpu.resize import resize_to
 from vos_zoo.methods.joint.target_model import Joint, cosine
 from vos_zoo.methods.joint.transformer_target import JointFeatures
 
@@ -267,7 +267,7 @@ def test_the_switches_of_the_ablations_build_these_networks(
 
 
 def test_every_entry_of_the_authors_file_is_used_or_known(folder: Path) -> None:
-    from vos_zoo.core.hub import convert_checkpoint
+    from vos_zoo.create import convert_checkpoint
     from vos_zoo.types import UsageError
 
     state = fill_weights(folder)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.parity.golden import Golden
-from vos_zoo.core.memory import SampleMemory, SamplePolicy
-from vos_zoo.core.search_region import SearchRegion, crop_window, cut
+from vos_zoo.engine.memory import SampleMemory, SamplePolicy
+from vos_zoo.methods._few_shot.search_region import SearchRegion, crop_window, cut
 
 PIXELS = 1e-5
 """Largest difference of a crop, as a share of its largest grey value."""

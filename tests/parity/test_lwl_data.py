@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vos_zoo.data import crops
-from vos_zoo.data.crops import CropSettings, JitterSettings
+from vos_zoo.data.clips import crops
+from vos_zoo.data.clips.crops import CropSettings, JitterSettings
 from vos_zoo.types import Box
 
 MEAN_BGR = np.array([102.9801, 115.9465, 122.7717], dtype=np.float32)
@@ -82,14 +82,14 @@ def test_a_flip_moves_the_box_as_published(units: Any) -> None:
 
 
 def test_grayscale_weighs_red_and_blue_in_the_published_order(units: Any) -> None:
-    from vos_zoo.data.transforms import gray_clip
+    from vos_zoo.data.clips.transforms import gray_clip
 
     gray = gray_clip(units["image"][None])[0]
     np.testing.assert_array_equal(gray[::6, ::6], units["gray"])
 
 
 def test_brightness_then_the_networks_normalisation_gives_the_published_tensor(units: Any) -> None:
-    from vos_zoo.data.transforms import brighten
+    from vos_zoo.data.clips.transforms import brighten
 
     names = [name for name in units.files if name.startswith("jitter_norm_")]
     assert names

@@ -17,7 +17,7 @@ from torch import Tensor
 from tests.parity.golden import Golden
 from tests.parity.pcvos import assert_close, differences, load
 from tests.parity.ties import Ties, settle
-from vos_zoo.core.merge import aggregate
+from vos_zoo.engine.merge import aggregate
 from vos_zoo.methods.pcvos import memory as reading
 from vos_zoo.methods.pcvos.matching import Matches, similarities
 from vos_zoo.methods.pcvos.memory import ClipMemory

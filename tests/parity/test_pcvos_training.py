@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.parity.golden import Golden
 from tests.parity.pcvos import base_weights, weights
-from vos_zoo.core.hub import convert_checkpoint
+from vos_zoo.create import convert_checkpoint
 from vos_zoo.methods.pcvos.checkpoint import convert_state_dict
 from vos_zoo.methods.pcvos.losses import bootstrapped_cross_entropy, classes, clip_dice
 from vos_zoo.methods.pcvos.target_model import PCVOS

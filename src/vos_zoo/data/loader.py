@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, DistributedSampler
 
-from vos_zoo.data.clips import NumberedClips
+from vos_zoo.data.clips.numbered import NumberedClips
 from vos_zoo.types import Batch, VOSError
 
 SHARED_MEMORY = "/dev/shm"

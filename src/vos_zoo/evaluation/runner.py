@@ -37,7 +37,7 @@ from vos_zoo.evaluation.report import (
     write_text,
 )
 from vos_zoo.evaluation.results_folder import check_results_folder
-from vos_zoo.evaluation.worst import FrameKeeper
+from vos_zoo.evaluation.frame_keeper import FrameKeeper
 from vos_zoo.metrics.scoring import ObjectScores
 from vos_zoo.metrics.streaming import StreamScorer, scored_frames, wanted_frames, why_unscored, with_given
 from vos_zoo.revision import git_revision

@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from vos_zoo.config import RunConfig
-from vos_zoo.core.module import VOSModel
-from vos_zoo.core.search_region import SearchRegion
-from vos_zoo.core.views import FullFrame, View
+from vos_zoo.config.layers import RunConfig
+from vos_zoo.model import VOSModel
+from vos_zoo.methods._few_shot.search_region import SearchRegion
+from vos_zoo.engine.views import FullFrame, View
 from vos_zoo.evaluation.fingerprint import describe_device
 from vos_zoo.evaluation.record import (
     DataFacts,

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.blocks.precision import full_precision, in_full_precision
+from vos_zoo.nn.precision import full_precision, in_full_precision
 from vos_zoo.types import UsageError
 
 APPLY = ("log_prior", "logits", "readout")

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.blocks.backbones import ResNet, TimmEncoder, build_backbone
-from vos_zoo.blocks.norms import FrozenBatchNorm2d
-from vos_zoo.blocks.state_dicts import find_state_dict
-from vos_zoo.blocks.timm_encoder import fold_norms, freeze_norms
+from vos_zoo.nn.backbones import ResNet, TimmEncoder, build_backbone
+from vos_zoo.nn.norms import FrozenBatchNorm2d
+from vos_zoo.nn.state_dicts import find_state_dict
+from vos_zoo.nn.timm_encoder import fold_norms, freeze_norms
 from vos_zoo.types import UsageError, VOSError
 
 STRIDE = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from vos_zoo.blocks.precision import full_precision
+from vos_zoo.nn.precision import full_precision
 
 IGNORED = 255
 """Class of pixels that count in no loss."""

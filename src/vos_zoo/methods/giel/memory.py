@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vos_zoo.blocks.precision import FORMATS, full_precision
+from vos_zoo.nn.precision import FORMATS, full_precision
 from vos_zoo.methods.giel.settings import GielTrackSettings
 from vos_zoo.methods.giel.support import crowded, support_set
 
@@ -50,7 +50,7 @@ class SupportFrame:
         return self.each(lambda tensor: tensor.to(device))
 
     def held_as(self, name: str) -> SupportFrame:
-        """The same frame in the format of that name in `vos_zoo.blocks.precision`; float32 leaves float64 as it is."""
+        """The same frame in the format of that name in `vos_zoo.nn.precision`; float32 leaves float64 as it is."""
         return self.each(full_precision if name == "float32" else lambda tensor: tensor.to(FORMATS[name]))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Sequence
 
-from vos_zoo.core.target_model import TargetModel
+from vos_zoo.engine.target_model import TargetModel
 from vos_zoo.methods.giel.affinity import APPLY, TemporalAttention
 from vos_zoo.methods.giel.decoder import CoarseHead, Decoder
 from vos_zoo.methods.giel.encoders import KeyValueHead, Trunk
@@ -17,7 +17,7 @@ class GielNetwork(TargetModel, ABC):
     """The modules of GIEL; `target_model.Giel` runs them.
 
     Args:
-        backbone: "resnet50" as published, or any of `vos_zoo.blocks.backbones.build_backbone`.
+        backbone: "resnet50" as published, or any of `vos_zoo.nn.backbones.build_backbone`.
         init: first weights of both trunks: None or "none", "maskrcnn_coco" (published), "imagenet", or a path.
         key_dim: channels of the keys; None: C/8 (eq. 3).
         value_dim: channels of the values; None: C/2 (eq. 3).

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vos_zoo.blocks.precision import full_precision
-from vos_zoo.core.merge import GIVEN_LOGIT, aggregate
-from vos_zoo.core.target_model import TrackSettings, Unrolled
-from vos_zoo.core.views import FullFrame
+from vos_zoo.nn.precision import full_precision
+from vos_zoo.engine.merge import GIVEN_LOGIT, aggregate
+from vos_zoo.engine.target_model import TrackSettings, Unrolled
+from vos_zoo.engine.views import FullFrame
 from vos_zoo.methods.giel.affinity import affinity, read_memory
 from vos_zoo.methods.giel.decoder import CoarseHead, enlarge, probability_logit, product_logit
 from vos_zoo.methods.giel.encoders import STRIDE, crop_margins, margins

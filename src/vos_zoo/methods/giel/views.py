@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vos_zoo.core.views import Canvases, FullFrame
+from vos_zoo.engine.views import Canvases, FullFrame
 
 
 class MirroredFrame(FullFrame):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vos_zoo.core.few_shot_target import LearnerTrackSettings
+from vos_zoo.methods._few_shot.target import LearnerTrackSettings
 from vos_zoo.types import UsageError
 
 

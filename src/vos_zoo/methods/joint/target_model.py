@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.blocks.decoders import SegmentationDecoder
-from vos_zoo.blocks.few_shot_learner import FewShotLearner
-from vos_zoo.blocks.precision import in_full_precision
-from vos_zoo.blocks.winograd import Conv3x3
-from vos_zoo.core.few_shot_target import FewShotTarget, LearnerSchedule, Target
-from vos_zoo.core.parallel_targets import ParallelTargets
-from vos_zoo.core.regional import RegionalModel
-from vos_zoo.core.target_model import TrackSettings, Unrolled
+from vos_zoo.methods._few_shot.decoder import SegmentationDecoder
+from vos_zoo.methods._few_shot.learner import FewShotLearner
+from vos_zoo.nn.precision import in_full_precision
+from vos_zoo.nn.cpu.winograd import Conv3x3
+from vos_zoo.methods._few_shot.target import FewShotTarget, LearnerSchedule, Target
+from vos_zoo.methods._few_shot.parallel_targets import ParallelTargets
+from vos_zoo.methods._few_shot.regional import RegionalModel
+from vos_zoo.engine.target_model import TrackSettings, Unrolled
 from vos_zoo.losses import mask_losses
 from vos_zoo.methods.joint.label_encoder import TwoHeadLabelEncoder
 from vos_zoo.methods.joint.settings import PRESETS, JointTrackSettings
@@ -31,7 +31,7 @@ class Joint(RegionalModel):
     """Joint inductive and transductive learning: a filter fitted to the memory, and attention over it.
 
     Args:
-        backbone: see `vos_zoo.blocks.backbones.build_backbone`.
+        backbone: see `vos_zoo.nn.backbones.build_backbone`.
         backbone_weights: None, "imagenet", "mask_rcnn" or a path.
         backbone_norms: what batch norms of a timm backbone do in training: "frozen" keeps their statistics, "batch"
             follows the batch; None: "frozen" where weights are given.

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.blocks.attention import attention_sums, bounded_weights
-from vos_zoo.blocks.norms import token_instance_norm
-from vos_zoo.blocks.precision import full_precision, in_full_precision
-from vos_zoo.blocks.winograd import Conv3x3
+from vos_zoo.nn.attention import attention_sums, bounded_weights
+from vos_zoo.nn.norms import token_instance_norm
+from vos_zoo.nn.precision import full_precision, in_full_precision
+from vos_zoo.nn.cpu.winograd import Conv3x3
 
 
 class AttentionUnit(nn.Module):

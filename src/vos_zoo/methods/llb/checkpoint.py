@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from vos_zoo.core.checkpoint import load_converted, read_state_dict
+from vos_zoo.nn.unpickling import load_converted, read_state_dict
 from vos_zoo.methods.joint.checkpoint import PREFIXES as JOINT_PREFIXES
 from vos_zoo.methods.joint.checkpoint import UNUSED as JOINT_UNUSED
 from vos_zoo.methods.joint.checkpoint import convert_names

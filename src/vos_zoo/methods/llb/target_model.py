@@ -25,7 +25,7 @@ class LLB(Joint):
     The label network runs once per stored frame; what is stored are its encodings, not the frame.
 
     Args:
-        backbone: see `vos_zoo.blocks.backbones.build_backbone`.
+        backbone: see `vos_zoo.nn.backbones.build_backbone`.
         backbone_weights: None, "imagenet", "mask_rcnn" or a path.
         backbone_norms: what batch norms of a timm backbone do in training: "frozen" keeps their statistics, "batch"
             follows the batch; None: "frozen" where weights are given.

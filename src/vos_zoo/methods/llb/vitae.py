@@ -13,8 +13,8 @@ import torch
 from timm.layers import Attention, Mlp
 from torch import Tensor, nn
 
-from vos_zoo.blocks.norms import FrozenBatchNorm2d
-from vos_zoo.blocks.precision import in_full_precision
+from vos_zoo.nn.norms import FrozenBatchNorm2d
+from vos_zoo.nn.precision import in_full_precision
 from vos_zoo.types import UsageError
 
 PERFORMER_EPS = 1e-8

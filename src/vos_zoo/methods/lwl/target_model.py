@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from vos_zoo.blocks.decoders import SegmentationDecoder
-from vos_zoo.blocks.few_shot_learner import FewShotLearner
-from vos_zoo.blocks.winograd import Conv3x3
-from vos_zoo.core.few_shot_target import FewShotFeatures, FewShotMemory, FewShotTarget, LearnerSchedule
-from vos_zoo.core.regional import RegionalModel
-from vos_zoo.core.target_model import Unrolled
+from vos_zoo.methods._few_shot.decoder import SegmentationDecoder
+from vos_zoo.methods._few_shot.learner import FewShotLearner
+from vos_zoo.nn.cpu.winograd import Conv3x3
+from vos_zoo.methods._few_shot.target import FewShotFeatures, FewShotMemory, FewShotTarget, LearnerSchedule
+from vos_zoo.methods._few_shot.regional import RegionalModel
+from vos_zoo.engine.target_model import Unrolled
 from vos_zoo.methods.lwl.label_encoder import BoxEncoder, LabelEncoder, init_convolutions
 from vos_zoo.methods.lwl.settings import BOX_PRESET
 from vos_zoo.types import Batch, UsageError
@@ -26,7 +26,7 @@ class LWL(RegionalModel):
     """Learning what to learn: the mask encoding is learned, so the learner's target carries what the decoder needs.
 
     Args:
-        backbone: see `vos_zoo.blocks.backbones.build_backbone`.
+        backbone: see `vos_zoo.nn.backbones.build_backbone`.
         backbone_weights: None, "imagenet", "mask_rcnn" or a path.
         backbone_norms: what batch norms of a timm backbone do in training: "frozen" keeps their statistics, "batch"
             follows the batch; None: "frozen" where weights are given.

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.blocks.winograd import Conv3x3
+from vos_zoo.nn.cpu.winograd import Conv3x3
 from vos_zoo.methods.pcvos.layers import ResBlock
 
 CPU_MAPS, CUDA_MAPS = 8, 64

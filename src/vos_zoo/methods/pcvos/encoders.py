@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.blocks.backbones import IMAGENET, build_backbone
-from vos_zoo.blocks.norms import FrozenBatchNorm2d, folded
-from vos_zoo.blocks.residual import residual_block
-from vos_zoo.blocks.winograd import Conv3x3, convolve
+from vos_zoo.nn.backbones import IMAGENET, build_backbone
+from vos_zoo.nn.norms import FrozenBatchNorm2d, folded
+from vos_zoo.nn.cpu.residual import residual_block
+from vos_zoo.nn.cpu.winograd import Conv3x3, convolve
 from vos_zoo.methods.pcvos.layers import CBAM, ResBlock, spread
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vos_zoo.blocks.winograd import Conv3x3, convolve
+from vos_zoo.nn.cpu.winograd import Conv3x3, convolve
 
 
 class ResBlock(nn.Module):

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vos_zoo.blocks.precision import full_precision
+from vos_zoo.nn.precision import full_precision
 
 GROUP = 16
 """Memory positions whose largest similarity is looked at first."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from vos_zoo.blocks.precision import in_full_precision
-from vos_zoo.core.frame_bank import BankPolicy, FrameBank
+from vos_zoo.nn.precision import in_full_precision
+from vos_zoo.methods.pcvos.frame_bank import BankPolicy, FrameBank
 from vos_zoo.methods.pcvos.matching import Matches, gather_values, match, similarities
 from vos_zoo.methods.pcvos.settings import PCVOSTrackSettings
 

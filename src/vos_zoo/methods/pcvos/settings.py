@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vos_zoo.core.target_model import TrackSettings
+from vos_zoo.engine.target_model import TrackSettings
 from vos_zoo.types import UsageError
 
 CLIP_LENGTHS = (5, 10, 15, 25)

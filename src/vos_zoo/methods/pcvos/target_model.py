@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from vos_zoo.blocks.backbones import IMAGENET_MEAN, build_backbone
-from vos_zoo.blocks.precision import full_precision
-from vos_zoo.core.merge import aggregate
-from vos_zoo.core.target_model import ClipPlan, Features, TargetModel, TrackSettings, Unrolled
-from vos_zoo.core.views import FullFrame
+from vos_zoo.nn.backbones import IMAGENET_MEAN, build_backbone
+from vos_zoo.nn.precision import full_precision
+from vos_zoo.engine.merge import aggregate
+from vos_zoo.engine.target_model import ClipPlan, Features, TargetModel, TrackSettings, Unrolled
+from vos_zoo.engine.views import FullFrame
 from vos_zoo.methods.pcvos.clips import plan_frames, refined_runs
 from vos_zoo.methods.pcvos.decoder import Decoder
 from vos_zoo.methods.pcvos.encoders import Projections, ValueEncoder, mask_filters
@@ -45,7 +45,7 @@ class PCVOS(TargetModel):
     """Per-clip video object segmentation; with `refinement` off, clips of one frame and no dice it is STCN.
 
     Args:
-        backbone: see `vos_zoo.blocks.backbones.build_backbone`; used down to stride 16.
+        backbone: see `vos_zoo.nn.backbones.build_backbone`; used down to stride 16.
         backbone_weights: None, "imagenet" or a path.
         backbone_norms: what batch norms of a timm backbone do in training: "frozen" keeps their statistics, "batch"
             follows the batch; None: "frozen" where weights are given.

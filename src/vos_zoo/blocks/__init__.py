@@ -1,1 +1,0 @@
-"""Building blocks that several methods share: backbones, the few-shot learner, decoders, norms."""

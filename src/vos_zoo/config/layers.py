@@ -1,0 +1,403 @@
+"""The configuration: its layers, merged and checked, with messages that name the key, the value and the cure.
+
+Layers, later wins: the schema (`vos_zoo.config.schema`), `configs/default.yaml`, `configs/<method>.yaml`,
+`configs/data/<data>.yaml`, `configs/recipe/<method>/<recipe>.yaml`, each file given, the flags of the command line,
+`key=value`. A recipe or file may list stages: the layers of a stage stand right behind the one that lists it. All raw
+layers are merged first and interpolations (`${seed}`) are resolved once at the end. The result is a plain `RunConfig`:
+no OmegaConf object leaves this module, and only `check_signatures` imports torch and Lightning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+import tempfile
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vos_zoo.config.checking import check_keywords, check_values, describe_type
+from vos_zoo.registry import available_methods, load_method, suggestion
+from vos_zoo.config.resources import config_folder, variants
+from vos_zoo.config.schema import (
+    AugmentConfig,
+    CropConfig,
+    DataConfig,
+    JitterConfig,
+    LoggerConfig,
+    OptimConfig,
+    RunConfig,
+    SamplingConfig,
+    StaticConfig,
+    SyntheticConfig,
+    key_types,
+)
+from vos_zoo.types import UsageError
+from vos_zoo.config.yaml_texts import read_value, read_yaml, type_of_key, write_yaml
+
+__all__ = [
+    "AugmentConfig",
+    "CropConfig",
+    "DataConfig",
+    "JitterConfig",
+    "LoggerConfig",
+    "OptimConfig",
+    "RunConfig",
+    "SamplingConfig",
+    "StaticConfig",
+    "SyntheticConfig",
+    "available_data",
+    "available_recipes",
+    "check_keywords",
+    "check_signatures",
+    "load_config",
+    "method_of",
+    "save_config",
+    "to_plain",
+    "variant_keywords",
+]
+
+
+COMPLETE = "complete"
+"""Key that marks a saved configuration: it needs no layer below it."""
+
+
+@dataclass(frozen=True)
+class _Layer:
+    source: str
+    tree: dict[str, Any]
+
+
+def load_config(
+    method: str | None = None,
+    data: str | None = None,
+    recipe: str | None = None,
+    files: Sequence[str | os.PathLike[str]] = (),
+    overrides: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    stage: str | None = None,
+    trained: bool = False,
+) -> RunConfig:
+    """Merge all layers, resolve interpolations once, check every key and value.
+
+    Args:
+        method: name of the method, or of a variant of one; None takes the `method` that the last file or override
+            names, if any does.
+        data: name of a file in `configs/data`; None takes the `data.name` that the last layer names.
+        recipe: name of a file in `configs/recipe/<method>`.
+        files: YAML files, later wins. A saved configuration of a run is complete: it repeats that run, and no
+            layer below it is read.
+        overrides: `key=value` strings with dotted keys and YAML values, the last word.
+        flags: a nested mapping between the files and the overrides, for options that stand for keys.
+        stage: the configuration of this stage of those that the layers list; None: the configuration without its
+            stages' own keys, with the names of the stages as `stages`.
+        trained: weights are loaded, which bring inference settings of their own: what the method's file says of
+            `track` is left out.
+
+    Returns:
+        The checked configuration with plain Python values.
+
+    Raises:
+        UsageError: unknown key, method, data set or recipe, a wrong type or value, an unreadable file.
+    """
+    given = [_read(Path(path), str(path)) for path in files]
+    complete = [number for number, layer in enumerate(given) if layer.tree.pop(COMPLETE, False)]
+    given += [_Layer("flags", _flag_tree(method, data, flags)), _dotlist(overrides)]
+    name = _last(given, "method")
+    method = name if name is None else method_of(str(name))
+    for layer in given:
+        if layer.tree.get("method") == name:
+            layer.tree.update({"method": method} if method else {})
+    base = [_read(config_folder() / "default.yaml", "configs/default.yaml")]
+    base += _method_layers(method, name)
+    for layer in base if trained else []:
+        layer.tree.pop("track", None)
+    recipes = _recipe_layers(method, recipe)
+    listing = next((layer for layer in reversed([*recipes, *given]) if "stages" in layer.tree), None)
+    stages = {} if listing is None else _stages(listing.tree.pop("stages"))
+    if stage is not None:  # its layers stand right behind the layer that lists it
+        own = _stage_layers(method, stage, stages)
+        recipes, given = ([x for y in some for x in ([y, *own] if y is listing else [y])] for some in (recipes, given))
+    data = _last([*base, *recipes, *given], "data", "name")
+    layers = [*base, *_data_layers(data), *recipes, *given]
+    if complete:  # a saved configuration says everything: what the package's files say meanwhile must not come back
+        layers = [*given[complete[-1] :], *recipes] if recipe else given[complete[-1] :]
+    layers = [*layers, *_reader_layers(data)]
+
+    merged = OmegaConf.structured(RunConfig)
+    for layer in layers:
+        _check_keys(layer, RunConfig, layer.tree, "")
+        merged = _merge(merged, layer)
+    config = _resolve(merged, layers)
+    config.stages = list(stages) if stage is None else []
+    for name, path in config.paths.items():
+        if path is None:
+            raise UsageError(f"'paths.{name}' is not set and the recipe needs it; give paths.{name}=PATH")
+    config.optim.groups = {prefix: rate for prefix, rate in config.optim.groups.items() if rate is not None}
+    _check_required(config, layers)
+    check_values(config, "")
+    return config
+
+
+def method_of(name: str) -> str:
+    """The method behind the name of a method or of a variant.
+
+    Raises:
+        UsageError: there is no such name; the message proposes the nearest one.
+    """
+    known = variants()
+    if name in known:
+        return known[name]
+    try:
+        return load_method(name).name
+    except UsageError:
+        names = sorted([*available_methods(), *known])
+        near = f"unknown method {name!r}{suggestion(name, names)}; there are: {', '.join(names)}"
+        raise UsageError(near) from None
+
+
+def variant_keywords(name: str) -> dict[str, dict[str, Any]]:
+    """What a variant's own file says of "model" and "track"; nothing for a method itself."""
+    if name not in variants():
+        return {"model": {}, "track": {}}
+    tree = _method_layers(name, name)[0].tree
+    return {key: dict(tree.get(key) or {}) for key in ("model", "track")}
+
+
+def check_signatures(config: RunConfig) -> None:
+    """Check `trainer` against Lightning's Trainer and `model` against the method's target model (heavy imports).
+
+    Raises:
+        UsageError: a key that the constructor does not take, one it needs, or a value of the wrong type.
+    """
+    if config.method is not None:
+        check_keywords(config.model, load_method(config.method).load_target_model(), "model")
+    from pytorch_lightning import Trainer
+
+    check_keywords(config.trainer, Trainer, "trainer")
+
+
+def to_plain(config: Any) -> dict[str, Any]:
+    """A configuration (or a part of it) as nested dicts and lists: ready for YAML or as keyword arguments."""
+    return dataclasses.asdict(config)
+
+
+def save_config(config: RunConfig, path: str | os.PathLike[str]) -> Path:
+    """Write the resolved configuration as YAML; atomic, so that a reader never sees half a file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            write_yaml({COMPLETE: True, **to_plain(config)}, file)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def available_data() -> list[str]:
+    """Names of the data sets that have a file in `configs/data`."""
+    return _stems(config_folder() / "data")
+
+
+def available_recipes(method: str) -> list[str]:
+    """Names of the recipes of `method`."""
+    return _stems(config_folder() / "recipe" / method)
+
+
+def _stems(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _flag_tree(method: str | None, data: str | None, flags: Mapping[str, Any] | None) -> dict[str, Any]:
+    tree = OmegaConf.merge({"method": method, "data": {"name": data}}, dict(flags or {}))
+    return _prune(typing.cast(dict[str, Any], OmegaConf.to_container(tree)))
+
+
+def _prune(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree without None leaves: a flag that was not given says nothing."""
+    pruned = {key: _prune(value) if isinstance(value, dict) else value for key, value in tree.items()}
+    return {key: value for key, value in pruned.items() if value is not None and value != {}}
+
+
+def _last(layers: Sequence[_Layer], *keys: str) -> Any:
+    """The value the last layer gives to the nested key, or None where no layer names it."""
+    for layer in reversed(layers):
+        node: Any = layer.tree
+        for key in keys:
+            node = node.get(key) if isinstance(node, dict) else None
+        if node is not None:
+            return node
+    return None
+
+
+def _method_layers(method: Any, name: Any) -> list[_Layer]:
+    """The method's own file, and behind it that of its variant `name`."""
+    if method is None:
+        return []
+    paths = [config_folder() / f"{own}.yaml" for own in dict.fromkeys((method, str(name)))]
+    return [_read(path, f"configs/{path.name}") for path in paths if path.is_file()]
+
+
+def _data_layers(data: Any) -> list[_Layer]:
+    known = available_data()
+    if data not in known:
+        raise UsageError(f"unknown data set {data!r}{suggestion(str(data), known)}; there are: {', '.join(known)}")
+    return [_read(config_folder() / "data" / f"{data}.yaml", f"configs/data/{data}.yaml")]
+
+
+def _reader_layers(data: Any) -> list[_Layer]:
+    """The reader that a file of `configs/data` names, where that is another name than its own (an edition's file)."""
+    reader = _last(_data_layers(data), "data", "name")
+    return [] if reader in (None, data) else [_Layer(f"configs/data/{data}.yaml", {"data": {"name": reader}})]
+
+
+def _recipe_layers(method: Any, recipe: str | None) -> list[_Layer]:
+    if recipe is None:
+        return []
+    if method is None:
+        raise UsageError(f"recipe {recipe!r} belongs to a method; give --model METHOD")
+    known = available_recipes(str(method))
+    if recipe not in known:
+        there = f"there are: {', '.join(known)}" if known else "it has none"
+        raise UsageError(f"unknown recipe {recipe!r} of method {method!r}{suggestion(recipe, known)}; {there}")
+    source = f"configs/recipe/{method}/{recipe}.yaml"
+    return [_read(config_folder() / "recipe" / str(method) / f"{recipe}.yaml", source)]
+
+
+def _stages(entries: Any) -> dict[str, dict[str, Any]]:
+    """The stages by name, in order, each with its "recipe" (None: without one) and further keys."""
+    stages: dict[str, dict[str, Any]] = {}
+    for entry in entries or []:
+        tree = {"recipe": entry} if isinstance(entry, str) else dict(entry) if isinstance(entry, Mapping) else {}
+        name = tree.pop("name", None) or tree.get("recipe")
+        if not isinstance(name, str) or not name or "/" in name or name in stages:
+            raise UsageError(f"'stages': {entry!r} needs a name of its own, or a recipe that gives it one")
+        stages[name] = {"recipe": None, **tree}
+    return stages
+
+
+def _stage_layers(method: Any, stage: str, stages: Mapping[str, Mapping[str, Any]]) -> list[_Layer]:
+    """The recipe of a stage, and the stage's own keys."""
+    if stage not in stages:
+        raise UsageError(f"unknown stage {stage!r}{suggestion(stage, list(stages))}; there are: {', '.join(stages)}")
+    own = dict(stages[stage])
+    return [*_recipe_layers(method, own.pop("recipe")), _Layer(f"stage {stage}", own)]
+
+
+def _read(path: Path, source: str) -> _Layer:
+    try:
+        tree = read_yaml(path.read_bytes(), RunConfig, key_types)
+    except FileNotFoundError:
+        raise UsageError(f"{source}: no such configuration file") from None
+    except OSError as error:
+        raise UsageError(f"{source}: cannot be read ({error.strerror or error})") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise UsageError(f"{source}: not valid YAML ({' '.join(str(error).split())})") from error
+    if tree is not None and not isinstance(tree, dict):
+        kind = "list" if isinstance(tree, list) else "single value"
+        raise UsageError(f"{source}: expected keys and values, found a {kind}")
+    return _Layer(source, tree or {})
+
+
+def _dotlist(overrides: Sequence[str]) -> _Layer:
+    tree = OmegaConf.create()
+    for text in overrides:
+        key, sign, value = text.partition("=")
+        if not sign or not key or not all(key.split(".")):
+            raise UsageError(f"{text!r} is not of the form key=value (for example data.batch_size=4)")
+        expected = type_of_key(RunConfig, [part for part in re.split(r"[.\[\]]", key) if part], key_types)
+        try:
+            OmegaConf.update(tree, key, read_value(value, expected, key_types))
+        except (yaml.YAMLError, ValueError, OmegaConfBaseException) as error:
+            raise UsageError(f"cannot read {text!r}: {' '.join(str(error).split())}") from error
+    return _Layer("key=value", typing.cast(dict[str, Any], OmegaConf.to_container(tree, resolve=False)))
+
+
+def _check_keys(layer: _Layer, schema: type[Any], tree: Mapping[str, Any], prefix: str) -> None:
+    hints = typing.get_type_hints(schema)
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if key not in hints:
+            place = "" if layer.source == "key=value" else f" in {layer.source}"
+            near = _nearest(name, [prefix + known for known in hints])
+            raise UsageError(f"unknown key {name!r}{place}{near}")
+        if dataclasses.is_dataclass(hints[key]):
+            if not isinstance(value, Mapping):
+                raise UsageError(f"{name!r} is {value!r}, expected keys and values ({layer.source})")
+            _check_keys(layer, typing.cast(type[Any], hints[key]), value, f"{name}.")
+
+
+def _nearest(name: str, siblings: list[str]) -> str:
+    """`"; did you mean 'data.root'?"`: a key beside it, the same last word elsewhere, or anything near."""
+    everything = list(_all_keys(RunConfig, ""))
+    near = difflib.get_close_matches(name, siblings, n=1)
+    near += [key for key in everything if key.rpartition(".")[2] == name.rpartition(".")[2]]
+    near += difflib.get_close_matches(name, everything, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(siblings)}"
+
+
+def _all_keys(schema: type[Any], prefix: str) -> Iterator[str]:
+    for key, hint in typing.get_type_hints(schema).items():
+        yield prefix + key
+        if dataclasses.is_dataclass(hint):
+            yield from _all_keys(typing.cast(type[Any], hint), f"{prefix}{key}.")
+
+
+def _merge(merged: Any, layer: _Layer) -> Any:
+    try:
+        return OmegaConf.merge(merged, layer.tree)
+    except OmegaConfBaseException as error:
+        raise UsageError(_type_message(error, [layer])) from error
+
+
+def _resolve(merged: Any, layers: Sequence[_Layer]) -> RunConfig:
+    try:
+        return typing.cast(RunConfig, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        raise UsageError(_type_message(error, layers)) from error
+
+
+def _type_message(error: OmegaConfBaseException, layers: Sequence[_Layer]) -> str:
+    """One line that names the key, the value and the expected type; OmegaConf's own first line for anything else."""
+    key = str(error.full_key or "").partition("[")[0]
+    value, hint = _last(layers, *key.split(".")), _hint_of(key)
+    source = layers[0].source if len(layers) == 1 else "with interpolations resolved"
+    if hint in (None, Any) or "${" in str(value):
+        return f"{key!r}: {str(error).splitlines()[0]} ({source})"
+    return f"{key!r} is {'null' if value is None else repr(value)}, expected {describe_type(hint)} ({source})"
+
+
+def _check_required(config: RunConfig, layers: Sequence[_Layer]) -> None:
+    """`???` in a file demands a value from another layer."""
+    for layer in layers:
+        for key in (key for key in _all_keys(RunConfig, "") if _last([layer], *key.split(".")) == "???"):
+            if attrgetter(key)(config) is None:
+                raise UsageError(f"{key!r} is not set and {layer.source} needs it; give {key}=VALUE")
+
+
+def _hint_of(key: str) -> Any:
+    hint: Any = RunConfig
+    for part in key.split("."):
+        if not dataclasses.is_dataclass(hint):
+            return hint if typing.get_origin(hint) is not dict else typing.get_args(hint)[1]
+        hint = typing.get_type_hints(hint).get(part)
+    return hint

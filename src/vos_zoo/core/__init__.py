@@ -1,1 +1,0 @@
-"""What every method shares: the six verbs, memory, views, the streaming engine and the LightningModule."""

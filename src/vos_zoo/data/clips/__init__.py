@@ -1,0 +1,1 @@
+"""From videos to training clips: sampling, crops, transforms, mixtures."""

@@ -1,0 +1,1 @@
+"""Videos composed from cut-outs of masked images and frames."""

@@ -1,0 +1,105 @@
+"""Opens the data sets that composed clips are cut out of, as the configuration names them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vos_zoo.data.composed.videos import ComposedDataset, ComposedSettings
+from vos_zoo.data.composed.sources import Sources
+from vos_zoo.data.clips.mixture import build_settings
+from vos_zoo.data.datasets.sequence import Problem, describe
+from vos_zoo.data.datasets.static_images import StaticDataset, in_threads
+from vos_zoo.files.frames import frame_size
+from vos_zoo.files.names import list_files, list_folders
+from vos_zoo.types import UsageError, VideoDataset, VOSError
+
+_VIDEOS = {"train": 100_000, "val": 6, "test": 6}
+OpenSource = Callable[..., VideoDataset]
+"""Opens and looks through a data set, given its name, root, split and the videos to take (None for all)."""
+
+
+def open_composed(
+    open_source: OpenSource,
+    root: str | Path | None,
+    split: str,
+    given: Mapping[str, Any],
+    seed: int,
+    *,
+    sequences: Sequence[str] | None = None,
+    skip_broken: bool = False,
+) -> ComposedDataset:
+    """The composed clips of a split.
+
+    Args:
+        open_source: opens what they are cut out of.
+        root: folder of pictures or videos with masks, of the data set `kind`; None where only `videos` are used.
+        split: split of the clips, and of what `root` holds.
+        given: the `data.composed.videos` part of the configuration.
+        seed: seed of the clips.
+        sequences: cut out of these pictures or videos of the root only.
+        skip_broken: leave unreadable backgrounds out with a warning.
+
+    Raises:
+        UsageError: no folder, an unknown key, a value or a kind that does not fit.
+        VOSError: something in the folders is broken and `skip_broken` is off.
+    """
+    rest = dict(given)
+    counts = {part: int(rest.pop(f"{part}_videos", usual)) for part, usual in _VIDEOS.items()}
+    kind, videos, backgrounds = (rest.pop(name, None) for name in ("kind", "videos", "backgrounds"))
+    settings = build_settings(ComposedSettings, {**rest, "seed": seed}, "data.composed")
+    if kind in ("synthetic", "composed"):
+        raise UsageError(f"data.composed.kind: {kind!r} is drawn itself; name a data set that is read from a folder")
+    if root is None and videos is None:
+        raise UsageError(
+            "data set 'composed': no folder given; set its root (data.root=FOLDER) to pictures with masks, "
+            "or data.composed.videos=FOLDER"
+        )
+    opened = [] if root is None else [open_source(kind or "instances", root, split, sequences)]
+    if videos is not None:
+        lists = (Path(videos) / "ImageSets").is_dir()
+        opened.append(open_source("davis" if lists else "folder", videos, "train", None))
+    sources = Sources(
+        [dataset for dataset in opened if isinstance(dataset, StaticDataset)],
+        [dataset for dataset in opened if not isinstance(dataset, StaticDataset)],
+        [] if backgrounds is None else find_plain(Path(backgrounds), skip_broken=skip_broken),
+    )
+    return ComposedDataset(sources, counts.get(split, counts["train"]), split, settings)
+
+
+def find_plain(folder: Path, *, skip_broken: bool = False) -> list[Path]:
+    """The pictures of a folder and the folders below it.
+
+    Raises:
+        UsageError: no such folder, or no picture in it.
+        VOSError: a picture's header cannot be read and `skip_broken` is off.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"data.composed.backgrounds: there is no folder {folder}")
+    pictures = [*_below(folder)]
+    problems = dict(zip(pictures, in_threads(_problem, pictures), strict=True))
+    broken = [problem for problem in problems.values() if problem is not None]
+    if broken and not skip_broken:
+        raise VOSError(f"data.composed.backgrounds: {describe(broken)}; mend them or set data.skip_broken=true")
+    if broken:
+        warnings.warn(f"data.composed.backgrounds: left out: {describe(broken, limit=20)}", stacklevel=2)
+    sound = [path for path, problem in problems.items() if problem is None]
+    if not sound:
+        raise UsageError(f"data.composed.backgrounds: no pictures in {folder}")
+    return sound
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    yield from list_files(folder)
+    for inner in list_folders(folder):
+        yield from _below(inner)
+
+
+def _problem(path: Path) -> Problem | None:
+    try:
+        frame_size(path)
+    except VOSError as error:
+        return Problem(str(path), str(error).split(f"{path}: ", 1)[-1])
+    return None

@@ -1,0 +1,288 @@
+"""Clips composed of photographs: cut-outs of masked pictures and videos move over other pictures, with exact masks.
+
+Every clip is a pure function of (sources, seed, split, number), and every frame of it is drawn without the others. A
+few masked pictures are enough (Khoreva et al., "Lucid Data Dreaming", IJCV 2019, go as far with one). Frames are uint8
+RGB ``(H, W, 3)``, label maps uint8 ``(H, W)``; ids count from 1 in the order in which the objects start.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vos_zoo.data.composed.render import Painter
+from vos_zoo.data.composed.scene import ComposedScene, Cutting, draw_cutting, draw_scene
+from vos_zoo.data.composed.sources import Sources
+from vos_zoo.data.synthetic.scene_draws import Cast
+from vos_zoo.types import Frame, LabelMap, UsageError, VideoDataset, VideoSequence
+
+COUNT_STEP = 4
+"""Pixels of objects are counted on every so many rows and columns."""
+_CACHED_FRAMES = 16
+_CACHED_SEQUENCES = 8
+_MIN_SIDE = 32
+_MIN_VISIBLE = 0.35  # share of its own area an object must show in the frame where it starts
+_ATTEMPTS = 12
+
+
+@dataclass(frozen=True)
+class ComposedSettings:
+    """What the composed clips are like.
+
+    Attributes:
+        size: height and width of the frames, each at least 32.
+        frames: length of a clip, at least 1.
+        min_objects, max_objects: annotated objects per clip, 1 to 6.
+        late_objects: probability of each object after the first to start later than frame 0.
+        look_alike: probability that an object of the clip has a look-alike: the same cut-out again or another object of
+            its picture, annotated itself or not.
+        in_place: probability that objects of the background picture are annotated and stay where they are in it.
+        video_share: probability that a cut-out or a background is taken from a video, where there are pictures, too.
+        difficulty: scales motion, deformation, light changes, noise and distractors; 1 is usual, as in
+            `SyntheticSettings`.
+        seed: another seed gives other clips.
+
+    Raises:
+        UsageError: a value is out of its range.
+    """
+
+    size: tuple[int, int] = (192, 336)
+    frames: int = 48
+    min_objects: int = 1
+    max_objects: int = 4
+    late_objects: float = 0.15
+    look_alike: float = 0.4
+    in_place: float = 0.25
+    video_share: float = 0.3
+    difficulty: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", tuple(int(side) for side in self.size))
+        if len(self.size) != 2 or min(self.size) < _MIN_SIDE:
+            raise UsageError(f"data.composed.size: {list(self.size)} must be height and width, at least {_MIN_SIDE}")
+        if self.frames < 1:
+            raise UsageError(f"data.composed.frames: {self.frames} must be at least 1")
+        if not 1 <= self.min_objects <= self.max_objects <= 6:
+            raise UsageError(
+                f"data.composed: {self.min_objects} to {self.max_objects} objects; "
+                "need 1 <= min_objects <= max_objects <= 6"
+            )
+        for name in ("late_objects", "look_alike", "in_place", "video_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"data.composed.{name}: {getattr(self, name)} is no probability; use 0 to 1")
+        if not 0 <= self.difficulty <= 4:
+            raise UsageError(f"data.composed.difficulty: {self.difficulty} must lie in 0 (easy) to 4; 1 is usual")
+
+
+class ComposedSequence(VideoSequence):
+    """One composed clip; its frames are drawn when asked for and a bounded number of them is kept.
+
+    Args:
+        number: which clip of the split, from 0.
+        sources: where cut-outs and backgrounds come from.
+        settings: what the clips are like.
+        split: its split; splits share no clip.
+    """
+
+    def __init__(self, number: int, sources: Sources, settings: ComposedSettings, split: str = "train") -> None:
+        self.name = f"composed_{split}_{number:06d}"
+        self.frame_names = tuple(f"{index:05d}" for index in range(settings.frames))
+        self.settings = settings
+        self._sources = sources
+        self._entropy = (settings.seed, zlib.crc32(split.encode()), number)
+        self._cache: OrderedDict[int, tuple[Frame, LabelMap]] = OrderedDict()
+
+    def frame(self, index: int) -> Frame:
+        """Frame `index`, uint8 RGB (H, W, 3)."""
+        return self._drawn(index)[0].copy()
+
+    def labels(self, index: int) -> LabelMap:
+        """Label map of frame `index`, uint8 (H, W): of every pixel the object on top, exactly."""
+        index = self._checked(index)
+        return self._cache[index][1].copy() if index in self._cache else self._painter.labels(index)
+
+    def prompts(self) -> dict[int, LabelMap]:
+        """The masks of the objects in the frames where they start; in every one only those that are new."""
+        given: dict[int, LabelMap] = {}
+        for start in sorted(set(self.starts)):
+            new = [identity for identity, other in zip(self.object_ids, self.starts, strict=True) if other == start]
+            labels = self.labels(start)
+            given[start] = np.where(np.isin(labels, new), labels, 0).astype(np.uint8)
+        return given
+
+    def has_labels(self, frames: Iterable[int]) -> bool:
+        """Every frame has its exact masks."""
+        return True
+
+    @cached_property
+    def object_ids(self) -> tuple[int, ...]:  # type: ignore[override]  # computed when first asked for
+        """Ids of the objects, 1..N, ascending and in the order in which they start."""
+        return tuple(range(1, len(self.starts) + 1))
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """First frame of every object, in the order of `object_ids`."""
+        return self._staged[1]
+
+    @property
+    def scene(self) -> ComposedScene:
+        """What is to be seen."""
+        return self._staged[0]
+
+    @property
+    def cutting(self) -> Cutting:
+        """What it is made of."""
+        return self._staged[2]
+
+    def pixel_counts(self) -> dict[int, NDArray[np.int64]]:
+        """Visible pixels of every object: id -> int64 (T,). Counted once, on every fourth row and column.
+
+        An object that counts is visible; one of a few pixels may be missed.
+        """
+        return self._counts
+
+    @cached_property
+    def _counts(self) -> dict[int, NDArray[np.int64]]:
+        histograms = [
+            np.bincount(self._painter.labels(time, COUNT_STEP).reshape(-1), minlength=len(self.starts) + 1)
+            for time in range(len(self))
+        ]
+        table = np.stack(histograms).astype(np.int64) * COUNT_STEP**2
+        return {identity: table[:, identity] for identity in self.object_ids}
+
+    @cached_property
+    def _painter(self) -> Painter:
+        return Painter(self._sources, self.scene)
+
+    @cached_property
+    def _staged(self) -> tuple[ComposedScene, tuple[int, ...], Cutting]:
+        """Scene, starts and cut-outs. Paths are drawn until every object shows enough of itself where it starts.
+
+        Hidden objects come to the front, in front of what is not annotated; after some attempts the motion is that of
+        difficulty 0. An object that still finds no room is left out.
+        """
+        s, rng = self.settings, self._rng(0)
+        starts = _draw_starts(rng, s)
+        chances = {"look_alike": s.look_alike, "in_place": s.in_place, "video_share": s.video_share}
+        cutting = draw_cutting(rng, self._sources, s.size, len(starts), **chances, difficulty=s.difficulty)
+        starts = (0,) * len(cutting.in_place) + starts[len(cutting.in_place) :]
+        for attempt in range(_ATTEMPTS):
+            difficulty = s.difficulty if attempt < _ATTEMPTS // 2 else 0.0
+            stage = Cast(s.size, s.frames, starts, difficulty, entrances=difficulty > 0)
+            scene = draw_scene(self._rng(attempt + 1), self._sources, stage, cutting)
+            hidden = self._hidden(scene, starts)
+            if hidden:
+                scene = _to_front(scene, hidden)
+                hidden = self._hidden(scene, starts)
+            if not hidden:
+                break
+        return (*_without(scene, starts, hidden), cutting)
+
+    def _hidden(self, scene: ComposedScene, starts: tuple[int, ...]) -> set[int]:
+        """Ids of the objects that show too little of themselves where they start."""
+        painter, hidden = Painter(self._sources, scene), set()
+        seen = {start: np.bincount(painter.labels(start, 2).reshape(-1), minlength=8) * 4 for start in set(starts)}
+        own = {actor.label: painter.share(number) for number, actor in enumerate(scene.actors)}
+        for identity, start in enumerate(starts, start=1):
+            if seen[start][identity] < max(_MIN_VISIBLE * own.get(identity, 0.0), 40):
+                hidden.add(identity)
+        return hidden
+
+    def __getstate__(self) -> dict[str, object]:
+        """What a loader process needs: the numbers, neither frames nor the scene."""
+        state = {key: value for key, value in self.__dict__.items() if key not in {"_staged", "_painter", "object_ids"}}
+        return {**state, "_cache": OrderedDict()}
+
+    def _rng(self, stream: int) -> np.random.Generator:
+        return np.random.default_rng((*self._entropy, stream))
+
+    def _checked(self, index: int) -> int:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{self.name} has {len(self)} frames, there is no frame {index}")
+        return index % len(self)
+
+    def _drawn(self, index: int) -> tuple[Frame, LabelMap]:
+        index = self._checked(index)
+        if index not in self._cache:
+            self._cache[index] = self._painter.picture(index)
+        self._cache.move_to_end(index)
+        while len(self._cache) > _CACHED_FRAMES:
+            self._cache.popitem(last=False)
+        return self._cache[index]
+
+
+def _draw_starts(rng: np.random.Generator, settings: ComposedSettings) -> tuple[int, ...]:
+    """First frame of every object, ascending; the first is 0."""
+    count = int(rng.integers(settings.min_objects, settings.max_objects + 1))
+    late = rng.random(count - 1) < settings.late_objects
+    first, last = max(settings.frames // 6, 1), max(settings.frames // 2, 1)
+    frames = rng.integers(first, last + 1, count - 1)
+    chosen = zip(frames, late, strict=True)
+    return (0, *sorted(int(frame) if is_late and frame < settings.frames else 0 for frame, is_late in chosen))
+
+
+def _to_front(scene: ComposedScene, hidden: set[int]) -> ComposedScene:
+    """The scene with the hidden objects in front, and what is not annotated at the back."""
+    order = sorted(scene.actors, key=lambda actor: (actor.label > 0) + (actor.label in hidden))
+    return replace(scene, actors=tuple(order))
+
+
+def _without(scene: ComposedScene, starts: tuple[int, ...], hidden: set[int]) -> tuple[ComposedScene, tuple[int, ...]]:
+    """The scene without the hidden objects, the others numbered anew; at least one stays."""
+    kept = [identity for identity in range(1, len(starts) + 1) if identity not in hidden] or [1]
+    names = {identity: number for number, identity in enumerate(kept, start=1)}
+    ground = replace(scene.ground, labels={k: names[v] for k, v in scene.ground.labels.items() if v in names})
+    actors = tuple(replace(actor, label=names.get(actor.label, 0)) for actor in scene.actors)
+    return replace(scene, ground=ground, actors=actors), tuple(starts[identity - 1] for identity in kept)
+
+
+class ComposedDataset(VideoDataset):
+    """A data set of composed clips, drawn by their numbers.
+
+    Args:
+        sources: where cut-outs and backgrounds come from.
+        videos: how many clips.
+        split: any name; splits share no clip.
+        settings: what the clips are like.
+    """
+
+    def __init__(
+        self, sources: Sources, videos: int = 100_000, split: str = "train", settings: ComposedSettings | None = None
+    ) -> None:
+        if videos < 1:
+            raise UsageError(f"data.composed: {videos} videos of {split}; there must be at least 1")
+        self.name, self.split, self.sources = "composed", split, sources
+        self.settings = settings or ComposedSettings()
+        self.video_length = self.settings.frames
+        self._videos = videos
+        self._recent: OrderedDict[int, ComposedSequence] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self._videos
+
+    @overload
+    def __getitem__(self, index: int) -> ComposedSequence: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[VideoSequence]: ...
+
+    def __getitem__(self, index: int | slice) -> ComposedSequence | list[VideoSequence]:
+        """Clip `index` (the last few are kept), or a list of clips for a slice."""
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"the composed data set has {len(self)} clips, there is no clip {index}")
+        index = int(index) % len(self)
+        if index not in self._recent:
+            self._recent[index] = ComposedSequence(index, self.sources, self.settings, self.split)
+        self._recent.move_to_end(index)
+        while len(self._recent) > _CACHED_SEQUENCES:
+            self._recent.popitem(last=False)
+        return self._recent[index]

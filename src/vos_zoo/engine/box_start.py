@@ -1,0 +1,108 @@
+"""First masks from boxes, for models that take none: another model draws them, and its masks are the prompt."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vos_zoo.nn.precision import in_full_precision
+from vos_zoo.engine.target_model import TargetModel, no_box_encoder
+from vos_zoo.tensors import ordinary_tensors
+from vos_zoo.types import Frame, LabelMap, Prompt
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BoxModel:
+    """A model that draws masks from boxes for others.
+
+    Attributes:
+        name: what its weights are called.
+        licence: what they may be used for.
+        network: takes boxes; in eval mode.
+    """
+
+    name: str
+    licence: str
+    network: TargetModel
+
+    @ordinary_tensors()
+    def draw(self, frame: Frame, boxes: Mapping[int, Sequence[float]], device: torch.device) -> LabelMap:
+        """A label map, uint8 ``(H, W)``, of the objects in boxes; one in whose box nothing is found is its whole box.
+
+        Computed in float32, whatever the format of the video.
+
+        Args:
+            frame: uint8 RGB ``(H, W, 3)``.
+            boxes: object id -> x y w h in pixels; each meets the frame.
+            device: where to compute.
+        """
+        network = self.network.to(device)
+        pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1).float()
+        with in_full_precision(pixels):
+            logits = network.box_logits(pixels, torch.tensor([list(box) for box in boxes.values()], device=device))
+        winners = network.merge(logits[None])[0].argmax(dim=0).cpu().numpy()
+        labels = np.asarray((0, *boxes), dtype=np.uint8)[winners]
+        for identity in [identity for identity in boxes if not (labels == identity).any()]:
+            _log.warning("%s finds nothing in the box of object %d: its whole box is taken", self.name, identity)
+            _fill(labels, boxes[identity], identity)
+        return labels
+
+
+class BoxStart:
+    """The boxes given in one video.
+
+    Args:
+        model: the model that follows the objects.
+        find: gives the model that draws masks where `model` takes no boxes, or None where there is none; called when
+            the first box is given.
+
+    Attributes:
+        drawn_by: the model that draws the masks, once one was needed.
+    """
+
+    def __init__(self, model: TargetModel, find: Callable[[], BoxModel | None]) -> None:
+        self.drawn_by: BoxModel | None = None
+        self._find = None if model.takes_boxes else find
+
+    def prepare(self, prompt: Prompt) -> None:
+        """Find the model that draws masks from boxes, where it is needed; say once which it is.
+
+        Args:
+            prompt: a parsed prompt of any frame.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if self._find is None or self.drawn_by is not None or not isinstance(prompt, Mapping):
+            return
+        self.drawn_by = self._find()
+        if self.drawn_by is None:
+            raise no_box_encoder()
+        name, licence = self.drawn_by.name, self.drawn_by.licence
+        _log.warning("these weights take no boxes: %s (licence %s) draws the first mask in each box", name, licence)
+
+    def as_masks(self, frame: Frame, prompt: Prompt, device: torch.device) -> Prompt:
+        """A parsed prompt of a frame, uint8 RGB ``(H, W, 3)``, as a label map; boxes are left if the model takes them.
+
+        Raises:
+            UsageError: nothing draws masks from boxes.
+        """
+        self.prepare(prompt)
+        if self.drawn_by is None or not isinstance(prompt, Mapping):
+            return prompt
+        return self.drawn_by.draw(frame, prompt, device)
+
+
+def _fill(labels: LabelMap, box: Sequence[float], identity: int) -> None:
+    """Give an object the background pixels that its box touches in a label map ``(H, W)``, or all if none is left."""
+    x, y, w, h = box
+    inside = labels[max(math.floor(y), 0) : math.ceil(y + h), max(math.floor(x), 0) : math.ceil(x + w)]
+    free = inside == 0
+    inside[free if free.any() else np.ones_like(free)] = identity

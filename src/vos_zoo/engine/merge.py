@@ -1,0 +1,62 @@
+"""Soft aggregation: independent object logits become one probability map per pixel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vos_zoo.nn.precision import full_precision
+
+GIVEN_LOGIT = 100.0
+"""Logit of a pixel whose label somebody gave: a given mask enters the merge as +-100."""
+
+
+def soft_aggregation(logits: Tensor) -> Tensor:
+    """Merge raw object logits (soft aggregation in logit form, LWL sec. 3.5; Oh et al. 2018, eq. 1).
+
+    The background gets probability prod(1 - p_i), clamped to [1e-7, 1 - 1e-7]; then a softmax over the log-odds of
+    background and objects. A single object thus becomes sigmoid(2 z), not sigmoid(z).
+
+    Args:
+        logits: float ``(..., N, H, W)``, one raw logit map per object.
+
+    Returns:
+        Probabilities, float32 (float64 for float64) ``(..., N+1, H, W)``, background first, summing to one.
+    """
+    logits = full_precision(logits)
+    background = (1 - logits.sigmoid()).prod(dim=-3, keepdim=True).clamp(1e-7, 1 - 1e-7)
+    return torch.cat([(background / (1 - background)).log(), logits], dim=-3).softmax(dim=-3)
+
+
+def aggregate(probabilities: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Soft aggregation of independent probabilities, as log-odds (Oh et al. 2019, STM; the form of PCVOS and GIEL).
+
+    The background is prod(1 - p_k); all are clamped to [1e-7, 1 - 1e-7] and l = log p - log(1 - p). The softmax of l
+    over the objects and the background is the merged map; cross entropy acts on l itself.
+
+    Args:
+        probabilities: float ``(..., K, H, W)``, one map per object, 0..1.
+        valid: bool ``(..., K)``, slots that hold an object: others count as absent, with log-odds of minus infinity.
+
+    Returns:
+        Log-odds, float32 (float64 for float64) ``(..., K+1, H, W)``, background first.
+    """
+    probabilities = full_precision(probabilities)
+    if valid is not None:
+        absent = ~valid[..., None, None]
+        probabilities = probabilities.masked_fill(absent, 0.0)
+    background = (1 - probabilities).prod(dim=-3, keepdim=True)
+    # The largest float32 below one is about 1 - 6e-8, so the clamp does not round to one.
+    odds = torch.logit(torch.cat([background, probabilities], dim=-3).clamp(1e-7, 1 - 1e-7))
+    if valid is None:
+        return odds
+    return torch.cat([odds[..., :1, :, :], odds[..., 1:, :, :].masked_fill(absent, -torch.inf)], dim=-3)
+
+
+def given_logits(masks: Tensor) -> Tensor:
+    """Logits of given masks: +100 where a mask is 1, -100 where it is 0.
+
+    Args:
+        masks: ``(N, H, W)``, 0 or 1.
+    """
+    return (full_precision(masks) - 0.5) * (2 * GIVEN_LOGIT)

@@ -1,0 +1,405 @@
+"""The one streaming engine: frames and prompts go in, probabilities come out, for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vos_zoo.nn.precision import at_least_float32, autocast, full_precision
+from vos_zoo.engine.box_start import BoxModel, BoxStart
+from vos_zoo.engine.merge import GIVEN_LOGIT, given_logits
+from vos_zoo.engine.target_model import ClipPlan, Features, TargetModel, TrackSettings
+from vos_zoo.engine.views import Canvases
+from vos_zoo.prompts import PromptParser, check_frame, objects_in
+from vos_zoo.tensors import ordinary_tensors
+from vos_zoo.types import Frame, FrameResult, Prompt, UsageError
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A frame that waits for its clip to fill: float RGB ``(3, H, W)``, its number, whether its result is wanted."""
+
+    image: Tensor
+    time: int
+    wanted: bool
+
+
+@dataclass(frozen=True)
+class _Due:
+    """A write of a clip that was read: its positions in the clip, the rows of the group that learn them (None: all)."""
+
+    positions: list[int]
+    rows: list[int] | None
+
+
+@dataclass
+class _Group:
+    """Objects that go through the network together: their slots, their memory, and writes that still wait."""
+
+    slots: list[int]
+    memory: Any
+    pending: list[tuple[Features, Tensor, list[int] | None]] = field(default_factory=list)
+    canvases: Canvases | None = None
+    features: Features | None = None
+
+
+@dataclass
+class _Given:
+    """What was given in one frame: ids, masks 0..1, their logits ``(n, H, W)``, boxes or None; slots once assigned."""
+
+    ids: list[int]
+    masks: Tensor
+    logits: Tensor
+    boxes: list[Sequence[float] | None]
+    slots: list[int] = field(default_factory=list)
+
+
+class Propagator:
+    """Segments one video, frame by frame; several propagators may share one model.
+
+    Object ids are the user's and immutable; this class alone maps ids to slots. Objects may be added in any frame,
+    corrected (a new mask for a known id starts that object anew) and dropped.
+
+    Args:
+        model: a target model in eval mode.
+        settings: inference settings from `model.track_settings`.
+        device: where to compute; default: where the model's parameters are.
+        mask_threshold: turns given masks into one object, id 1, where they reach this level, 1..255; None reads ids.
+        find_box_model: gives the model that draws masks from boxes where `model` takes none, see `BoxStart`.
+    """
+
+    def __init__(
+        self,
+        model: TargetModel,
+        settings: TrackSettings,
+        device: torch.device | None = None,
+        mask_threshold: int | None = None,
+        find_box_model: Callable[[], BoxModel | None] = lambda: None,
+    ) -> None:
+        self.model = model
+        self.boxes = BoxStart(model, find_box_model)
+        self.settings = settings
+        self.device = device or next(model.parameters()).device
+        self.dtype = at_least_float32(next(model.parameters()).dtype)
+        self.view = model.make_view(settings)
+        self.ids: list[int] = []
+        self._started: list[int] = []
+        self._written: list[int] = []
+        self._groups: list[_Group] = []
+        self._buffer: list[_Waiting] = []
+        self._next = 0
+        self._parser = PromptParser(mask_threshold)
+        self._size: tuple[int, int] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory held for the objects."""
+        return sum(group.memory.nbytes for group in self._groups)
+
+    @ordinary_tensors()
+    def push(self, frame: Frame, prompt: Prompt | None = None, wanted: bool = True) -> list[FrameResult]:
+        """Take the next frame.
+
+        Args:
+            frame: uint8 RGB ``(H, W, 3)``; all frames have one size.
+            prompt: masks or boxes given in this frame: label map ``(H, W)`` of integers (0 = nothing said, 1..254 ids;
+                255 is object 1 where no mask given so far has an id, else void), or id -> box (x, y, w, h) inside it.
+            wanted: whether a result of this frame is wanted. The other frames' results are the same either way; a
+                method that can do without decoding this one saves the time.
+
+        Returns:
+            Results of all wanted frames that are finished, oldest first: none while a clip fills, one or more
+            otherwise. Before the first prompt the background alone is returned.
+
+        Raises:
+            UsageError: a frame or prompt of the wrong type or size, or a prompt without an object where there is none
+                to track; nothing was consumed.
+        """
+        self._check(frame)
+        given = self._parse(prompt, frame)
+        image = torch.from_numpy(np.ascontiguousarray(frame)).to(self.device)
+        self._size = (frame.shape[0], frame.shape[1])
+        self._buffer.append(_Waiting(image.permute(2, 0, 1).to(self.dtype), self._next, wanted))
+        self._next += 1
+        if given is None and self._groups and len(self._buffer) < self.model.frames_per_call(self.settings):
+            return []
+        return self._propagate(self._given(given) if given else None)
+
+    def skip(self) -> None:
+        """Let a frame pass unseen: time goes on (memory is written by frame numbers), nothing is computed."""
+        self._next += 1
+
+    @ordinary_tensors()
+    def flush(self) -> list[FrameResult]:
+        """Results of the frames of an unfinished clip (call at the end of the video)."""
+        return self._propagate(None) if self._buffer else []
+
+    @ordinary_tensors()
+    def drop(self, ids: Sequence[int]) -> list[FrameResult]:
+        """Stop following objects; unknown ids are an error. Returns results of an unfinished clip, if any."""
+        if not isinstance(ids, Iterable):
+            raise UsageError(f"cannot drop {ids!r}: give a list of object ids, such as [{ids!r}]")
+        unknown = [i for i in ids if i not in self.ids]
+        if unknown:
+            raise UsageError(f"cannot drop object {unknown[0]!r}: known objects are {self.ids}")
+        results = self.flush()
+        slots = sorted({self.ids.index(i) for i in ids})
+        for group in self._groups:
+            self._write(group)
+            group.memory = group.memory.drop([group.slots.index(slot) for slot in slots if slot in group.slots])
+            group.slots = [slot - sum(s < slot for s in slots) for slot in group.slots if slot not in slots]
+        self._groups = [group for group in self._groups if group.slots]
+        self.view.drop(slots)
+        for values in (self.ids, self._started, self._written):
+            values[:] = [value for slot, value in enumerate(values) if slot not in slots]
+        return results
+
+    # -- one call of the network -------------------------------------------------------------------------------------
+
+    def _propagate(self, given: _Given | None) -> list[FrameResult]:
+        """Segment the buffered frames; the last one may carry a prompt."""
+        clip, self._buffer = self._buffer, []
+        overlaid = self.model.given_masks == "overlaid"
+        if given is not None and not overlaid:
+            self._register(given)
+        due = [self._due(group, clip, given is not None) for group in self._groups]
+        if given is not None and overlaid:
+            self._register(given)
+        plan = self._plan(clip, due, given is not None)
+        if not plan.decoded:
+            return []
+        frames = torch.stack([clip[t].image for t in plan.encoded])
+        logits = [self._predict(group, frames, plan) for group in self._groups]
+        if given is None and not logits:
+            return self._emit(frames.new_ones(len(frames), 1, *frames.shape[-2:]), clip, plan, plain=True)
+        meet = self._overlay if overlaid else self._merge
+        known = sum(len(group.slots) for group in self._groups)
+        probabilities = meet(logits, clip, plan, due, given)
+        self.view.relocate(probabilities[-1])
+        return self._emit(probabilities, clip, plan, newcomers=probabilities.shape[1] - 1 - known)
+
+    def _merge(
+        self, logits: list[Tensor], clip: list[_Waiting], plan: ClipPlan, due: list[list[_Due]], given: _Given | None
+    ) -> Tensor:
+        """Predictions and given masks merged as logits, ``(T, N+1, H', W')``; what is due is written as merged."""
+        order = [slot for group in self._groups for slot in group.slots]
+        if given is not None:
+            logits = self._with_given(logits, len(plan.decoded), given)
+            order += [slot for slot in given.slots if slot not in order]
+        probabilities = self.model.merge(_in_order(logits, order))
+        for group, own in zip(self._groups, due, strict=True):
+            self._remember(group, probabilities, plan, own)
+        if given is not None:
+            for group in self._groups:
+                self._write(group)
+            for group, members in self._rooms(given.slots):
+                picked = [given.slots.index(slot) for slot in members]
+                boxes = [given.boxes[p] for p in picked]
+                canvases, masks = self.view.admit(clip[-1].image, given.masks[picked], members, boxes)
+                self._initialise(group, canvases, masks, members)
+        return probabilities
+
+    def _overlay(
+        self, logits: list[Tensor], clip: list[_Waiting], plan: ClipPlan, due: list[list[_Due]], given: _Given | None
+    ) -> Tensor:
+        """Predictions merged, and written where due; then the given masks over the newest frame."""
+        features = None
+        if logits:
+            probabilities = self.model.merge(_in_order(logits, [s for group in self._groups for s in group.slots]))
+            if given is not None and self._groups[-1].features is not None:
+                features = self._groups[-1].features.pick([len(plan.encoded) - 1])
+            for group, own in zip(self._groups, due, strict=True):
+                self._remember(group, probabilities, plan, own)
+        if given is None:
+            return probabilities
+        masks = self.view.to_plane(given.masks)
+        if not logits:
+            probabilities = masks.new_ones(1, 1, *masks.shape[-2:])
+        missing = len(self.ids) + 1 - probabilities.shape[1]
+        more = probabilities.new_zeros(len(probabilities), missing, *probabilities.shape[-2:])
+        probabilities = torch.cat([probabilities, more], dim=1)
+        probabilities[-1] = self.model.overlay(probabilities[-1], masks, given.slots)
+        for group in self._groups:
+            self._write(group)
+        canvases = self.view.project(clip[-1].image[None], given.slots)
+        for group, members in self._rooms(given.slots):
+            everyone = self.view.lower(probabilities[-1:, [slot + 1 for slot in group.slots]], canvases)
+            self._initialise(group, canvases, everyone, members, features)
+        if self.model.write_on_prompt:
+            self._written = [clip[-1].time] * len(self.ids)
+        return probabilities
+
+    def _plan(self, clip: list[_Waiting], due: list[list[_Due]], prompted: bool) -> ClipPlan:
+        """Which of the buffered frames are encoded and decoded."""
+        if not self._groups:
+            return ClipPlan.whole(len(clip))
+        needed = {t for t, frame in enumerate(clip) if frame.wanted}
+        needed |= {position for own in due for write in own for position in write.positions}
+        if prompted:
+            needed.add(len(clip) - 1)
+        return self.model.plan_clip(len(clip), sorted(needed), self.settings)
+
+    def _predict(self, group: _Group, frames: Tensor, plan: ClipPlan) -> Tensor:
+        """Logits of one group's objects on the merge plane, ``(T, n, H', W')``."""
+        self._write(group)
+        canvases = self.view.project(frames, group.slots)
+        with self._autocast():
+            features = replace(self.model.encode(canvases.pixels).spread(canvases.window), plan=plan)
+            readout = self.model.read(group.memory, features)
+            logits = self.model.decode(readout, features)
+            features = self.model.retain(features, readout)
+        group.canvases, group.features = canvases, features
+        return self.view.lift(full_precision(logits), canvases)
+
+    def _due(self, group: _Group, clip: list[_Waiting], prompted: bool) -> list[_Due]:
+        """What of a clip is to be written, by the clock of each object; on a full frame by that of the newest.
+
+        Objects that are due at the same positions are written together.
+        """
+        older = [slot for slot in group.slots if self._started[slot] < clip[-1].time]
+        together = not self.model.one_object_per_canvas
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for slot in [max(older, key=self._started.__getitem__)] if together and older else older:
+            ages = [frame.time - self._started[slot] for frame in clip]
+            since = [frame.time - self._written[slot] for frame in clip]
+            own = self.model.frames_to_write(ages, since, prompted, self.settings)
+            if own:
+                for other in group.slots if together else [slot]:
+                    self._written[other] = clip[own[-1]].time
+                    rows.setdefault(tuple(own), []).append(group.slots.index(other))
+        everyone = len(group.slots)
+        return [_Due(list(at), None if len(who) == everyone else who) for at, who in rows.items()]
+
+    def _remember(self, group: _Group, probabilities: Tensor, plan: ClipPlan, due: list[_Due]) -> None:
+        """Schedule what is to be learned from these frames; it runs when the next frame needs it, if ever."""
+        assert group.canvases is not None and group.features is not None
+        if due:
+            merged = self.view.lower(probabilities[:, [slot + 1 for slot in group.slots]], group.canvases)
+        for write in due:
+            features, masks = group.features.pick([plan.encoded.index(at) for at in write.positions]), merged
+            if len(write.positions) < len(plan.decoded):
+                masks = masks[:, [plan.decoded.index(at) for at in write.positions]]
+            if write.rows is not None:
+                features, masks = features.rows(write.rows), masks[write.rows]
+            group.pending.append((features, masks, write.rows))
+        group.canvases = group.features = None
+
+    def _write(self, group: _Group) -> None:
+        """Carry out the group's waiting writes."""
+        pending, group.pending = group.pending, []
+        for features, masks, rows in pending:
+            with self._autocast():
+                group.memory = self.model.update(group.memory, features, masks, rows)
+
+    def _emit(
+        self, probabilities: Tensor, clip: list[_Waiting], plan: ClipPlan, plain: bool = False, newcomers: int = 0
+    ) -> list[FrameResult]:
+        """Results of the wanted frames; `newcomers` objects (the last slots) exist from the last frame on."""
+        rows = [row for row, position in enumerate(plan.decoded) if clip[position].wanted]
+        wanted = probabilities if len(rows) == len(probabilities) else probabilities[rows]
+        full = (wanted if plain or not rows else self.view.emit(wanted)).float()
+        results = []
+        for row, own in zip(rows, full, strict=True):
+            position = plan.decoded[row]
+            count = len(self.ids) - (newcomers if position < len(clip) - 1 else 0)
+            results.append(FrameResult(clip[position].time, tuple(self.ids[:count]), own[: count + 1]))
+        return results
+
+    def _autocast(self) -> torch.autocast:
+        """The number format of all verbs."""
+        return autocast(self.device, self.settings.precision)
+
+    # -- prompts -----------------------------------------------------------------------------------------------------
+
+    def _check(self, frame: Frame) -> None:
+        check_frame(frame, self._size, self._next)
+
+    def _parse(self, prompt: Prompt | None, frame: Frame) -> dict[int, Any] | None:
+        """Objects of a prompt of the next frame, id -> bool mask ``(H, W)`` or box; None if it names none."""
+        if prompt is None:
+            return None
+        size = (frame.shape[0], frame.shape[1])
+        parsed = self._parser.parse_one(prompt, self._next, size, needed=not self.ids)
+        return None if parsed is None else objects_in(self.boxes.as_masks(frame, parsed, self.device))
+
+    def _given(self, given: dict[int, Any]) -> _Given:
+        """Masks and boxes of the newest frame as masks and logits at its size; slots are assigned by `_register`."""
+        newest = self._buffer[-1]
+        boxes: list[Sequence[float] | None] = [None if isinstance(v, np.ndarray) else v for v in given.values()]
+        wanted = [box for box in boxes if box is not None]
+        drawn: list[Tensor] = []
+        if wanted:
+            with self._autocast():
+                boxed = self.model.box_logits(newest.image, torch.tensor(wanted, device=self.device))
+            drawn = list(full_precision(boxed))
+        masks, logits = [], []
+        for value in given.values():
+            if isinstance(value, np.ndarray):
+                masks.append(torch.from_numpy(value).to(self.device, self.dtype))
+                logits.append(given_logits(masks[-1]))
+            else:
+                logits.append(drawn.pop(0))
+                masks.append(logits[-1].sigmoid())
+        return _Given(list(given), torch.stack(masks), torch.stack(logits), boxes)
+
+    def _register(self, given: _Given) -> None:
+        """Slots of the given ids; their clocks start now."""
+        time = self._next - 1
+        for identity in given.ids:
+            if identity not in self.ids:
+                self.ids.append(identity)
+                self._started.append(time)
+                self._written.append(time)
+            slot = self.ids.index(identity)
+            self._started[slot] = self._written[slot] = time
+            given.slots.append(slot)
+
+    def _with_given(self, logits: list[Tensor], frames: int, given: _Given) -> list[Tensor]:
+        """Given masks replace predictions of known objects in the last frame, and join as rows for new ones."""
+        plane = self.view.to_plane(given.logits, -GIVEN_LOGIT)
+        known = [slot for group in self._groups for slot in group.slots]
+        new_rows = []
+        for slot, own in zip(given.slots, plane, strict=True):
+            if slot not in known:
+                row = own.new_full((frames, *own.shape), -GIVEN_LOGIT)
+                row[-1] = own
+                new_rows.append(row)
+            for group, predicted in zip(self._groups, logits, strict=True):
+                if slot in group.slots:
+                    predicted[-1, group.slots.index(slot)] = own
+        return [*logits, torch.stack(new_rows, dim=1)] if new_rows else logits
+
+    def _initialise(
+        self, group: _Group, canvases: Canvases, masks: Tensor, members: Sequence[int], features: Features | None = None
+    ) -> None:
+        """Start the slots `members` of a group; the canvases are encoded where their features are not at hand."""
+        with self._autocast():
+            if features is None:
+                features = self.model.encode(canvases.pixels).spread(canvases.window)
+            rows = [group.slots.index(slot) for slot in members]
+            group.memory = self.model.initialise(group.memory, features, masks, rows)
+
+    def _rooms(self, slots: Sequence[int]) -> list[tuple[_Group, list[int]]]:
+        """Group of every given slot; groups hold at most `view.group_size` objects."""
+        rooms: dict[int, list[int]] = {}
+        for slot in slots:
+            home = next((g for g, group in enumerate(self._groups) if slot in group.slots), None)
+            if home is None:
+                limit = self.view.group_size
+                if not self._groups or (limit is not None and len(self._groups[-1].slots) >= limit):
+                    self._groups.append(_Group([], self.model.new_memory(self.settings)))
+                home = len(self._groups) - 1
+                self._groups[home].slots.append(slot)
+            rooms.setdefault(home, []).append(slot)
+        return [(self._groups[home], members) for home, members in rooms.items()]
+
+
+def _in_order(logits: list[Tensor], order: Sequence[int]) -> Tensor:
+    """Logits ``(T, n, H', W')`` of groups whose slots are `order`, joined and sorted by slot."""
+    stacked = torch.cat(logits, dim=1)
+    return stacked[:, [order.index(slot) for slot in range(len(order))]]

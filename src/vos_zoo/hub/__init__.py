@@ -1,0 +1,1 @@
+"""Model folders and files: saving, loading, published and shipped weights, downloads."""

@@ -1,0 +1,329 @@
+"""Saving and loading models: folders and single files for the hub, checkpoints of the training, published weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Self
+
+import pytorch_lightning as pl
+from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from vos_zoo import __version__
+from vos_zoo.hub.shared_entries import read_entries
+from vos_zoo.engine.target_model import TargetModel
+from vos_zoo.hub.download import fetch, is_url, offline, split_url
+from vos_zoo.config.resources import card_pictures, model_card
+from vos_zoo.types import UsageError
+from vos_zoo.hub.weights import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, LocalWeights, missing, named_weights, nowhere
+
+FORMAT_VERSION = 3
+_HUB_OPTIONS = ("revision", "cache_dir", "token", "force_download", "local_files_only")
+_PARTS = ("method", "model", "track", "optim")
+
+
+def _add_origin(config: dict[str, Any]) -> dict[str, Any]:
+    """1 -> 2: a configuration says where the weights come from (an empty origin: trained by whoever saved them)."""
+    return {**config, "origin": {}}
+
+
+def _add_shared(config: dict[str, Any]) -> dict[str, Any]:
+    """2 -> 3: a configuration says which entries lie in another file (none did)."""
+    return {**config, "shared": {}}
+
+
+MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _add_origin, 2: _add_shared}
+"""Format version -> how its configuration becomes one of the next version."""
+
+
+def migrate(config: dict[str, Any], source: str) -> dict[str, Any]:
+    """A saved configuration in today's format, whatever version wrote it.
+
+    Args:
+        config: content of a config.json.
+        source: where it lies, for messages.
+
+    Raises:
+        UsageError: it is of a later format than this version knows.
+    """
+    written = int(config.get("format_version", 1))
+    if not 1 <= written <= FORMAT_VERSION:
+        raise UsageError(
+            f"{source!r} is of format {written}, this version reads up to {FORMAT_VERSION}; update vos-zoo"
+        )
+    for version in range(written, FORMAT_VERSION):
+        config = MIGRATIONS[version](config)
+    return {**config, "format_version": FORMAT_VERSION}
+
+
+class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo", tags=["video-object-segmentation"]):
+    """A module that is saved as a folder and loaded from folders, files, the hub, addresses and published weights.
+
+    Attributes:
+        network: the target model.
+        method: name of the method.
+        origin: where the weights come from, if not from a training that began with random ones: the name they are
+            known by, file and sha256 of converted ones, licence and page if known; "trained" where they were
+            trained further since.
+    """
+
+    network: TargetModel
+    method: str
+    origin: Mapping[str, str] = {}
+    _settings_kept: dict[str, Any]
+
+    # -- saving ------------------------------------------------------------------------------------------------------
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Write model.safetensors, config.json, README.md (the method's card) and its pictures; nothing by halves.
+
+        The weights' file carries the configuration, too: alone, it is a model that an address can lead to.
+        """
+        config = json.dumps(self._configuration(), indent=2) + "\n"
+        state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        _write(
+            save_directory / WEIGHTS_FILE,
+            lambda path: save_file(state, path, metadata={"format": "pt", "vos_zoo": config}),
+        )
+        _write(save_directory / CONFIG_FILE, lambda path: path.write_text(config, encoding="utf-8"))
+        card = self._card()
+        for name, picture in card_pictures(card).items():
+            (save_directory / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(picture, save_directory / name)
+        _write(save_directory / CARD_FILE, lambda path: path.write_text(card, encoding="utf-8"))
+
+    def _configuration(self) -> dict[str, Any]:
+        kept = json.loads(json.dumps(dict(self.hparams), default=list))
+        prompts = ["masks", "boxes"] if self.network.takes_boxes else ["masks"]
+        more = {"origin": dict(self.origin), "prompts": prompts, "shared": {}}
+        return {"format_version": FORMAT_VERSION, "vos_zoo": __version__, **kept, **more}
+
+    def _card(self) -> str:
+        """The method's card; for weights with an origin it says which that is, and takes its licence."""
+        path = model_card(self.method)
+        text = path.read_text(encoding="utf-8") if path else _PLAIN_CARD.format(method=self.method)
+        if not self.origin:
+            return text
+        card = ModelCard(text, ignore_metadata_errors=True)
+        licence = str(self.origin.get("licence", ""))
+        known = _HUB_LICENCES.get(licence)
+        card.data["license"] = known or "other"
+        if known is None:
+            card.data["license_name"] = "weights-of-others"
+        note = f"> The weights beside this card {self._history()} and keep their licence: {licence or 'not known'}."
+        head, title, rest = card.text.partition("\n# ")
+        line, _, body = rest.partition("\n")
+        card.text = f"{head}{title}{line}\n\n{note}\n{body}" if title else f"{note}\n\n{card.text}"
+        return str(card)
+
+    def _history(self) -> str:
+        """How the weights came from their origin, for the card."""
+        converted = "file" in self.origin or "name" not in self.origin
+        how = "were trained further from" if "trained" in self.origin else "are converted from" if converted else "are"
+        if not converted:
+            return f"{how} `{self.origin['name']}`, which comes with vos-zoo,"
+        file, sha256 = self.origin.get("file", "a file of others"), self.origin.get("sha256", "not known")
+        return f"{how} `{file}` (SHA-256 `{sha256}`)"
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, **options: Any) -> str:  # type: ignore[override]
+        """Upload the model as `save_pretrained` writes it.
+
+        Args:
+            repo_id: "owner/name" on the hub.
+            private: whether a repository that is created is private.
+            options: further keywords of `huggingface_hub.ModelHubMixin.push_to_hub` (token, branch, create_pr, ...).
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            UsageError: the weights are converted from a file whose licence does not let everybody pass it on.
+        """
+        if self.origin and self.origin.get("licence") not in _HUB_LICENCES and not private:
+            raise UsageError(
+                f"these weights are converted from {self.origin.get('file', 'a file of others')!r}, whose licence is "
+                f"{self.origin.get('licence', 'not known')!r}; keep them to yourself (private=True)"
+            )
+        return str(super().push_to_hub(repo_id, private=private, **options))
+
+    # -- loading -----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, source: str | Path, *, sha256: str | None = None, **overrides: Any
+    ) -> Self:
+        """Load a model.
+
+        Args:
+            source: a folder written by `save_pretrained`, its model.safetensors alone, a checkpoint (.ckpt) written in
+                training, a name that `vos-zoo weights` lists (or a method's name), a hub id "owner/name", or the http
+                address of a model.safetensors or .ckpt.
+            sha256: digest of what lies at an address; it may stand in the address, as ``#sha256=DIGEST``.
+            overrides: "track" (inference settings, merged into the saved ones), "optim"; for hub ids also revision,
+                cache_dir, token, force_download and local_files_only.
+
+        Raises:
+            UsageError: nothing is found there, or it is not a saved model.
+            VOSError: a download failed.
+        """
+        track = dict(overrides.pop("track", {}))
+        model = cls._load_any(source, sha256, overrides)
+        if track:
+            model._settings_kept = {**model._settings_kept, **track}
+            model.network.track_settings(**model._settings_kept)
+            model.hparams["track"] = model._settings_kept
+        return model.eval()
+
+    @classmethod
+    def _load_any(cls, given: str | Path, sha256: str | None, overrides: dict[str, Any]) -> Self:
+        source, path = str(given), Path(given)
+        if is_url(source):
+            return cls._load_file(fetch(source, sha256), split_url(source)[0], overrides)
+        if sha256 is not None:
+            raise UsageError(f"{source!r}: sha256 belongs to an address, and this is none; leave it out")
+        named = named_weights(given)
+        if named is not None:
+            return cls._load_named(named, overrides)
+        if path.is_file():
+            return cls._load_file(path, source, overrides)
+        if path.is_dir() and not (path / CONFIG_FILE).is_file():
+            raise UsageError(f"folder {source!r} has no {CONFIG_FILE}; give a folder written by save_pretrained")
+        if path.is_dir():
+            return cls._load_saved(path / WEIGHTS_FILE, source, _config_file(path / CONFIG_FILE, source), overrides)
+        if source.count("/") != 1:
+            raise nowhere(source)
+        return cls._load_hub(source, overrides)
+
+    @classmethod
+    def _load_file(cls, path: Path, source: str, overrides: dict[str, Any]) -> Self:
+        """A single file: weights that carry their configuration, or a checkpoint of the training."""
+        if path.suffix == ".safetensors":
+            return cls._load_saved(path, source, _config_inside(path, source), overrides)
+        if path.suffix != ".ckpt":
+            raise UsageError(
+                f"{source!r} is no folder, .ckpt or .safetensors; authors' files go through `vos-zoo convert` first"
+            )
+        try:
+            loaded: Self = cls.load_from_checkpoint(path, map_location="cpu", weights_only=True, **overrides)
+        except (AttributeError, EOFError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
+            raise UsageError(f"{source!r} is not a checkpoint of vos-zoo: {_first_line(error)}") from error
+        return loaded
+
+    @classmethod
+    def _load_named(cls, local: LocalWeights, overrides: dict[str, Any]) -> Self:
+        """Weights with a name: shipped ones, or published ones, fetched where possible and converted once."""
+        known, file, folder = local.known, local.file, local.folder
+        if not (folder / CONFIG_FILE).is_file():
+            if file is None and known.url and known.sha256:
+                file = fetch(known.url, known.sha256)
+            if file is None:
+                raise missing(local)
+            if not known.converted:
+                return cls._load_file(file, str(file), overrides)
+            _convert_to(folder, file, local)
+        config = _config_file(folder / CONFIG_FILE, str(folder))
+        return cls._load_saved(folder / WEIGHTS_FILE, str(folder), config, overrides)
+
+    @classmethod
+    def _load_hub(cls, source: str, overrides: dict[str, Any]) -> Self:
+        options = {name: overrides.pop(name) for name in _HUB_OPTIONS if name in overrides}
+        if offline():
+            options["local_files_only"] = True
+        try:
+            config, weights = (Path(hf_hub_download(source, name, **options)) for name in (CONFIG_FILE, WEIGHTS_FILE))
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            raise UsageError(f"cannot load {source!r} from the hub: {_first_line(error)}") from error
+        return cls._load_saved(weights, source, _config_file(config, source), overrides)
+
+    @classmethod
+    def _load_saved(cls, weights: Path, source: str, config: Mapping[str, Any], overrides: dict[str, Any]) -> Self:
+        """Weights and the configuration that belongs to them, entry by entry."""
+        try:
+            known = {name: config[name] for name in _PARTS if name in config}
+            model = cls(**{**known, **overrides})
+            model.load_state_dict(read_entries(weights, config.get("shared", {}), model.state_dict()))
+            model.origin = dict(config.get("origin") or {})
+        except (OSError, SafetensorError, ValueError, TypeError, AttributeError) as error:
+            raise UsageError(f"{source!r} is not a saved model: {_first_line(error)}") from error
+        except RuntimeError as error:
+            entry = str(error).splitlines()[-1].strip()
+            raise UsageError(f"the weights in {source!r} do not fit its {CONFIG_FILE}: {entry}") from error
+        return model
+
+
+_HUB_LICENCES = {"GPL-3.0": "gpl-3.0", "Apache-2.0": "apache-2.0", "MIT": "mit", "cc-by-nc-4.0": "cc-by-nc-4.0"}
+"""Licences of weights as the hub writes them."""
+_PLAIN_CARD = """---
+library_name: vos-zoo
+pipeline_tag: image-segmentation
+tags:
+  - video-object-segmentation
+---
+
+# {method}
+
+A model of vos-zoo. `config.json` says how it is built.
+"""
+
+
+def _config_file(path: Path, source: str) -> dict[str, Any]:
+    try:
+        return migrate(dict(json.loads(path.read_text(encoding="utf-8"))), source)
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"{source!r} is not a saved model: {_first_line(error)}") from error
+
+
+def _config_inside(path: Path, source: str) -> dict[str, Any]:
+    """The configuration that a weights file carries, or the one that lies beside it."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("vos_zoo")
+        if text is not None:
+            return migrate(dict(json.loads(text)), source)
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        raise UsageError(f"{source!r} is not a saved model: {_first_line(error)}") from error
+    if (path.parent / CONFIG_FILE).is_file():
+        return _config_file(path.parent / CONFIG_FILE, source)
+    raise UsageError(f"{source!r} does not say how its model is built; put the {CONFIG_FILE} saved with it beside it")
+
+
+def _convert_to(folder: Path, file: Path, local: LocalWeights) -> None:
+    """Turn an authors' file into a model folder; two processes that do so at once do not disturb each other."""
+    from vos_zoo.create import convert_checkpoint
+
+    known = local.known
+    origin = {"name": known.name, "page": known.page, "licence": known.licence}
+    model = convert_checkpoint(file, local.method, track=known.track, origin=origin)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        model.save_pretrained(fresh)
+        fresh.chmod(0o755)
+        if not folder.exists():
+            fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _write(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file under another name and rename it; nobody ever sees half of it."""
+    temporary = path.with_name(f".{path.name}-{os.getpid()}.tmp")
+    try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        write(temporary)
+        temporary.chmod(mode)  # the writer of the weights makes private files
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,236 @@
+"""Weights by name: those that come with the package, and published ones: which lie here, how to get the others.
+
+Shipped weights lie in the package, in ``shipped/NAME`` (a model folder with its card and ``measured.json``). The folder
+`home()` holds ``files/FILE`` (put there by hand: most authors share their files in ways that cannot be downloaded by a
+program), ``downloads`` (see `vos_zoo.hub.download`) and ``models/NAME`` (converted, ready to load).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vos_zoo.hub.download import cached_file, home
+from vos_zoo.registry import KnownWeights, available_methods, load_method, suggestion
+from vos_zoo.config.resources import shipped_folder
+from vos_zoo.types import UsageError, VOSError
+
+State = Literal["ready", "to convert", "to download", "missing"]
+"""Loadable as it is; the published file is here and is converted when first used; the zoo can download it; it has
+to be fetched by hand."""
+CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
+"""The files of a model folder."""
+NUMBERS_FILE = "measured.json"
+"""The numbers of a shipped model's card."""
+
+
+@dataclass(frozen=True)
+class LocalWeights:
+    """What this machine has of weights with a name.
+
+    Attributes:
+        method: the method they belong to.
+        known: what is known of them.
+        folder: where the model lies, or will lie, in our form.
+        file: the published file, or None where it is not here.
+        shipped: whether they come with the package.
+        size: bytes of the weights, or None where they are not here.
+        prompts: what objects may start from, "masks" and "boxes"; known of shipped weights.
+        measured: our own scores, rows of "data", "real" and scores in percent; known of shipped weights.
+    """
+
+    method: str
+    known: KnownWeights
+    folder: Path
+    file: Path | None
+    shipped: bool = False
+    size: int | None = None
+    prompts: Sequence[str] = ()
+    measured: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def state(self) -> State:
+        """How far the weights are from being loaded."""
+        if (self.folder / CONFIG_FILE).is_file() or (self.file is not None and not self.known.converted):
+            return "ready"
+        if self.file is not None:
+            return "to convert"
+        return "to download" if self.known.url and self.known.sha256 else "missing"
+
+    def how_to_get(self) -> str:
+        """One line on what is left to do; empty where nothing is."""
+        place = home() / "files" / self.known.file
+        return {
+            "ready": "",
+            "to convert": f"{self.file} is converted when first used",
+            "to download": f"{self.known.url} is downloaded when first used",
+            "missing": f"get {self.known.file} from {self.known.page} and put it to {place}",
+        }[self.state]
+
+
+def missing(local: LocalWeights) -> UsageError:
+    """The error for published weights that somebody has to fetch first."""
+    return UsageError(f"weights {local.known.name!r} are not at hand: {local.how_to_get()}")
+
+
+def known_weights() -> list[LocalWeights]:
+    """All weights with a name: the shipped ones by name, then the published ones in the order of the methods."""
+    return [*shipped_weights(), *published_weights()]
+
+
+def published_weights() -> list[LocalWeights]:
+    """All published weights of all methods, in the order of the methods."""
+    return [_locate(method, known) for method in available_methods() for known in load_method(method).weights]
+
+
+def shipped_weights() -> list[LocalWeights]:
+    """The weights that come with the package, by name.
+
+    Raises:
+        VOSError: the installation is damaged.
+    """
+    return [_shipped(folder) for folder in _shipped_folders().values()]
+
+
+def find_weights(name: str) -> LocalWeights | None:
+    """The weights called `name`, or the first ones listed of the method `name`; None where the name is neither."""
+    everything = known_weights()
+    for local in everything:
+        if local.known.name == name:
+            return local
+    return next((local for local in everything if local.method == name), None)
+
+
+def named_weights(source: str | Path) -> LocalWeights | None:
+    """The weights that `source` names, or None where it is a path, or no name at all.
+
+    A shipped name always means the shipped weights, whatever lies in the working directory; a folder of that name is
+    ``./NAME``, or a `Path`. Every other name gives way to a file or folder of that name.
+    """
+    if isinstance(source, str) and (folder := _shipped_folders().get(source)):
+        return _shipped(folder)
+    return None if Path(source).exists() else find_weights(str(source))
+
+
+def box_weights() -> LocalWeights | None:
+    """The shipped weights that draw first masks from boxes for weights that take none; None where none do."""
+    return next((local for local in shipped_weights() if "boxes" in local.prompts), None)
+
+
+def nowhere(source: str) -> UsageError:
+    """The error for weights that are no file, no folder and no known name."""
+    if source in available_methods():
+        return UsageError(f"no weights named {source!r} are published; train the method, or give a folder of your own")
+    names = [local.known.name for local in known_weights()]
+    return UsageError(
+        f"no weights at {source!r}{suggestion(source, names)}: neither a folder, a .ckpt, a name that vos-zoo weights "
+        "lists, nor a hub id 'owner/name'"
+    )
+
+
+def _locate(method: str, known: KnownWeights) -> LocalWeights:
+    places = [home() / "files" / known.file]
+    if known.url and known.sha256:
+        places.append(cached_file(known.url, known.sha256))
+    file = next((place for place in places if place.is_file()), None)
+    folder = home() / "models" / known.name
+    return LocalWeights(method, known, folder, file, size=_bytes(folder / WEIGHTS_FILE, file))
+
+
+def _bytes(*files: Path | None) -> int | None:
+    """Size of the first of some files that is there."""
+    return next((file.stat().st_size for file in files if file is not None and file.is_file()), None)
+
+
+def _shipped_folders() -> dict[str, Path]:
+    return {path.parent.name: path.parent for path in sorted(shipped_folder().glob(f"*/{CONFIG_FILE}"))}
+
+
+def _shipped(folder: Path) -> LocalWeights:
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        numbers = json.loads((folder / NUMBERS_FILE).read_text(encoding="utf-8"))
+        origin, shared = config["origin"], config.get("shared", {})
+        files = [folder / WEIGHTS_FILE, *(folder.parent / name for name in shared)]
+        known = KnownWeights(
+            folder.name, WEIGHTS_FILE, origin.get("page", ""), origin["licence"], origin["about"], converted=False
+        )
+        size, prompts = sum(file.stat().st_size for file in files), tuple(config["prompts"])
+        return LocalWeights(
+            config["method"],
+            known,
+            folder,
+            files[0],
+            shipped=True,
+            size=size,
+            prompts=prompts,
+            measured=numbers["scores"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise VOSError(f"the shipped weights in {folder} are damaged ({reason}); install the package again") from error
+
+
+def weights_table(found: Sequence[LocalWeights]) -> str:
+    """Names, methods, states, sizes, scores and licences as a text table, with what is left to do under it."""
+    rows = [("name", "method", "state", "size", "J&F by us", "licence", "source")]
+    rows += [
+        (each.known.name, each.method, each.state, _size(each), _score(each), _licence(each), _source(each))
+        for each in found
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines += [f"{each.known.name}: {each.how_to_get()}" for each in found if each.how_to_get()]
+    return "\n".join([*lines, f"weights are kept in {home()} (VOS_ZOO_HOME changes that)"])
+
+
+def _size(local: LocalWeights) -> str:
+    return "-" if local.size is None else f"{local.size / 1e6:.1f} MB"
+
+
+def _score(local: LocalWeights) -> str:
+    """The first J&F we measured on a real data set."""
+    row = next((row for row in local.measured if row["real"] and "J&F" in row), None)
+    return "-" if row is None else f"{row['J&F']:.1f} on {row['data']}"
+
+
+def _licence(local: LocalWeights) -> str:
+    return f"{local.known.licence} (research weights)" if local.shipped else local.known.licence
+
+
+def _source(local: LocalWeights) -> str:
+    return "ships with vos-zoo" if local.shipped else local.known.file
+
+
+def weights_details(local: LocalWeights) -> str:
+    """All that is known of one entry, line by line; published scores are marked as such."""
+    known = local.known
+    lines = [f"{known.name}: {known.about}", f"method     {local.method}"]
+    if local.shipped:
+        starts = " and ".join(local.prompts)
+        lines += [f"source     {_source(local)}", f"licence    {_licence(local)}", f"starts     from {starts}"]
+    else:
+        lines += [
+            f"file       {known.file}",
+            f"page       {known.page}",
+            f"licence    {known.licence}",
+            f"sha256     {known.sha256 or 'not known'}",
+        ]
+    lines.append(f"state      {local.state}")
+    if local.size is not None:
+        lines.append(f"size       {_size(local)}")
+    if local.state == "ready":
+        lines.append(f"here       {local.folder if local.folder.is_dir() else local.file}")
+    lines += [
+        f"measured   {row['data']}: "
+        + ", ".join(f"{name} {row[name]:.1f}" for name in ("J&F", "J", "F") if name in row)
+        for row in local.measured
+    ]
+    lines += [
+        f"published  {data}: " + ", ".join(f"{score} {value:.1f}" for score, value in scores.items())
+        for data, scores in known.published.items()
+    ]
+    return "\n".join([*lines, *([f"to do      {local.how_to_get()}"] if local.how_to_get() else [])])

@@ -1,0 +1,1 @@
+"""What methods with a few-shot learner share (LWL, JOINT and LLB)."""

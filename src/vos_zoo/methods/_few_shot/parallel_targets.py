@@ -1,0 +1,82 @@
+"""Two targets side by side whose mask encodings are fused: an inductive and a transductive branch (JOINT, sec. 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vos_zoo.methods._few_shot.target import LearnerTrackSettings, Target
+
+
+@dataclass(frozen=True)
+class ParallelMemory:
+    """The memories of both branches."""
+
+    inductive: Any
+    transductive: Any
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return int(self.inductive.nbytes + self.transductive.nbytes)
+
+    def drop(self, slots: Sequence[int]) -> ParallelMemory:
+        """The memory without the objects in `slots`."""
+        return ParallelMemory(self.inductive.drop(slots), self.transductive.drop(slots))
+
+    def to(self, device: torch.device | str) -> ParallelMemory:
+        """The same memory on `device`."""
+        return ParallelMemory(self.inductive.to(device), self.transductive.to(device))
+
+
+class ParallelTargets(Target):
+    """Runs two targets on the same samples and fuses what they read.
+
+    Args:
+        inductive: fitted to the samples (the few-shot branch).
+        transductive: carries the samples' encodings to the new frame (the attention branch).
+        fuse: both readouts ``(B, T, 1, D, h, w)`` -> one of the same shape.
+    """
+
+    def __init__(self, inductive: Target, transductive: Target, fuse: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.inductive = inductive
+        self.transductive = transductive
+        self.fuse = fuse
+
+    def perceive(self, f16: Tensor) -> dict[str, Tensor]:
+        """What both need of the pixels."""
+        return {**self.inductive.perceive(f16), **self.transductive.perceive(f16)}
+
+    def sample(self, features: Any) -> dict[str, Tensor]:
+        """What both store of the pixels."""
+        return {**self.inductive.sample(features), **self.transductive.sample(features)}
+
+    def new_memory(self, settings: LearnerTrackSettings | None) -> ParallelMemory:
+        """Empty memory of both."""
+        return ParallelMemory(self.inductive.new_memory(settings), self.transductive.new_memory(settings))
+
+    def initialise(self, memory: ParallelMemory, sample: Mapping[str, Tensor], new: Sequence[int]) -> ParallelMemory:
+        """Start the objects `new` in both."""
+        return ParallelMemory(
+            self.inductive.initialise(memory.inductive, sample, new),
+            self.transductive.initialise(memory.transductive, sample, new),
+        )
+
+    def read(self, memory: ParallelMemory, features: Any) -> Tensor:
+        """Fused mask encodings ``(B, T, 1, D, h/16, w/16)``."""
+        return self.fuse(
+            self.inductive.read(memory.inductive, features), self.transductive.read(memory.transductive, features)
+        )
+
+    def update(
+        self, memory: ParallelMemory, sample: Mapping[str, Tensor], rows: Sequence[int] | None
+    ) -> ParallelMemory:
+        """Both learn the sample."""
+        return ParallelMemory(
+            self.inductive.update(memory.inductive, sample, rows),
+            self.transductive.update(memory.transductive, sample, rows),
+        )

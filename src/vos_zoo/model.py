@@ -1,0 +1,320 @@
+"""The one LightningModule: any target model, trained by the unroll, run by the streaming engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+
+from vos_zoo.config.checking import check_keywords
+from vos_zoo.engine.box_start import BoxModel
+from vos_zoo.training.optimisation import (
+    check_groups,
+    freeze_unnamed,
+    make_optimiser,
+    make_schedule,
+    parameter_groups,
+)
+from vos_zoo.hub.pretrained import Pretrained
+from vos_zoo.engine.propagator import Propagator
+from vos_zoo.engine.target_model import TargetModel, TrackSettings
+from vos_zoo.training.validation import track_and_score
+from vos_zoo.metrics import DavisScores
+from vos_zoo.prompts import PromptParser, check_fit, check_frame
+from vos_zoo.registry import load_method
+from vos_zoo.tensors import ordinary_tensors
+from vos_zoo.types import Batch, Frame, FrameResult, Prompt, UsageError, VideoSequence, VOSError
+from vos_zoo.hub.weights import box_weights
+
+
+class VOSModel(Pretrained):
+    """A video object segmentation model.
+
+    Args:
+        method: one of `vos_zoo.available_models()`.
+        model: keyword arguments of the method's target model.
+        track: inference settings (and "preset") that go with the weights.
+        optim: "groups" (parameter-name prefix -> learning rate; the rest is frozen), and what `make_optimiser` and
+            `make_schedule` take.
+
+    Attributes:
+        network: the target model.
+        pictures: so many validation videos return label maps for pictures.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        model: dict[str, Any] | None = None,
+        track: dict[str, Any] | None = None,
+        optim: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        constructor = load_method(method).load_target_model()
+        model = dict(model or {})
+        check_keywords(model, constructor, "model")
+        self.network: TargetModel = constructor(**model)
+        for name in self.network.initial_weights:
+            model.pop(name, None)
+        model.update(self.network.decided)
+        self._settings_kept = dict(track or {})
+        self.network.track_settings(**self._settings_kept)
+        self.optim = dict(optim or {})
+        self._groups: dict[str, float] = self.optim.get("groups") or {"": 1e-4}
+        check_groups(self.network, self._groups)
+        self.method = method
+        self.save_hyperparameters({"method": method, "model": model, "track": self._settings_kept, "optim": self.optim})
+        self.pictures = 0
+        self._box_model: BoxModel | None = None
+        self._scores: DavisScores | None = None
+        self._optimised = False
+        self._compiled = False
+        self._names: list[str] = []
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def track_settings(self, preset: str | None = None, **overrides: Any) -> TrackSettings:
+        """Inference settings: the preset's, then those kept with the model, then `overrides`."""
+        kept = {name: value for name, value in self._settings_kept.items() if name != "preset"}
+        preset = preset or self._settings_kept.get("preset")
+        return self.network.track_settings(preset, **{**kept, **overrides})
+
+    def propagator(self, preset: str | None = None, mask_threshold: int | None = None, **overrides: Any) -> Propagator:
+        """A streaming engine for one video; several may be alive at once.
+
+        Args:
+            preset: named settings of the method.
+            mask_threshold: see `track`.
+            overrides: single inference settings.
+        """
+        settings = self.track_settings(preset, **overrides)
+        return Propagator(self.network, settings, self.device, mask_threshold, self._find_box_model)
+
+    @property
+    def boxes_drawn_by(self) -> str | None:
+        """Name of the shipped weights that have drawn masks from boxes for this model; None: none have so far."""
+        return None if self._box_model is None else self._box_model.name
+
+    def _find_box_model(self) -> BoxModel | None:
+        """The shipped model that draws masks from boxes, loaded once; it is no part of this module."""
+        found = None if self._box_model is not None else box_weights()
+        if found is not None:
+            with ordinary_tensors():
+                model = VOSModel.from_pretrained(found.known.name)
+            self._box_model = BoxModel(found.known.name, found.known.licence, model.network)
+        return self._box_model
+
+    def track(
+        self,
+        frames: Iterable[Frame],
+        prompts: Mapping[int, Prompt],
+        preset: str | None = None,
+        wanted: Container[int] | None = None,
+        unwanted: Literal["follow", "skip"] = "follow",
+        mask_threshold: int | None = None,
+        **overrides: Any,
+    ) -> Iterator[FrameResult]:
+        """Segment a video, lazily.
+
+        Args:
+            frames: uint8 RGB ``(H, W, 3)``, any iterable.
+            prompts: frame index -> label map ``(H, W)`` of integers, or object id -> box (x, y, w, h) inside the frame;
+                at least one object. Ids go from 1 to 254; 0 says nothing. 255 is object 1 where no mask has an id, else
+                void. A prompt that names no object is left out. Where the model takes no boxes, a shipped model draws
+                masks in them, and a warning is logged that says which.
+            preset: named settings of the method, for example "stream" or "paper".
+            wanted: numbers of the frames whose results are wanted; None: all.
+            unwanted: what happens to the other frames. "follow": the objects are followed through them as ever, so
+                that results do not depend on `wanted`; a method that need not decode them saves the time. "skip": the
+                network never sees them, which changes the results of the wanted ones.
+            mask_threshold: turns masks into one object, id 1, where they reach this level, 1..255 (for masks with soft
+                edges, which are refused otherwise); None reads ids.
+            overrides: single inference settings.
+
+        Yields:
+            One result per wanted frame, in order, at the frame's resolution.
+
+        Raises:
+            UsageError: no prompt, an unknown setting, or a frame or prompt that does not fit; before any frame is read
+                where possible.
+        """
+        if unwanted not in ("follow", "skip"):
+            raise UsageError(f"unwanted is {unwanted!r}; choose follow or skip")
+        if not (isinstance(frames, Iterable) or hasattr(frames, "__getitem__")):
+            raise UsageError(f"frames is a {type(frames).__name__}; give an iterable of uint8 RGB arrays (H, W, 3)")
+        if wanted is not None and not isinstance(wanted, Container):
+            raise UsageError(f"wanted is {wanted!r}; give the numbers of the frames, such as [0, 5, 10]")
+        length = len(frames) if isinstance(frames, Sized) else None
+        parsed = PromptParser(mask_threshold).parse(prompts, length)
+        propagator = self.propagator(preset, **overrides)
+        for prompt in parsed.values():
+            propagator.boxes.prepare(prompt)
+        return self._run(propagator, frames, parsed, wanted, unwanted == "skip")
+
+    def _run(
+        self,
+        propagator: Propagator,
+        frames: Iterable[Frame],
+        prompts: dict[int, Prompt],
+        wanted: Container[int] | None,
+        skip: bool,
+    ) -> Iterator[FrameResult]:
+        for index, frame in enumerate(frames):
+            if index == 0:
+                check_frame(frame, None, 0)
+                for number, prompt in prompts.items():
+                    check_fit(prompt, number, (frame.shape[0], frame.shape[1]))
+            asked = wanted is None or index in wanted
+            if skip and not asked and index not in prompts:
+                propagator.skip()
+                continue
+            with self._evaluating():
+                results = propagator.push(frame, prompts.pop(index, None), asked)
+            yield from results
+        with self._evaluating():
+            results = propagator.flush()
+        yield from results
+        if prompts:
+            raise UsageError(f"a prompt was given for frame {min(prompts)}, but the video ended before it")
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Eval mode for one call, nothing compiled: between two frames other streams, or training, may go on."""
+        awake = [module for module in self.network.modules() if module.training]
+        self.network.eval()
+        try:
+            with torch.compiler.set_stance("force_eager") if self._compiled else nullcontext():
+                yield
+        finally:
+            for module in awake:
+                module.training = True
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Freeze what no learning rate names, before the strategy wraps the module."""
+        if stage == "fit":
+            freeze_unnamed(self.network, self._groups)
+            self._optimised = True
+            self.train()
+
+    def compile_parts(self) -> None:
+        """Compile the parts of the network (backbone, encoders, decoder) for training, each at its first call.
+
+        The unroll between them, the learner's memory and the losses stay as they are; videos are run uncompiled, since
+        their sizes change.
+        """
+        for part in self.network.children():
+            part.compile()
+        self._compiled = True
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode; frozen parts stay in eval, so that their norms never move."""
+        super().train(mode)
+        if mode and self._optimised:
+            for module in self.network.modules():
+                parameters = list(module.parameters())
+                if parameters and not any(parameter.requires_grad for parameter in parameters):
+                    module.eval()
+        return self
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Adam with one rate per group, and the schedule of the rates."""
+        optimiser = make_optimiser(parameter_groups(self.network, self._groups), self.optim)
+        schedule, interval = make_schedule(optimiser, self.optim, self._run_lengths)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": interval}}
+
+    def _run_lengths(self) -> dict[str, float]:
+        """Epochs and optimiser steps of the whole run; infinite where it has no end."""
+        steps = float(self.trainer.estimated_stepping_batches)
+        epochs = self.trainer.max_epochs
+        return {"step": steps, "epoch": math.inf if epochs is None or epochs < 0 else float(epochs)}
+
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
+        """Unroll a batch of mini-sequences and sum the method's losses."""
+        batch = replace(batch, step=self.global_step)
+        unrolled = self.network.training_forward(batch)
+        terms = self.network.losses(unrolled, batch)
+        loss = torch.stack(list(terms.values())).sum()
+        self._names = batch.names
+        if not torch.isfinite(loss):
+            found = ", ".join(f"{name} {float(value.detach()):g}" for name, value in terms.items())
+            raise VOSError(self._stopped(f"the loss is {float(loss.detach()):g} ({found})"))
+        size, shared = len(batch.frames), self._trainer is not None and self.trainer.world_size > 1
+        self.log(
+            "train/loss", loss.detach(), prog_bar=True, on_step=True, on_epoch=True, batch_size=size, sync_dist=shared
+        )
+        for name, value in terms.items():
+            self.log(f"train/{name}", value.detach(), batch_size=size, sync_dist=shared)
+        overlap = mean_jaccard(unrolled.logits, unrolled.truth, batch.valid)
+        self.log("train/iou", overlap, prog_bar=True, batch_size=size)
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log the norm of the gradient, before it is clipped, and stop where it is not finite.
+
+        With fp16 a gradient that overflows is no error: the step is skipped and the scale of the loss is lowered.
+        """
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        self.log("train/grad_norm", norm, on_step=True, batch_size=1)
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None and not torch.isfinite(norm):
+            raise VOSError(self._stopped(f"the norm of the gradient is {float(norm):g}"))
+
+    def _stopped(self, reason: str) -> str:
+        """Why training stops, with the clips at fault and what to change."""
+        shown = ", ".join(self._names[:8]) + (", ..." if len(self._names) > 8 else "")
+        return (
+            f"training stopped at step {self.global_step}: {reason}, for the clips {shown}; look at these clips, lower "
+            "optim.groups, or set optim.clip_norm"
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        """Fresh counters."""
+        self._scores = DavisScores().to(self.device)
+
+    def validation_step(self, sequence: VideoSequence, index: int) -> dict[str, Any]:
+        """Track one validation video and score it; returns the label maps wanted for pictures, by frame."""
+        assert self._scores is not None
+        wanted = self.pictured_frames(len(sequence)) if index < self.pictures else []
+        scores, kept = track_and_score(self.track, sequence, wanted)
+        if scores is not None:
+            self._scores.update(scores)
+        return {"labels": kept}
+
+    @staticmethod
+    def pictured_frames(length: int, count: int = 8) -> list[int]:
+        """Frames of a video that go into its picture: evenly spread."""
+        return sorted({round(t) for t in np.linspace(0, length - 1, min(count, length))})
+
+    def on_validation_epoch_end(self) -> None:
+        """Log J, F and J&F, means over the objects of all videos and processes."""
+        assert self._scores is not None
+        values = self._scores.compute()
+        self.log("val/J", values["J-Mean"].float())
+        self.log("val/F", values["F-Mean"].float())
+        self.log("val/J&F", values["J&F-Mean"].float(), prog_bar=True)
+        self._scores = None
+
+
+def mean_jaccard(logits: Tensor, truth: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Mean over images of the IoU of (probability > 0.5); 1 where both are empty, or nothing counts (LWL sheet 5.3).
+
+    Args:
+        logits: ``(B, T, K, h, w)``.
+        truth: the same shape, 0 or 1.
+        valid: bool ``(B, K)``, slots that count; None: all.
+    """
+    predicted, present = logits.detach() > 0, truth > 0.5
+    intersection = (predicted & present).sum(dim=(-2, -1)).float()
+    union = (predicted | present).sum(dim=(-2, -1)).float()
+    values = torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(union))
+    counted = values if valid is None else values.transpose(1, 2)[valid]
+    return counted.mean() if counted.numel() else values.new_ones(())

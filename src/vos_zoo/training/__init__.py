@@ -1,0 +1,1 @@
+"""What a training run needs beside the model: optimiser, checkpoints, monitoring, run folders."""

@@ -1,0 +1,103 @@
+"""The Lightning trainer of a run: checkpoints, logger, pictures, averages and insight, as the configuration asks."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+
+from vos_zoo.config.layers import RunConfig, to_plain
+from vos_zoo.training.averaging import MovingAverage
+from vos_zoo.training.checkpoint_files import SafeCheckpointIO
+from vos_zoo.evaluation.wandb_runs import goes_online
+from vos_zoo.training.monitoring import Insight, StepClock
+from vos_zoo.training.images import ValidationPictures
+from vos_zoo.processes import fill_in_processes
+
+
+def make_trainer(config: RunConfig, folder: Path) -> tuple[pl.Trainer, Insight]:
+    """The trainer, and the callback that sums the run up."""
+    options: dict[str, Any] = fill_in_processes(dict(config.trainer))
+    logger = make_logger(config, folder)
+    clock = None if options.get("profiler") else StepClock()
+    insight = Insight(clock)
+    callbacks: list[Callback] = [insight, *_checkpoints(config, folder / "checkpoints")]
+    if config.trainer.get("limit_val_batches", 1.0) != 0 and config.logger.images:
+        callbacks.append(ValidationPictures(folder / "pictures", config.logger.images))
+    if config.optim.ema is not None:
+        callbacks.append(MovingAverage(config.optim.ema))
+    if logger:
+        callbacks.append(LearningRateMonitor("step"))
+    if config.optim.clip_norm is not None:
+        options.setdefault("gradient_clip_val", config.optim.clip_norm)
+    options.setdefault("profiler", clock)
+    options["plugins"] = [*(options.get("plugins") or []), SafeCheckpointIO()]
+    return pl.Trainer(default_root_dir=folder, logger=logger, callbacks=callbacks, **options), insight
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Keeps checkpoints in the folder of a run, and knows its best one after the folder was moved or renamed, too."""
+
+    @property
+    def state_key(self) -> str:
+        """Under which a checkpoint holds its state; as of its base class."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state; its paths are those of the folder as it is now."""
+        before, now = str(state_dict.get("dirpath", self.dirpath)), str(self.dirpath)
+        super().load_state_dict({name: _moved(value, before, now) for name, value in state_dict.items()})
+
+
+def _moved(value: Any, before: str, now: str) -> Any:
+    """A value with its paths below `before` as paths below `now`."""
+    if isinstance(value, dict):
+        return {_moved(key, before, now): entry for key, entry in value.items()}
+    return now + value.removeprefix(before) if isinstance(value, str) and value.startswith(before) else value
+
+
+def _checkpoints(config: RunConfig, folder: Path) -> list[Callback]:
+    """The last one every few steps and after every epoch, the best one after validations."""
+    kept: dict[str, Any] = {"enable_version_counter": False}
+    callbacks: list[Callback] = [
+        RunCheckpoint(folder, "last", every_n_train_steps=config.checkpoint_every, **kept),
+        RunCheckpoint(folder, "last", save_on_train_epoch_end=True, **kept),
+    ]
+    if config.trainer.get("limit_val_batches", 1.0) != 0:
+        callbacks.append(RunCheckpoint(folder, "best", monitor="val/J&F", mode="max", **kept))
+    return callbacks
+
+
+def make_logger(config: RunConfig, folder: Path) -> Logger | bool:
+    """The logger the configuration names; wandb runs offline unless it has a key."""
+    if config.logger.name == "csv":
+        return CSVLogger(folder, name="logs")
+    if config.logger.name == "none":
+        return False
+    run: Logger = WandbLogger(
+        project=config.logger.project,
+        name=config.run_name or folder.name,
+        save_dir=folder,
+        offline=not goes_online(),
+        config=to_plain(config),
+    )
+    return run
+
+
+def quieten() -> None:
+    """Lightning's banners and hints are not for our users."""
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        "does not have many workers",
+        "smaller than the logging interval",
+        "exists and is not empty",
+        "LeafSpec",
+        "in eval mode",
+    ):
+        warnings.filterwarnings("ignore", f".*{message}.*")
