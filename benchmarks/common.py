@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from vos_zoo.config.layers import load_config
-from vos_zoo.nn.cpu.allocator import keep_large_blocks
 from vos_zoo.create import create_model
-from vos_zoo.model import VOSModel
-from vos_zoo.engine.propagator import Propagator
 from vos_zoo.data.synthetic.videos import SyntheticDataset, SyntheticSettings
-from vos_zoo.types import Frame, LabelMap
+from vos_zoo.engine.propagator import Propagator
 from vos_zoo.hub.weights import shipped_weights
+from vos_zoo.model import VOSModel
+from vos_zoo.nn.cpu.allocator import keep_large_blocks
+from vos_zoo.types import Frame, LabelMap
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

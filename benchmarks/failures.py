@@ -17,8 +17,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.common import one_thread
-from vos_zoo.model import VOSModel
 from vos_zoo.metrics import region_similarity
+from vos_zoo.model import VOSModel
 from vos_zoo.types import Frame, LabelMap
 from vos_zoo.video.panels import overlay_panel
 

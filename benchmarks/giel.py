@@ -21,8 +21,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.common import fill_memory, one_thread, random_model, seconds, stripes, video, yardstick
-from vos_zoo.model import VOSModel
 from vos_zoo.engine.propagator import Propagator
+from vos_zoo.model import VOSModel
 from vos_zoo.types import Frame, FrameResult
 
 LIMITS = {"giel": 2.1, "giel-fast": 1.35}

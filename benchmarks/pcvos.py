@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.naive_pcvos import NaivePCVOS
 
 from benchmarks.common import one_thread, random_model, seconds, stripes, video, yardstick
-from vos_zoo.nn.cpu import winograd
 from vos_zoo.model import VOSModel
+from vos_zoo.nn.cpu import winograd
 
 
 class Case:

@@ -13,8 +13,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.common import one_thread
-from vos_zoo.model import VOSModel
 from vos_zoo.data.synthetic.videos import SyntheticDataset, SyntheticSettings
+from vos_zoo.model import VOSModel
 
 
 def main() -> None:

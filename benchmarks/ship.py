@@ -32,12 +32,12 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import card
 from benchmarks.failures import FRAMES, SCENES, follow
-from vos_zoo.model import VOSModel
-from vos_zoo.evaluation.fingerprint import weights_digest
-from vos_zoo.registry import available_methods, load_method
 from vos_zoo.config.resources import shipped_folder
-from vos_zoo.types import UsageError, VOSError
+from vos_zoo.evaluation.fingerprint import weights_digest
 from vos_zoo.hub.weights import CARD_FILE, CONFIG_FILE, NUMBERS_FILE, WEIGHTS_FILE, published_weights
+from vos_zoo.model import VOSModel
+from vos_zoo.registry import available_methods, load_method
+from vos_zoo.types import UsageError, VOSError
 
 LICENCE = "cc-by-nc-4.0"
 MAX_BYTES, MAX_TOTAL = 12_000_000, 45_000_000

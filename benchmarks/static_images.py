@@ -28,10 +28,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.common import one_thread
-from vos_zoo.data.datasets.coco import CocoDataset
-from vos_zoo.data.datamodule import ClipDataset, VOSDataModule
-from vos_zoo.data.datasets.sequence import read_frame
 from vos_zoo.data.clips.warps import thin_plate_basis, thin_plate_weights
+from vos_zoo.data.datamodule import ClipDataset, VOSDataModule
+from vos_zoo.data.datasets.coco import CocoDataset
+from vos_zoo.data.datasets.sequence import read_frame
 
 MEAN = (124, 116, 104)
 

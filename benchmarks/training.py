@@ -21,9 +21,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.common import one_thread, seconds, yardstick
-from vos_zoo.nn.precision import autocast
 from vos_zoo.config.layers import load_config
 from vos_zoo.model import VOSModel
+from vos_zoo.nn.precision import autocast
 from vos_zoo.types import Batch
 
 

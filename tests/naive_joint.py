@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vos_zoo.nn.norms import token_instance_norm
 from vos_zoo.methods.joint.transformer_target import TransformerMemory, TransformerTarget
+from vos_zoo.nn.norms import token_instance_norm
 
 
 class NaiveTarget(TransformerTarget):

@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vos_zoo.nn.backbones import IMAGENET
-from vos_zoo.engine.target_model import ClipPlan, TrackSettings
+from vos_zoo.engine.features import ClipPlan
+from vos_zoo.engine.target_model import TrackSettings
 from vos_zoo.methods.pcvos.memory import ClipMemory
 from vos_zoo.methods.pcvos.refinement import MASKED, Block, Refinement, relative_positions
 from vos_zoo.methods.pcvos.target_model import PCVOS, PCVOSFeatures
+from vos_zoo.nn.backbones import IMAGENET
 
 
 class NaivePCVOS(PCVOS):

@@ -18,40 +18,42 @@ PLANNED = {"lwl", "joint", "llb", "giel", "pcvos"}
 METHODS = PLANNED | set(available_methods())
 ENGLISH = {"joint"}
 
-# The parts of `core` that methods are written against.
-BELOW_METHODS = {"target_model", "frame_bank", "memory", "views", "search_region", "merge", "unroll"}
-BELOW_METHODS |= {"few_shot_target", "parallel_targets", "regional", "checkpoint"}
+# What each part of the package may import; a part is a folder, or a file beside the folders.
+SETTINGS = {"types", "registry", "config"}
 MASKS = {"labels", "video.masks", "video.mask_reader"}
-SETTINGS = {"types", "resources", "registry", "schema", "checking", "config", "yaml_texts"}
-FILES_OF_MODELS = {"download", "weights"}
-VERBS = {"types", "tensors", "losses", "blocks", "core-below"}
 SCORES = {"types", "files", "labels", "prompts", "metrics", "video"}
+NETWORKS = {"types", "tensors", "losses", "nn"}
+RUN = {"console", "processes", "revision"}
 ALLOWED = {
     "types": set(),
     "tensors": set(),
+    "revision": set(),
     "labels": {"types"},
-    "prompts": {"types", "labels"},
-    "resources": {"types"},
-    "registry": {"types"},
-    "schema": {"types"},
-    "checking": {"types"},
-    "yaml_texts": set(),
-    "files": {"types", "files"},
-    "download": {"types"},
-    "weights": {"types", "registry", "download", "resources"},
-    "config": SETTINGS,
     "losses": {"types"},
-    "blocks": {"types", "tensors", "losses", "blocks"},
-    "core-below": VERBS,
-    "methods": VERBS | {"registry", "methods"},
-    "core": VERBS | SETTINGS | FILES_OF_MODELS | {"labels", "prompts", "core", "methods", "metrics"},
-    "data": MASKS | {"types", "tensors", "files", "data"},
+    "processes": {"types"},
+    "console": {"processes"},
+    "prompts": {"types", "labels"},
+    "registry": {"types"},
+    "files": {"types", "files"},
+    "config": SETTINGS,
+    "nn": {"types", "tensors", "nn"},
+    "engine": {"types", "tensors", "prompts", "nn", "engine"},
+    "methods": NETWORKS | {"registry", "engine", "methods"},
+    "hub": NETWORKS | SETTINGS | {"engine", "hub"},
     "metrics": MASKS | {"types", "files", "metrics"},
     "video": SCORES,
-    "revision": set(),
+    "data": MASKS | {"types", "tensors", "files", "data"},
     "evaluation": SCORES | {"revision", "evaluation"},
-    "tasks": VERBS | SETTINGS | SCORES | {"weights", "core", "methods", "data", "evaluation", "revision", "tasks"},
-    "cli": SETTINGS | FILES_OF_MODELS | {"files", "labels", "prompts", "tasks", "cli"},
+    "training": SETTINGS | SCORES | RUN | {"hub", "evaluation", "training"},
+    "model": NETWORKS | SETTINGS | {"prompts", "engine", "hub", "metrics", "training.optimisation", "training.validation"},
+    "create": SETTINGS | {"model"},
+    "core": set(),
+    "tasks": NETWORKS
+    | SETTINGS
+    | SCORES
+    | RUN
+    | {"engine", "hub", "model", "create", "data", "evaluation", "training", "tasks"},
+    "cli": SETTINGS | {"hub.download", "hub.weights", "files", "labels", "prompts", "tasks", "cli"},
     "__main__": {"cli"},
 }
 
@@ -65,13 +67,9 @@ TREES = dict(_trees())
 
 
 def _part(module: str) -> str:
-    """The part of the package a module belongs to: "blocks", "core-below", "core", "cli"..."""
+    """The part of the package a module belongs to: "engine", "data", "cli"..."""
     names = module.split(".")[1:]
-    if not names:
-        return "vos_zoo"
-    if names[0] == "core" and len(names) > 1 and names[1] in BELOW_METHODS:
-        return "core-below"
-    return names[0]
+    return names[0] if names else "vos_zoo"
 
 
 def _imports(module: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -125,6 +123,14 @@ def test_imports_run_one_way(module):
         if _part(name) not in ALLOWED[part] and name.removeprefix("vos_zoo.") not in ALLOWED[part]
     ]
     assert not wrong, f"{module} ({part}) may import {sorted(ALLOWED[part])}, but: {wrong}"
+
+
+def test_no_module_imports_itself_through_others():
+    graph = {module: {name for _, name in _imports(module, tree)} & TREES.keys() for module, tree in TREES.items()}
+    while leaves := [module for module, uses in graph.items() if not uses & graph.keys()]:
+        for module in leaves:
+            del graph[module]
+    assert not graph, f"these modules import each other in a circle, or something that does: {sorted(graph)}"
 
 
 def test_nothing_imports_the_command_line():

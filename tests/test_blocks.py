@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from vos_zoo.nn.backbones import CAFFE, IMAGENET, ResNet, build_backbone
 from vos_zoo.methods._few_shot.decoder import SegmentationDecoder, UpsampleProject
 from vos_zoo.methods._few_shot.learner import (
     FewShotLearner,
@@ -26,9 +25,10 @@ from vos_zoo.methods._few_shot.learner import (
     filter_to_taps,
     taps_to_filter,
 )
-from vos_zoo.nn.norms import FrozenBatchNorm2d, instance_l2_norm
-from vos_zoo.nn.cpu.resize import resize_to
 from vos_zoo.methods.lwl.label_encoder import LabelEncoder, rasterise_boxes
+from vos_zoo.nn.backbones import CAFFE, IMAGENET, ResNet, build_backbone
+from vos_zoo.nn.cpu.resize import resize_to
+from vos_zoo.nn.norms import FrozenBatchNorm2d, instance_l2_norm
 from vos_zoo.types import UsageError
 
 # -- the few-shot learner --------------------------------------------------------------------------------------------

@@ -20,10 +20,10 @@ from vos_zoo.evaluation.board.published import PublishedRow, read_published
 from vos_zoo.evaluation.board.table import Board, build_board
 from vos_zoo.evaluation.board.text import format_csv, format_markdown, format_text
 from vos_zoo.evaluation.record import RunRecord, write_record
+from vos_zoo.hub.weights import known_weights
 from vos_zoo.registry import available_methods
 from vos_zoo.tasks.leaderboard import published_rows
 from vos_zoo.types import VOSError
-from vos_zoo.hub.weights import known_weights
 
 PAPER = PublishedRow(
     "lwl", "LWL", "davis2017-val", 30, {"J&F": 81.6}, "ECCV 2020", "https://arxiv.org/abs/2003.11540", 14.0, "a GPU"

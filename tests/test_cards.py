@@ -15,9 +15,9 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard import RepoCard
 from PIL import Image
 
+from vos_zoo.config.resources import card_pictures, model_card, resource_folder
 from vos_zoo.create import create_model
 from vos_zoo.registry import available_methods, load_method
-from vos_zoo.config.resources import card_pictures, model_card, resource_folder
 
 CARDS = [name for name in available_methods() if model_card(name) is not None]
 FIGURES = sorted((resource_folder("model_cards") / "assets").glob("*.svg"))

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from tests.contract_settings import BY_METHOD, build, moving_squares
 from tests.parity.golden import fill_weights
+from vos_zoo.create import convert_checkpoint, create_model
+from vos_zoo.methods.lwl.checkpoint import PREFIXES, convert_state_dict
+from vos_zoo.model import VOSModel
 from vos_zoo.nn.state_dicts import find_state_dict
 from vos_zoo.nn.unpickling import Inert, load_converted, read_state_dict
-from vos_zoo.create import convert_checkpoint, create_model
-from vos_zoo.model import VOSModel
-from vos_zoo.methods.lwl.checkpoint import PREFIXES, convert_state_dict
 from vos_zoo.registry import available_methods, load_method
 from vos_zoo.types import Conversion, UsageError
 

@@ -14,8 +14,8 @@ import pytest
 
 import vos_zoo
 from vos_zoo.cli import main
-from vos_zoo.registry import available_methods
 from vos_zoo.config.resources import variants
+from vos_zoo.registry import available_methods
 from vos_zoo.types import Box, UsageError, VOSError
 
 METHOD = available_methods()[0]

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from vos_zoo.engine.features import Features
 from vos_zoo.engine.propagator import Propagator
+from vos_zoo.engine.target_model import TargetModel, TrackSettings, Unrolled
 from vos_zoo.methods._few_shot.search_region import SearchRegion
-from vos_zoo.engine.target_model import Features, TargetModel, TrackSettings, Unrolled
 from vos_zoo.types import Batch
 
 SIZE = (32, 48)

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from tests.contract_settings import build_lively, moving_squares, toy_installed
 from tests.toy_model import ToyMemory, ToyModel
+from vos_zoo.engine.features import ClipPlan, Features
 from vos_zoo.engine.merge import aggregate
 from vos_zoo.engine.propagator import Propagator
-from vos_zoo.engine.target_model import ClipPlan, Features, TrackSettings
+from vos_zoo.engine.target_model import TrackSettings
 from vos_zoo.types import UsageError
 
 

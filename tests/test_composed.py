@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vos_zoo.config.layers import load_config, to_plain
-from vos_zoo.data.datasets.checking import open_dataset
-from vos_zoo.data.composed.videos import COUNT_STEP, ComposedDataset, ComposedSequence, ComposedSettings
+from vos_zoo.config.schema import ComposedConfig, RunConfig
 from vos_zoo.data.composed.render import Painter
 from vos_zoo.data.composed.sources import MIN_FRAMES, Found, Shot, Sources, extent_of
 from vos_zoo.data.composed.sprites import Treatment, make_sprite
+from vos_zoo.data.composed.videos import COUNT_STEP, ComposedDataset, ComposedSequence, ComposedSettings
 from vos_zoo.data.datamodule import VOSDataModule
-from vos_zoo.config.schema import ComposedConfig, RunConfig
+from vos_zoo.data.datasets.checking import open_dataset
 from vos_zoo.tasks.data import run_check_data
 from vos_zoo.types import Frame, LabelMap, UsageError, VideoDataset, VideoSequence, VOSError
 

@@ -11,9 +11,16 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vos_zoo.config import layers as configuration
 from vos_zoo import registry
-from vos_zoo.config.layers import available_data, available_recipes, check_keywords, check_signatures, load_config, save_config
+from vos_zoo.config import layers as configuration
+from vos_zoo.config.layers import (
+    available_data,
+    available_recipes,
+    check_keywords,
+    check_signatures,
+    load_config,
+    save_config,
+)
 from vos_zoo.registry import MethodInfo, available_methods, load_method
 from vos_zoo.types import UsageError
 

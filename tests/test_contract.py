@@ -29,8 +29,8 @@ from tests.contract_settings import (
     training_batch,
 )
 from vos_zoo.create import create_model
-from vos_zoo.model import VOSModel
 from vos_zoo.engine.propagator import Propagator
+from vos_zoo.model import VOSModel
 from vos_zoo.registry import available_models
 from vos_zoo.types import Batch, FrameResult, UsageError
 

@@ -14,15 +14,23 @@ from torch import Tensor, nn
 
 from tests.contract_settings import BY_METHOD, build, build_lively, moving_squares, training_batch
 from tests.toy_model import ToyMemory, ToyModel
-from vos_zoo.engine.memory import SampleMemory, SamplePolicy
 from vos_zoo.engine.merge import GIVEN_LOGIT, given_logits, soft_aggregation
+from vos_zoo.engine.propagator import Propagator
+from vos_zoo.engine.target_model import unroll
+from vos_zoo.engine.views import FullFrame
+from vos_zoo.methods._few_shot.sample_memory import SampleMemory, SamplePolicy
+from vos_zoo.methods._few_shot.search_region import (
+    SearchRegion,
+    box_of_mask,
+    crop_window,
+    cut,
+    mask_moments,
+    paste,
+    placement,
+)
+from vos_zoo.methods.lwl.target_model import LWL, LWLMemory
 from vos_zoo.model import mean_jaccard
 from vos_zoo.training.optimisation import freeze_unnamed, parameter_groups
-from vos_zoo.engine.propagator import Propagator
-from vos_zoo.methods._few_shot.search_region import SearchRegion, box_of_mask, crop_window, cut, mask_moments, paste, placement
-from vos_zoo.engine.unroll import unroll
-from vos_zoo.engine.views import FullFrame
-from vos_zoo.methods.lwl.target_model import LWL, LWLMemory
 from vos_zoo.types import FrameResult, UsageError
 
 # -- sample memory ---------------------------------------------------------------------------------------------------

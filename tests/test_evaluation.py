@@ -21,14 +21,14 @@ import torch
 from PIL import Image
 
 from vos_zoo import revision
-from vos_zoo.training.validation import track_and_score
 from vos_zoo.evaluation import copy_first_mask, evaluate, format_table, protocol_of, runner
 from vos_zoo.evaluation.baselines import prompt_labels
 from vos_zoo.evaluation.fingerprint import describe_tracker, tracker_source, weights_digest
-from vos_zoo.evaluation.report import EvaluationReport
 from vos_zoo.evaluation.frame_keeper import FrameKeeper
+from vos_zoo.evaluation.report import EvaluationReport
 from vos_zoo.metrics import evaluate_davis
 from vos_zoo.metrics.streaming import NO_TRUTH
+from vos_zoo.training.validation import track_and_score
 from vos_zoo.types import Box, Frame, FrameResult, LabelMap, UsageError, VideoSequence, VOSError
 from vos_zoo.video.masks import read_mask, write_mask
 

@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from tests.test_fit import TINY, fit, weights
-from vos_zoo.training.checkpoint_files import SafeCheckpointIO, damage_of, newest_checkpoint
-from vos_zoo.model import VOSModel
 from vos_zoo.data.datamodule import ClipDataset
+from vos_zoo.model import VOSModel
+from vos_zoo.training.checkpoint_files import SafeCheckpointIO, damage_of, newest_checkpoint
 from vos_zoo.types import UsageError, VOSError
 
 STEPS = 6

@@ -16,12 +16,12 @@ from PIL import Image
 from tests.test_sampling import Videos
 from tests.test_static_images import write_pair
 from vos_zoo.data.clips import frame_clips
-from vos_zoo.data.clips.numbered import FrameClips
-from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.data.clips.frame_clips import ClipDraw, FrameClipTransform, FrameSettings, part_by_area
 from vos_zoo.data.clips.gaps import GapSettings, OrderedSampler
+from vos_zoo.data.clips.numbered import FrameClips
 from vos_zoo.data.clips.sampling import SamplingSettings
 from vos_zoo.data.clips.warps import FILL
+from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.types import Frame, LabelMap, UsageError, VideoSequence, VOSError
 
 STILL: dict[str, Any] = {

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from tests.naive_joint import NaiveTarget
-from vos_zoo.nn.attention import bounded_attention, fused_attention
-from vos_zoo.nn.norms import token_instance_norm
 from vos_zoo.methods.joint import transformer_target
 from vos_zoo.methods.joint.settings import JointTrackSettings
 from vos_zoo.methods.joint.target_model import Joint
 from vos_zoo.methods.joint.transformer import JointTransformer
 from vos_zoo.methods.joint.transformer_target import JointFeatures, TransformerMemory, TransformerTarget
+from vos_zoo.nn.attention import bounded_attention, fused_attention
+from vos_zoo.nn.norms import token_instance_norm
 from vos_zoo.types import UsageError
 
 CHANNELS, WIDTH, GRID = 12, 6, (3, 4)

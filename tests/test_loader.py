@@ -19,16 +19,16 @@ from PIL import Image
 from tests.test_datamodule import Recorder, trainer
 from tests.test_frame_clips import smooth
 from vos_zoo.data import loader
+from vos_zoo.data.clips.crops import Window, affine_matrix, cut, cut_and_warp, warp
+from vos_zoo.data.clips.numbered import ClipDataset
+from vos_zoo.data.clips.transforms import Clip
+from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.data.datasets import packing
 from vos_zoo.data.datasets.checking import open_dataset
-from vos_zoo.data.clips.numbered import ClipDataset
-from vos_zoo.data.clips.crops import Window, affine_matrix, cut, cut_and_warp, warp
-from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.data.datasets.export import write_davis_layout
-from vos_zoo.data.loader import ClipLoader
 from vos_zoo.data.datasets.packing import PackedSequence, pack_dataset, packed_size
 from vos_zoo.data.datasets.sequence import read_frame, read_reduced
-from vos_zoo.data.clips.transforms import Clip
+from vos_zoo.data.loader import ClipLoader
 from vos_zoo.types import Batch, UsageError, VOSError
 
 WHOLE: dict[str, Any] = {

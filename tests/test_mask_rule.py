@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from vos_zoo.cli import main
-from vos_zoo.training.validation import track_and_score
-from vos_zoo.data.datasets.checking import check_dataset, keep_sound, open_dataset
 from vos_zoo.data.datamodule import VOSDataModule
+from vos_zoo.data.datasets.checking import check_dataset, keep_sound, open_dataset
 from vos_zoo.data.datasets.davis import DavisDataset
 from vos_zoo.data.datasets.folder import FolderDataset
 from vos_zoo.data.datasets.packing import pack_dataset
@@ -25,6 +24,7 @@ from vos_zoo.data.datasets.youtube_vos import YouTubeVosDataset
 from vos_zoo.evaluation import copy_first_mask, evaluate
 from vos_zoo.labels import has_soft_edges, objects_of, shows_one_object
 from vos_zoo.metrics import DavisScores, evaluate_davis, evaluate_youtube_vos
+from vos_zoo.training.validation import track_and_score
 from vos_zoo.types import UsageError, VOSError
 from vos_zoo.video.mask_reader import MaskReader, background_doubt, list_masks
 from vos_zoo.video.masks import read_binary_mask, read_mask, write_mask

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 
 from tests.test_static_images import annotation, write_coco, write_pair
 from vos_zoo.config.layers import load_config, to_plain
+from vos_zoo.config.schema import StaticConfig
 from vos_zoo.data.clips.crops import CropSettings, JitterSettings
-from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.data.clips.mixture import MixturePart
 from vos_zoo.data.clips.sampling import MiniSequenceSampler, SamplingSettings
-from vos_zoo.data.datasets.static_images import MaskedPicture, SaliencyDataset
-from vos_zoo.data.synthetic.videos import SyntheticDataset, SyntheticSettings
 from vos_zoo.data.clips.transforms import AugmentSettings, ClipTransform
 from vos_zoo.data.clips.warps import StaticSettings
-from vos_zoo.config.schema import StaticConfig
+from vos_zoo.data.datamodule import VOSDataModule
+from vos_zoo.data.datasets.static_images import MaskedPicture, SaliencyDataset
+from vos_zoo.data.synthetic.videos import SyntheticDataset, SyntheticSettings
 from vos_zoo.types import Box, UsageError, VOSError
 
 SMALL: dict[str, Any] = {

@@ -15,10 +15,10 @@ from torch import nn
 
 from tests.contract_settings import build
 from tests.test_fit import fit, weights
-from vos_zoo.training.averaging import MovingAverage
-from vos_zoo.model import VOSModel
-from vos_zoo.training.optimisation import make_optimiser, make_schedule
 from vos_zoo.data.datamodule import VOSDataModule
+from vos_zoo.model import VOSModel
+from vos_zoo.training.averaging import MovingAverage
+from vos_zoo.training.optimisation import make_optimiser, make_schedule
 from vos_zoo.types import UsageError
 
 SHORT = ["data.batches_per_epoch=3", "trainer.max_epochs=2", "logger.name=none", "trainer.limit_val_batches=0"]

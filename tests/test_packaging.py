@@ -14,8 +14,8 @@ import pytest
 from tests.contract_settings import BY_METHOD
 from tests.shipped import ship_into, ship_small
 from vos_zoo import __version__
-from vos_zoo.registry import available_methods
 from vos_zoo.config.resources import variants
+from vos_zoo.registry import available_methods
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -13,13 +13,13 @@ from torch import Tensor
 from tests.contract_settings import BY_METHOD, build, build_lively, moving_squares, training_batch
 from tests.naive_pcvos import dense_read, naive_copy, refine
 from vos_zoo.create import convert_checkpoint
-from vos_zoo.model import VOSModel
 from vos_zoo.methods.pcvos.checkpoint import PREFIXES
 from vos_zoo.methods.pcvos.clips import Reach, plan_frames, refined_runs, seen_from
 from vos_zoo.methods.pcvos.losses import Bootstrap, bootstrapped_cross_entropy, classes, clip_dice
 from vos_zoo.methods.pcvos.matching import largest, match
 from vos_zoo.methods.pcvos.refinement import Refinement
 from vos_zoo.methods.pcvos.target_model import PCVOS
+from vos_zoo.model import VOSModel
 from vos_zoo.tasks.fit import start_from
 from vos_zoo.types import UsageError
 

@@ -13,14 +13,14 @@ from torch import nn
 from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from tests.contract_settings import BY_METHOD, build, training_batch
-from vos_zoo.nn.backbones import ResNet, build_backbone
 from vos_zoo.methods._few_shot.decoder import RRB
 from vos_zoo.methods._few_shot.learner import FewShotLearner
-from vos_zoo.nn.norms import FrozenBatchNorm2d, conv_norm
-from vos_zoo.nn.cpu.resize import bicubic
-from vos_zoo.model import VOSModel
 from vos_zoo.methods.joint import transformer
 from vos_zoo.methods.joint import transformer_target as target
+from vos_zoo.model import VOSModel
+from vos_zoo.nn.backbones import ResNet, build_backbone
+from vos_zoo.nn.cpu.resize import bicubic
+from vos_zoo.nn.norms import FrozenBatchNorm2d, conv_norm
 from vos_zoo.types import Batch
 
 

@@ -23,12 +23,12 @@ from tests.youtube_videos import SIZE, Late, lagging, write_meta
 from vos_zoo.cli import main
 from vos_zoo.config.layers import load_config
 from vos_zoo.create import create_model
-from vos_zoo.training.validation import track_and_score
 from vos_zoo.evaluation import check_submission, copy_first_mask, evaluate, format_table, protocol_of, write_archive
 from vos_zoo.evaluation.gallery import chosen_frames, write_gallery
 from vos_zoo.evaluation.protocols import only_sampled
 from vos_zoo.metrics import evaluate_davis, evaluate_youtube_vos
 from vos_zoo.registry import available_methods
+from vos_zoo.training.validation import track_and_score
 from vos_zoo.types import UsageError, VOSError
 from vos_zoo.video.masks import read_mask, write_mask
 

@@ -18,9 +18,9 @@ import yaml
 import vos_zoo
 from vos_zoo.cli import build_parser
 from vos_zoo.config.layers import load_config
-from vos_zoo.registry import available_methods, load_method
 from vos_zoo.config.resources import card_pictures
 from vos_zoo.config.schema import DataConfig
+from vos_zoo.registry import available_methods, load_method
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = REPOSITORY / "README.md"

@@ -19,8 +19,8 @@ from tests.contract_settings import build
 from tests.test_fit import TINY, weights
 from vos_zoo.cli import main
 from vos_zoo.config.layers import load_config
-from vos_zoo.model import VOSModel
 from vos_zoo.losses import LOSSES
+from vos_zoo.model import VOSModel
 from vos_zoo.registry import load_method
 from vos_zoo.tasks.fit import start_from
 from vos_zoo.types import UsageError

@@ -15,7 +15,6 @@ from PIL import Image
 
 from vos_zoo.cli import main
 from vos_zoo.create import create_model
-from vos_zoo.methods._few_shot.search_region import SearchRegion
 from vos_zoo.engine.views import FullFrame
 from vos_zoo.evaluation.record import (
     SCHEMA,
@@ -28,7 +27,7 @@ from vos_zoo.evaluation.record import (
     read_record,
     write_record,
 )
-from vos_zoo.tasks.records import working_size
+from vos_zoo.methods._few_shot.search_region import SearchRegion
 from vos_zoo.types import VOSError
 
 TINY: dict[str, Any] = {
@@ -240,4 +239,4 @@ def test_records_are_found_below_the_folders_once_and_in_order(tmp_path: Path) -
     ],
 )
 def test_the_size_is_the_shorter_side_of_what_the_network_sees(view: Any, frames: Any, size: int | None) -> None:
-    assert working_size(view, frames) == size
+    assert view.working_size(frames) == size

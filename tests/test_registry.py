@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from vos_zoo import registry
-from vos_zoo.registry import MethodInfo, available_methods, load_method
 from vos_zoo.config.resources import config_folder, model_card, resource_folder
+from vos_zoo.registry import MethodInfo, available_methods, load_method
 from vos_zoo.types import UsageError, VOSError
 
 TOY = MethodInfo(

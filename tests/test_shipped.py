@@ -29,16 +29,16 @@ from tests.contract_settings import BY_METHOD, build, moving_squares
 from tests.shipped import ABOUT, ship_into, ship_small
 from tests.test_fit import small
 from tests.test_records import example
-from vos_zoo.config import resources
 from vos_zoo.cli import build_parser, main
+from vos_zoo.config import resources
 from vos_zoo.config.layers import load_config
-from vos_zoo.model import VOSModel
-from vos_zoo.hub.download import file_digest
 from vos_zoo.evaluation.fingerprint import weights_digest
 from vos_zoo.evaluation.record import RunRecord, read_record, write_record
+from vos_zoo.hub.download import file_digest
+from vos_zoo.hub.weights import find_weights, named_weights, shipped_weights
+from vos_zoo.model import VOSModel
 from vos_zoo.registry import load_method
 from vos_zoo.types import UsageError, VOSError
-from vos_zoo.hub.weights import find_weights, named_weights, shipped_weights
 
 METHODS = sorted(BY_METHOD)
 THERE = [local.known.name for local in shipped_weights()]

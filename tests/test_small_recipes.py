@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from vos_zoo.cli import main
-from vos_zoo.model import VOSModel
 from vos_zoo.data.datasets.export import write_davis_layout
 from vos_zoo.data.synthetic.videos import SyntheticDataset, SyntheticSettings
+from vos_zoo.model import VOSModel
 from vos_zoo.registry import available_models
 from vos_zoo.video.masks import davis_palette
 

@@ -14,11 +14,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vos_zoo.data.synthetic.scene_draws import Cast
-from vos_zoo.data.synthetic.videos import SPLITS, SyntheticDataset, SyntheticSequence, SyntheticSettings
 from vos_zoo.data.synthetic.scene import draw_scene
+from vos_zoo.data.synthetic.scene_draws import Cast
 from vos_zoo.data.synthetic.shapes import NUMBERS, SHAPES, distance_map, neighbour
 from vos_zoo.data.synthetic.textures import draw_palette, object_texture, palette_distance, value_noise
+from vos_zoo.data.synthetic.videos import SPLITS, SyntheticDataset, SyntheticSequence, SyntheticSettings
 from vos_zoo.types import UsageError
 
 SMALL = SyntheticSettings(size=(48, 80), frames=10, min_objects=2, max_objects=4, late_objects=0.5)

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from tests.contract_settings import BY_METHOD
-from vos_zoo.nn.backbones import build_backbone
-from vos_zoo.nn.timm_encoder import FoldedConv2d, FrozenBatchNormAct2d, fold_norms, freeze_norms
 from vos_zoo.create import create_model
 from vos_zoo.model import VOSModel
+from vos_zoo.nn.backbones import build_backbone
+from vos_zoo.nn.timm_encoder import FoldedConv2d, FrozenBatchNormAct2d, fold_norms, freeze_norms
 from vos_zoo.types import UsageError
 
 NAME = "tf_efficientnet_lite0"

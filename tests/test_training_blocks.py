@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo import losses
-from vos_zoo.nn.cpu import residual
+from vos_zoo.losses import lovasz_loss
 from vos_zoo.nn.attention import attention_sums, mutual_sums
 from vos_zoo.nn.backbones import ResNet
+from vos_zoo.nn.cpu import residual
 from vos_zoo.nn.cpu.layout import as_pictures, branch, split_frames
 from vos_zoo.nn.cpu.residual import residual_block
-from vos_zoo.losses import lovasz_loss
 
 CHANNELS_LAST = torch.channels_last
 

@@ -274,8 +274,8 @@ def test_readers_and_crops_do_not_import_albumentations() -> None:
     import subprocess
 
     code = (
-        "import sys, vos_zoo.data.datasets.checking, vos_zoo.data.datasets.davis, vos_zoo.data.datasets.folder, vos_zoo.data.clips.crops, "
-        "vos_zoo.data.clips.sampling, vos_zoo.data.clips.transforms, vos_zoo.video.masks;"
+        "import sys, vos_zoo.data.datasets.checking, vos_zoo.data.datasets.davis, vos_zoo.data.datasets.folder, "
+        "vos_zoo.data.clips.crops, vos_zoo.data.clips.sampling, vos_zoo.data.clips.transforms, vos_zoo.video.masks;"
         "print([m for m in ('albumentations', 'torch', 'cv2', 'pytorch_lightning') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,8 +8,8 @@ import yaml
 import vos_zoo
 from vos_zoo.cli import main
 from vos_zoo.config.layers import load_config, method_of, save_config
-from vos_zoo.registry import available_methods
 from vos_zoo.config.resources import config_folder, variants
+from vos_zoo.registry import available_methods
 from vos_zoo.types import UsageError
 
 VARIANTS = sorted(variants().items())

@@ -22,14 +22,14 @@ import tests.toy_model as toy
 from tests.contract_settings import moving_squares, toy_installed
 from tests.unruly_server import Site, serve
 from vos_zoo.cli import main
-from vos_zoo.hub import pretrained
 from vos_zoo.create import convert_checkpoint, create_model
-from vos_zoo.model import VOSModel
+from vos_zoo.hub import pretrained
 from vos_zoo.hub.pretrained import FORMAT_VERSION, MIGRATIONS, migrate
+from vos_zoo.hub.weights import find_weights, known_weights, published_weights
+from vos_zoo.model import VOSModel
 from vos_zoo.registry import KnownWeights, available_methods, load_method
 from vos_zoo.tasks.leaderboard import published_rows
 from vos_zoo.types import Conversion, UsageError, VOSError
-from vos_zoo.hub.weights import find_weights, known_weights, published_weights
 
 OLD = Path(__file__).parent / "data" / "format_1"
 AUTHORS = KnownWeights(

@@ -14,11 +14,11 @@ from omegaconf import OmegaConf
 
 from tests.test_datasets import write_frames, write_masks
 from vos_zoo.config.layers import load_config, save_config
-from vos_zoo.data.datasets.checking import open_dataset
-from vos_zoo.data.clips.mixture import MixturePart
 from vos_zoo.config.schema import DataConfig, MixtureConfig, StageConfig, key_types
-from vos_zoo.types import UsageError
 from vos_zoo.config.yaml_texts import read_value, read_yaml, type_of_key
+from vos_zoo.data.clips.mixture import MixturePart
+from vos_zoo.data.datasets.checking import open_dataset
+from vos_zoo.types import UsageError
 
 NAMES = [
     "330e1204",

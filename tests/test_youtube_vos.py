@@ -12,8 +12,8 @@ import pytest
 
 from tests.test_datasets import label_map, names, write_frames, write_masks
 from vos_zoo.cli import main
-from vos_zoo.data.datasets.checking import check_dataset, find_problems, keep_sound, open_dataset
 from vos_zoo.data.datamodule import VOSDataModule
+from vos_zoo.data.datasets.checking import check_dataset, find_problems, keep_sound, open_dataset
 from vos_zoo.data.datasets.youtube_vos import YouTubeVosDataset, published_list
 from vos_zoo.types import UsageError, VOSError
 

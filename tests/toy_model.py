@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vos_zoo.engine.features import Features
+from vos_zoo.engine.target_model import TargetModel, TrackSettings, Unrolled
+from vos_zoo.engine.views import FullFrame
 from vos_zoo.nn.norms import FrozenBatchNorm2d
 from vos_zoo.nn.precision import full_precision
-from vos_zoo.engine.target_model import Features, TargetModel, TrackSettings, Unrolled
-from vos_zoo.engine.views import FullFrame
 from vos_zoo.registry import MethodInfo
 from vos_zoo.types import Batch
 

@@ -8,13 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from vos_zoo.nn.state_dicts import find_state_dict
 from vos_zoo.config.layers import variant_keywords
-from vos_zoo.nn.unpickling import load_converted, read_state_dict
-from vos_zoo.model import VOSModel
-from vos_zoo.hub.download import fetch, file_digest, is_url
-from vos_zoo.registry import load_method
 from vos_zoo.config.resources import variants
+from vos_zoo.model import VOSModel
 
 
 def create_model(
@@ -65,22 +61,4 @@ def convert_checkpoint(
         UsageError: unreadable file, or a missing, extra or mis-shaped entry (it is named).
         VOSError: a download failed.
     """
-    if not isinstance(source, Mapping) and is_url(str(source)):
-        source = fetch(str(source))
-    state = find_state_dict(source) if isinstance(source, Mapping) else read_state_dict(source)
-    conversion = load_method(method).load_converter()(state)
-    settings = {**conversion.track, **(track or {})}
-    model = VOSModel(method, {**conversion.model, **hyperparameters}, settings)
-    load_converted(model.network, state, conversion)
-    if not isinstance(source, Mapping):
-        model.origin = {**_origin(method, Path(source)), **(origin or {})}
-    elif origin:
-        model.origin = dict(origin)
-    return model
-
-
-def _origin(method: str, path: Path) -> dict[str, str]:
-    """Name and digest of an authors' file; licence and page where a published file bears that name."""
-    known = next((weights for weights in load_method(method).weights if weights.file == path.name), None)
-    more = {} if known is None else {"name": known.name, "page": known.page, "licence": known.licence}
-    return {"file": path.name, "sha256": file_digest(path), **more}
+    return VOSModel.from_authors(source, method, track=track, origin=origin, **hyperparameters)

@@ -15,6 +15,14 @@ from torch import Tensor
 
 from vos_zoo.config.checking import check_keywords
 from vos_zoo.engine.box_start import BoxModel
+from vos_zoo.engine.propagator import Propagator
+from vos_zoo.engine.target_model import TargetModel, TrackSettings
+from vos_zoo.hub.pretrained import Pretrained
+from vos_zoo.hub.weights import box_weights
+from vos_zoo.metrics import DavisScores
+from vos_zoo.prompts import PromptParser, check_fit, check_frame
+from vos_zoo.registry import load_method
+from vos_zoo.tensors import ordinary_tensors
 from vos_zoo.training.optimisation import (
     check_groups,
     freeze_unnamed,
@@ -22,16 +30,8 @@ from vos_zoo.training.optimisation import (
     make_schedule,
     parameter_groups,
 )
-from vos_zoo.hub.pretrained import Pretrained
-from vos_zoo.engine.propagator import Propagator
-from vos_zoo.engine.target_model import TargetModel, TrackSettings
 from vos_zoo.training.validation import track_and_score
-from vos_zoo.metrics import DavisScores
-from vos_zoo.prompts import PromptParser, check_fit, check_frame
-from vos_zoo.registry import load_method
-from vos_zoo.tensors import ordinary_tensors
 from vos_zoo.types import Batch, Frame, FrameResult, Prompt, UsageError, VideoSequence, VOSError
-from vos_zoo.hub.weights import box_weights
 
 
 class VOSModel(Pretrained):

@@ -12,9 +12,9 @@ from torch import Tensor
 from tests.naive_joint import NaiveTarget
 from tests.parity.golden import Golden, given
 from tests.parity.joint import load
-from vos_zoo.model import VOSModel
 from vos_zoo.engine.propagator import Propagator
 from vos_zoo.methods.joint.transformer_target import TransformerMemory
+from vos_zoo.model import VOSModel
 
 PIXELS, OF_PIXELS, PROBABILITY, GEOMETRY = 20, 663_552, 2e-3, 1e-3
 SCORES = 5e-2

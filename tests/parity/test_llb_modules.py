@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 
 from tests.parity.golden import Golden, fill_weights
-from vos_zoo.nn.attention import attention_sums
-from vos_zoo.methods._few_shot.learner import Fit, apply_taps, taps_to_filter
-from vos_zoo.nn.cpu.resize import resize_to
-from vos_zoo.methods._few_shot.target import FewShotTarget
 from vos_zoo.create import convert_checkpoint
-from vos_zoo.model import mean_jaccard
+from vos_zoo.methods._few_shot.learner import Fit, apply_taps, taps_to_filter
 from vos_zoo.methods._few_shot.parallel_targets import ParallelTargets
+from vos_zoo.methods._few_shot.target import FewShotTarget
 from vos_zoo.methods.llb.label_encoder import background_filtered
 from vos_zoo.methods.llb.target_model import LLB
 from vos_zoo.methods.llb.vitae import to_map, to_tokens
+from vos_zoo.model import mean_jaccard
+from vos_zoo.nn.attention import attention_sums
+from vos_zoo.nn.cpu.resize import resize_to
 from vos_zoo.types import Batch
 
 MODULES, LOSS, GRADIENTS = 2e-5, 1e-4, 1e-3

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.parity.golden import Golden, fill_weights
-from vos_zoo.methods._few_shot.learner import taps_to_filter
 from vos_zoo.create import convert_checkpoint
 from vos_zoo.engine.propagator import Propagator
+from vos_zoo.methods._few_shot.learner import taps_to_filter
 
 PROBABILITY, LABELS, STATE, MODULES = 1e-3, 0.999, 1e-3, 2e-5
 

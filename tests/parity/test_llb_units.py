@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.parity.golden import Golden
-from vos_zoo.engine.memory import SampleMemory, SamplePolicy
+from vos_zoo.methods._few_shot.sample_memory import SampleMemory, SamplePolicy
 from vos_zoo.methods._few_shot.search_region import SearchRegion, crop_window, cut
 
 PIXELS = 1e-5

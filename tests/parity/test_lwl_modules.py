@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from tests.parity.golden import Golden, fill_weights
-from vos_zoo.methods._few_shot.learner import Fit, apply_taps, taps_to_filter
-from vos_zoo.nn.cpu.resize import resize_to
-from vos_zoo.methods._few_shot.target import LearnerSchedule
 from vos_zoo.create import convert_checkpoint
+from vos_zoo.methods._few_shot.learner import Fit, apply_taps, taps_to_filter
+from vos_zoo.methods._few_shot.target import LearnerSchedule
 from vos_zoo.methods.lwl.label_encoder import rasterise_boxes
 from vos_zoo.methods.lwl.target_model import LWL
+from vos_zoo.nn.cpu.resize import resize_to
 from vos_zoo.types import Batch
 
 MODULES, FILTERS = 1e-4, 1e-3

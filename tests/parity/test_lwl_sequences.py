@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tests.parity.golden import Golden, fill_weights, given
 from vos_zoo.create import convert_checkpoint
-from vos_zoo.model import VOSModel
 from vos_zoo.engine.propagator import Propagator
+from vos_zoo.model import VOSModel
 
 PROBABILITY, LABELS, LOGITS = 2e-3, 0.999, 1e-3
 SEQUENCES = ("sequence_1obj", "sequence_2obj", "sequence_late", "sequence_late_intcrop", "sequence_box")

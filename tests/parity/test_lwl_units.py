@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from tests.parity.golden import Golden
-from vos_zoo.engine.memory import SampleMemory, SamplePolicy
 from vos_zoo.engine.merge import given_logits, soft_aggregation
-from vos_zoo.methods._few_shot.search_region import SearchRegion, crop_window, cut, mask_moments, paste
 from vos_zoo.losses import lovasz_loss
+from vos_zoo.methods._few_shot.sample_memory import SampleMemory, SamplePolicy
+from vos_zoo.methods._few_shot.search_region import SearchRegion, crop_window, cut, mask_moments, paste
 from vos_zoo.methods.lwl.label_encoder import rasterise_boxes
 
 PIXELS = 1e-2

@@ -17,8 +17,8 @@ from tests.conftest import REPOSITORY
 from tests.parity.golden import Golden, given
 from tests.parity.pcvos import load
 from tests.parity.ties import Ties, settle
-from vos_zoo.model import VOSModel
 from vos_zoo.engine.propagator import Propagator
+from vos_zoo.model import VOSModel
 from vos_zoo.types import FrameResult
 
 PROBABILITY, LABELS = 1e-3, 1e-4

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vos_zoo.cli.options import method_names
-from vos_zoo.hub.download import is_url
+from vos_zoo.config.resources import config_folder, model_card, variants
 from vos_zoo.files.names import camera_number, list_files, list_folders, list_pictures
 from vos_zoo.files.outputs import masks_to_replace, refuse_overwriting
+from vos_zoo.hub.download import is_url
+from vos_zoo.hub.weights import known_weights, missing, named_weights, nowhere, weights_details, weights_table
 from vos_zoo.labels import check_threshold
 from vos_zoo.prompts import parse_boxes
 from vos_zoo.registry import load_method
-from vos_zoo.config.resources import config_folder, model_card, variants
 from vos_zoo.types import UsageError
-from vos_zoo.hub.weights import known_weights, missing, named_weights, nowhere, weights_details, weights_table
 
 if TYPE_CHECKING:
     from vos_zoo.config.layers import RunConfig

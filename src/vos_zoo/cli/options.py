@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from vos_zoo.registry import available_methods
 from vos_zoo.config.resources import variants
+from vos_zoo.registry import available_methods
 from vos_zoo.types import UsageError
 
 OVERRIDES = "Every key=value overrides a key of the configuration, with dots between its parts: data.batch_size=4."

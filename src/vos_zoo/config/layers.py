@@ -26,7 +26,6 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vos_zoo.config.checking import check_keywords, check_values, describe_type
-from vos_zoo.registry import available_methods, load_method, suggestion
 from vos_zoo.config.resources import config_folder, variants
 from vos_zoo.config.schema import (
     AugmentConfig,
@@ -41,8 +40,9 @@ from vos_zoo.config.schema import (
     SyntheticConfig,
     key_types,
 )
-from vos_zoo.types import UsageError
 from vos_zoo.config.yaml_texts import read_value, read_yaml, type_of_key, write_yaml
+from vos_zoo.registry import available_methods, load_method, suggestion
+from vos_zoo.types import UsageError
 
 __all__ = [
     "AugmentConfig",

@@ -82,7 +82,7 @@ class GapConfig:
 
 @dataclass
 class FrameConfig:
-    """How canvases are cut with `data.canvas=frame`, several objects on each; see `data.clips.frame_clips.FrameSettings`."""
+    """How canvases are cut with `data.canvas=frame`, several objects on each; see `FrameSettings`."""
 
     window: str = _rule("area", choices=("area", "short_side"))
     area: list[float] = _rule([0.36, 1.0], length=2, minimum=0, maximum=1)
@@ -181,7 +181,7 @@ class ComposedConfig:
 
 @dataclass
 class StaticConfig:
-    """How a static image becomes a clip (`coco`, `saliency`), and which images count; see `data.clips.warps.StaticSettings`.
+    """How a static image becomes a clip (`coco`, `saliency`), and which images count; see `StaticSettings`.
 
     `motion` is `crops` (crops jittered around the object, as for videos) or `warps` (the whole picture is warped, by
     the numbers that follow); `repeat` says how often the pictures of a folder count.
@@ -240,7 +240,7 @@ class DataConfig:
         batch_size: clips per training step.
         workers: loader processes.
         batches_per_epoch: training steps per epoch.
-        pack: folder in which decoded training videos are kept (see `data.datasets.packing`); None decodes files again and again.
+        pack: folder in which decoded training videos are kept; None decodes files again and again.
         pack_short_side: the shorter side that larger packed frames are shrunk to; None keeps every pixel.
         compact: frames and masks stay 8-bit until they are on their device.
         reduced_decoding: pictures of which a canvas keeps half the pixels or fewer per axis are decoded at that size.

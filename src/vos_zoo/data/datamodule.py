@@ -12,17 +12,17 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
-from vos_zoo.data.datasets.checking import GENERATED_DATASETS, STATIC_DATASETS, Selection, keep_sound, open_dataset
-from vos_zoo.data.clips.numbered import ClipDataset, FrameClips, NumberedClips, collate
 from vos_zoo.data.clips.crops import CropSettings, JitterSettings
 from vos_zoo.data.clips.frame_clips import FrameClipTransform, FrameSettings
 from vos_zoo.data.clips.gaps import GapSettings, OrderedSampler
-from vos_zoo.data.loader import ClipLoader, ClipNumbers, VideoNumbers, seed_worker
 from vos_zoo.data.clips.mixture import MixturePart, build_mixture, build_settings, mixture_weights
-from vos_zoo.data.datasets.packing import pack_dataset
+from vos_zoo.data.clips.numbered import ClipDataset, FrameClips, NumberedClips, collate
 from vos_zoo.data.clips.sampling import MiniSequenceSampler, SamplingSettings
 from vos_zoo.data.clips.transforms import AugmentSettings, ClipTransform
 from vos_zoo.data.clips.warps import StaticSettings, WarpTransform
+from vos_zoo.data.datasets.checking import GENERATED_DATASETS, STATIC_DATASETS, Selection, keep_sound, open_dataset
+from vos_zoo.data.datasets.packing import pack_dataset
+from vos_zoo.data.loader import ClipLoader, ClipNumbers, VideoNumbers, seed_worker
 from vos_zoo.types import UsageError, VideoDataset
 
 CANVASES = ("object", "frame")
@@ -71,8 +71,8 @@ class VOSDataModule(pl.LightningDataModule):
         crop: see `CropSettings`; with canvas "frame" only the size counts.
         jitter: see `JitterSettings`.
         augment: see `AugmentSettings`.
-        synthetic: see `vos_zoo.data.synthetic.videos.SyntheticSettings`; and train_videos, val_videos, test_videos, device.
-        composed: see `vos_zoo.data.composed.videos.ComposedSettings`; and kind, videos, backgrounds
+        synthetic: see `SyntheticSettings`; and train_videos, val_videos, test_videos, device.
+        composed: see `ComposedSettings`; and kind, videos, backgrounds
             (see `open_composed`), train_videos, val_videos, test_videos.
         static: see `StaticSettings`.
         mixture: label -> fields of `MixturePart`; the name is the label unless given, and what is None is not used.

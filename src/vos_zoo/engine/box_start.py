@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from vos_zoo.nn.precision import in_full_precision
 from vos_zoo.engine.target_model import TargetModel, no_box_encoder
+from vos_zoo.nn.precision import in_full_precision
 from vos_zoo.tensors import ordinary_tensors
 from vos_zoo.types import Frame, LabelMap, Prompt
 

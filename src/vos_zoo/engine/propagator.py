@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vos_zoo.nn.precision import at_least_float32, autocast, full_precision
 from vos_zoo.engine.box_start import BoxModel, BoxStart
+from vos_zoo.engine.features import ClipPlan, Features
 from vos_zoo.engine.merge import GIVEN_LOGIT, given_logits
-from vos_zoo.engine.target_model import ClipPlan, Features, TargetModel, TrackSettings
+from vos_zoo.engine.target_model import TargetModel, TrackSettings
 from vos_zoo.engine.views import Canvases
+from vos_zoo.nn.precision import at_least_float32, autocast, full_precision
 from vos_zoo.prompts import PromptParser, check_frame, objects_in
 from vos_zoo.tensors import ordinary_tensors
 from vos_zoo.types import Frame, FrameResult, Prompt, UsageError

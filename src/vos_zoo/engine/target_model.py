@@ -1,123 +1,23 @@
-"""The six verbs every method implements, and the features they pass around."""
+"""The six verbs that every method implements, and the training unroll over them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from vos_zoo.nn.cpu.layout import split_frames
-from vos_zoo.nn.precision import FORMATS
+from vos_zoo.engine.features import ClipPlan, Features
 from vos_zoo.engine.memory import Memory
 from vos_zoo.engine.merge import soft_aggregation
 from vos_zoo.engine.views import View
+from vos_zoo.nn.precision import FORMATS
 from vos_zoo.types import Batch, UsageError
-
-
-@dataclass(frozen=True)
-class ClipPlan:
-    """Which frames of a clip go through the network, where not all of them are wanted.
-
-    Attributes:
-        length: frames of the clip.
-        encoded: positions that are encoded, ascending; only these reach `TargetModel.encode`.
-        decoded: positions whose logits are wanted, ascending; all of them are encoded.
-    """
-
-    length: int
-    encoded: tuple[int, ...]
-    decoded: tuple[int, ...]
-
-    @classmethod
-    def whole(cls, length: int) -> ClipPlan:
-        """Every frame is encoded and decoded."""
-        return cls(length, tuple(range(length)), tuple(range(length)))
-
-
-@dataclass(frozen=True)
-class Features:
-    """All that depends on pixels only: the canvases and their feature pyramid.
-
-    Several objects may look at the same canvas (their search windows coincide). Tensors are kept per *canvas*, ``U`` of
-    them; `window` says which canvas each of the ``B`` objects looks at. Methods derive from this class to add features.
-
-    Attributes:
-        pixels: float32 RGB ``(U, T, 3, h, w)``, 0..255: label generators and value encoders need image and mask.
-        f4, f8, f16, f32: backbone features ``(U, T, C, h/s, w/s)``, the name says the stride s; in training those that
-            only decoding needs may lack the reference frames (`TargetModel.encode_sequences`).
-        window: int64 ``(B,)``, canvas of each object; None: object b looks at canvas b.
-        plan: which frames of a clip these are and which are to be decoded; None: all of them.
-    """
-
-    pixels: Tensor
-    f4: Tensor
-    f8: Tensor
-    f16: Tensor
-    f32: Tensor
-    window: Tensor | None = None
-    plan: ClipPlan | None = None
-
-    def spread(self, window: Tensor | None) -> Self:
-        """The same features with each object's canvas named by `window` ``(B,)``; nothing is copied."""
-        return replace(self, window=window)
-
-    def gather(self, tensor: Tensor) -> Tensor:
-        """A tensor that depends on the canvas only, ``(U, ...)``, repeated for the objects, ``(B, ...)``."""
-        if self.window is None:
-            return tensor
-        if tensor.shape[0] == 1:
-            return tensor.expand(len(self.window), *tensor.shape[1:])
-        return tensor[self.window]
-
-    def rows(self, rows: Sequence[int]) -> Self:
-        """The features as seen by the objects `rows` only."""
-        window = torch.arange(self.pixels.shape[0], device=self.pixels.device) if self.window is None else self.window
-        return self.spread(window[list(rows)])
-
-    def frames(self, start: int, stop: int | None) -> Self:
-        """Frames `start` to `stop` of the clip (None: to its end), without a copy."""
-        return self._select(slice(start, stop))
-
-    def split(self, lengths: Sequence[int]) -> list[Self]:
-        """Consecutive stretches of the clip, without a copy; their gradients are put together in one pass.
-
-        Features that the first frames lack are missing in the first stretches.
-        """
-        per_frame = {}
-        for name, value in self._per_frame().items():
-            left_out = sum(lengths) - value.shape[1]
-            per_frame[name] = split_frames(value, _without_first(lengths, left_out))
-        stretches = zip(*per_frame.values(), strict=True)
-        return [replace(self, **dict(zip(per_frame, parts, strict=True)), plan=None) for parts in stretches]
-
-    def pick(self, frames: Sequence[int]) -> Self:
-        """Some frames of the clip, copied so that the others can be freed; all of them are the features themselves."""
-        if list(frames) == list(range(self.pixels.shape[1])):
-            return replace(self, plan=None)
-        return self._select(list(frames))
-
-    def _select(self, frames: slice | list[int]) -> Self:
-        return replace(self, **{name: value[:, frames] for name, value in self._per_frame().items()}, plan=None)
-
-    def _per_frame(self) -> dict[str, Tensor]:
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("window", "plan")}
-        return {name: value for name, value in values.items() if value is not None}
-
-
-def _without_first(lengths: Sequence[int], frames: int) -> list[int]:
-    """Lengths of consecutive stretches when the first `frames` are taken away."""
-    found = []
-    for length in lengths:
-        taken = min(length, frames)
-        found.append(length - taken)
-        frames -= taken
-    return found
 
 
 @dataclass(frozen=True)
@@ -253,8 +153,6 @@ class TargetModel(nn.Module, ABC):
         Where the model refines its memory in training, the prediction of each query clip (without gradient through the
         mask) is learned before the next one is read; otherwise all query frames are read at once.
         """
-        from vos_zoo.engine.unroll import unroll
-
         return unroll(self, batch)
 
     def unroll_extras(self, memory: Any, features: Any, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -374,6 +272,50 @@ class TargetModel(nn.Module, ABC):
         values: dict[str, Any] = {**self.presets.get(preset or "", {}), **overrides}
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         return self.settings_type(**values)
+
+
+def unroll(model: TargetModel, batch: Batch) -> Unrolled:
+    """Memorise the reference frames, then segment the query frames in order.
+
+    See `TargetModel.training_forward`.
+
+    Args:
+        model: the target model; its memory carries the gradients.
+        batch: frames ``(B, T, 3, h, w)`` and masks ``(B, T, K, h, w)``.
+
+    Returns:
+        Logits ``(B, Q, K, h, w)`` of the Q = T - reference_frames queries.
+    """
+    references, total = batch.reference_frames, batch.frames.shape[1]
+    features = model.encode_sequences(batch.frames, references)
+    slots = list(range(batch.masks.shape[0 if model.one_object_per_canvas else 2]))
+    step = model.frames_per_call(None) if model.refines_in_training else total - references
+    starts = range(references, total, step)
+    stretches = features.split([1] * references + [min(step, total - start) for start in starts])
+    memory = model.initialise(model.new_memory(), stretches[0], batch.masks[:, :1], slots)
+    for t in range(1, references):
+        memory = model.update(memory, stretches[t], batch.masks[:, t : t + 1])
+    logits: list[Tensor] = []
+    kept: dict[str, list[Tensor]] = {}
+    written = references - 1
+    for start, clip in zip(starts, stretches[references:], strict=True):
+        stop = min(start + step, total)
+        readout = model.read(memory, clip)
+        logits.append(model.decode(readout, clip))
+        for name, value in model.readout_extras(readout).items():
+            kept.setdefault(name, []).append(value)
+        if not model.refines_in_training or stop == total:
+            continue
+        frames = range(start, stop)
+        due = model.frames_to_write([t - references + 1 for t in frames], [t - written for t in frames], False, None)
+        if due:
+            written = frames[due[-1]]
+            masks = model.merge_training(logits[-1], batch.valid)[:, due]
+            memory = model.update(memory, model.retain(clip, readout).pick(due), masks)
+    joined = torch.cat(logits, dim=1)
+    extras = {name: torch.cat(values, dim=1) for name, values in kept.items()}
+    extras.update(model.unroll_extras(memory, features, joined, batch))
+    return Unrolled(joined, batch.masks[:, references:], extras)
 
 
 def no_box_encoder() -> UsageError:

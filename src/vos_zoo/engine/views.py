@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,15 @@ class View(ABC):
     """
 
     group_size: int | None = None
+
+    def working_size(self, frames: Iterable[tuple[int, ...]]) -> int | None:
+        """The shorter side in pixels of what the network sees; None where it sees frames as they are and these differ.
+
+        Args:
+            frames: (H, W) of the videos.
+        """
+        sizes = {min(size) for size in frames}
+        return sizes.pop() if len(sizes) == 1 else None
 
     @abstractmethod
     def project(self, frames: Tensor, slots: Sequence[int]) -> Canvases:
@@ -110,6 +119,10 @@ class FullFrame(View):
         self.resize = resize
         self.pad_value = pad_value
         self._video: tuple[int, int] = (0, 0)
+
+    def working_size(self, frames: Iterable[tuple[int, ...]]) -> int | None:
+        """The short edge that frames are resized to, or that of the frames."""
+        return super().working_size(frames) if self.short_edge is None else self.short_edge
 
     def _sizes(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
         """Resized size (h, w) and padding (left, right, top, bottom)."""

@@ -26,6 +26,7 @@ from vos_zoo.evaluation.fingerprint import (
     result_fingerprint,
     tracker_source,
 )
+from vos_zoo.evaluation.frame_keeper import FrameKeeper
 from vos_zoo.evaluation.meters import Clock, MemoryMeter
 from vos_zoo.evaluation.protocols import PLAIN, Protocol, only_sampled, readable
 from vos_zoo.evaluation.report import (
@@ -37,7 +38,6 @@ from vos_zoo.evaluation.report import (
     write_text,
 )
 from vos_zoo.evaluation.results_folder import check_results_folder
-from vos_zoo.evaluation.frame_keeper import FrameKeeper
 from vos_zoo.metrics.scoring import ObjectScores
 from vos_zoo.metrics.streaming import StreamScorer, scored_frames, wanted_frames, why_unscored, with_given
 from vos_zoo.revision import git_revision

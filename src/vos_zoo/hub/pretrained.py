@@ -15,52 +15,22 @@ import pytorch_lightning as pl
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from vos_zoo import __version__
-from vos_zoo.hub.shared_entries import read_entries
-from vos_zoo.engine.target_model import TargetModel
-from vos_zoo.hub.download import fetch, is_url, offline, split_url
 from vos_zoo.config.resources import card_pictures, model_card
-from vos_zoo.types import UsageError
+from vos_zoo.engine.target_model import TargetModel
+from vos_zoo.hub.download import fetch, file_digest, is_url, offline, split_url
+from vos_zoo.hub.formats import FORMAT_VERSION, migrate
+from vos_zoo.hub.shared_entries import read_entries
 from vos_zoo.hub.weights import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, LocalWeights, missing, named_weights, nowhere
+from vos_zoo.nn.state_dicts import find_state_dict
+from vos_zoo.nn.unpickling import load_converted, read_state_dict
+from vos_zoo.registry import load_method
+from vos_zoo.types import UsageError
 
-FORMAT_VERSION = 3
 _HUB_OPTIONS = ("revision", "cache_dir", "token", "force_download", "local_files_only")
 _PARTS = ("method", "model", "track", "optim")
-
-
-def _add_origin(config: dict[str, Any]) -> dict[str, Any]:
-    """1 -> 2: a configuration says where the weights come from (an empty origin: trained by whoever saved them)."""
-    return {**config, "origin": {}}
-
-
-def _add_shared(config: dict[str, Any]) -> dict[str, Any]:
-    """2 -> 3: a configuration says which entries lie in another file (none did)."""
-    return {**config, "shared": {}}
-
-
-MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _add_origin, 2: _add_shared}
-"""Format version -> how its configuration becomes one of the next version."""
-
-
-def migrate(config: dict[str, Any], source: str) -> dict[str, Any]:
-    """A saved configuration in today's format, whatever version wrote it.
-
-    Args:
-        config: content of a config.json.
-        source: where it lies, for messages.
-
-    Raises:
-        UsageError: it is of a later format than this version knows.
-    """
-    written = int(config.get("format_version", 1))
-    if not 1 <= written <= FORMAT_VERSION:
-        raise UsageError(
-            f"{source!r} is of format {written}, this version reads up to {FORMAT_VERSION}; update vos-zoo"
-        )
-    for version in range(written, FORMAT_VERSION):
-        config = MIGRATIONS[version](config)
-    return {**config, "format_version": FORMAT_VERSION}
 
 
 class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo", tags=["video-object-segmentation"]):
@@ -182,6 +152,30 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
         return model.eval()
 
     @classmethod
+    def from_authors(
+        cls,
+        source: str | Path | Mapping[str, Tensor],
+        method: str,
+        *,
+        track: Mapping[str, Any] | None = None,
+        origin: Mapping[str, str] | None = None,
+        **hyperparameters: Any,
+    ) -> Self:
+        """The authors' released weights in our model; see `vos_zoo.convert_checkpoint`."""
+        if not isinstance(source, Mapping) and is_url(str(source)):
+            source = fetch(str(source))
+        state = find_state_dict(source) if isinstance(source, Mapping) else read_state_dict(source)
+        conversion = load_method(method).load_converter()(state)
+        settings = {**conversion.track, **(track or {})}
+        model = cls(method, {**conversion.model, **hyperparameters}, settings)  # type: ignore[call-arg]
+        load_converted(model.network, state, conversion)
+        if not isinstance(source, Mapping):
+            model.origin = {**_origin_of(method, Path(source)), **(origin or {})}
+        elif origin:
+            model.origin = dict(origin)
+        return model
+
+    @classmethod
     def _load_any(cls, given: str | Path, sha256: str | None, overrides: dict[str, Any]) -> Self:
         source, path = str(given), Path(given)
         if is_url(source):
@@ -227,9 +221,25 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
                 raise missing(local)
             if not known.converted:
                 return cls._load_file(file, str(file), overrides)
-            _convert_to(folder, file, local)
+            cls._convert_to(folder, file, local)
         config = _config_file(folder / CONFIG_FILE, str(folder))
         return cls._load_saved(folder / WEIGHTS_FILE, str(folder), config, overrides)
+
+    @classmethod
+    def _convert_to(cls, folder: Path, file: Path, local: LocalWeights) -> None:
+        """Turn an authors' file into a model folder; two processes that do so at once do not disturb each other."""
+        known = local.known
+        origin = {"name": known.name, "page": known.page, "licence": known.licence}
+        model = cls.from_authors(file, local.method, track=known.track, origin=origin)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+        try:
+            model.save_pretrained(fresh)
+            fresh.chmod(0o755)
+            if not folder.exists():
+                fresh.rename(folder)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
 
     @classmethod
     def _load_hub(cls, source: str, overrides: dict[str, Any]) -> Self:
@@ -294,22 +304,11 @@ def _config_inside(path: Path, source: str) -> dict[str, Any]:
     raise UsageError(f"{source!r} does not say how its model is built; put the {CONFIG_FILE} saved with it beside it")
 
 
-def _convert_to(folder: Path, file: Path, local: LocalWeights) -> None:
-    """Turn an authors' file into a model folder; two processes that do so at once do not disturb each other."""
-    from vos_zoo.create import convert_checkpoint
-
-    known = local.known
-    origin = {"name": known.name, "page": known.page, "licence": known.licence}
-    model = convert_checkpoint(file, local.method, track=known.track, origin=origin)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
-        model.save_pretrained(fresh)
-        fresh.chmod(0o755)
-        if not folder.exists():
-            fresh.rename(folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+def _origin_of(method: str, path: Path) -> dict[str, str]:
+    """Name and digest of an authors' file; licence and page where a published file bears that name."""
+    known = next((weights for weights in load_method(method).weights if weights.file == path.name), None)
+    more = {} if known is None else {"name": known.name, "page": known.page, "licence": known.licence}
+    return {"file": path.name, "sha256": file_digest(path), **more}
 
 
 def _write(path: Path, write: Callable[[Path], Any]) -> None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from vos_zoo.config.resources import shipped_folder
 from vos_zoo.hub.download import cached_file, home
 from vos_zoo.registry import KnownWeights, available_methods, load_method, suggestion
-from vos_zoo.config.resources import shipped_folder
 from vos_zoo.types import UsageError, VOSError
 
 State = Literal["ready", "to convert", "to download", "missing"]

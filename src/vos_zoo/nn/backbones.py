@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo.nn.cpu.layout import as_pictures, branch, split_frames
-from vos_zoo.nn.norms import FrozenBatchNorm2d, conv_norm
 from vos_zoo.nn.cpu.residual import residual_block
+from vos_zoo.nn.norms import FrozenBatchNorm2d, conv_norm
 from vos_zoo.nn.timm_encoder import NORMS, fold_norms, freeze_norms, read_state, timm_features
 from vos_zoo.types import UsageError, VOSError
 

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.nn.precision import full_precision
 from vos_zoo.nn.cpu.winograd import convolve
+from vos_zoo.nn.precision import full_precision
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):

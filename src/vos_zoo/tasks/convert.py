@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from vos_zoo.config.layers import RunConfig
+from vos_zoo.console import say
 from vos_zoo.create import convert_checkpoint
 from vos_zoo.files.outputs import refuse_overwriting
-from vos_zoo.console import say
-from vos_zoo.types import UsageError
 from vos_zoo.hub.weights import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from vos_zoo.types import UsageError
 
 
 def run_convert(*, config: RunConfig, source: str, output: str) -> int:

@@ -6,10 +6,10 @@ import warnings
 from pathlib import Path
 
 from vos_zoo.config.layers import DataConfig, RunConfig, to_plain
+from vos_zoo.console import say
 from vos_zoo.data.datasets.checking import STATIC_DATASETS, DatasetReport, check_dataset, open_dataset
 from vos_zoo.data.datasets.export import check_list, write_davis_layout
 from vos_zoo.data.datasets.splits import find_splits
-from vos_zoo.console import say
 from vos_zoo.types import VideoDataset, VOSError
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 
 from vos_zoo.config.layers import RunConfig, check_keywords, to_plain
-from vos_zoo.nn.cpu.allocator import keep_large_blocks
-from vos_zoo.model import VOSModel
+from vos_zoo.console import say
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.evaluation import (
     EvaluationReport,
@@ -24,10 +23,11 @@ from vos_zoo.evaluation import (
     write_gallery,
 )
 from vos_zoo.metrics.streaming import NO_TRUTH
-from vos_zoo.console import say
+from vos_zoo.model import VOSModel
+from vos_zoo.nn.cpu.allocator import keep_large_blocks
 from vos_zoo.processes import agree
-from vos_zoo.tasks.records import record_run
 from vos_zoo.tasks.distributed import evaluate_together
+from vos_zoo.tasks.records import record_run
 from vos_zoo.types import UsageError, VideoDataset
 
 

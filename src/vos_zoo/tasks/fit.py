@@ -8,15 +8,15 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from vos_zoo.config.layers import RunConfig, check_signatures, save_config, to_plain
-from vos_zoo.training.checkpoint_files import newest_checkpoint
-from vos_zoo.model import VOSModel
+from vos_zoo.console import say
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.data.loader import loader_failure
 from vos_zoo.evaluation.report import write_text
-from vos_zoo.console import say
+from vos_zoo.model import VOSModel
+from vos_zoo.processes import check_run_name, is_first
+from vos_zoo.training.checkpoint_files import newest_checkpoint
 from vos_zoo.training.finished import SUMMARY_FILE, is_saved, reached_limit
 from vos_zoo.training.monitoring import format_summary
-from vos_zoo.processes import check_run_name, is_first
 from vos_zoo.training.run_folder import find_run, record_start, save_model
 from vos_zoo.training.trainer import make_trainer, quieten
 from vos_zoo.types import UsageError, VOSError

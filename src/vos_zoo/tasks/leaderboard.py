@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from vos_zoo.console import say
 from vos_zoo.evaluation.board.page import format_page
 from vos_zoo.evaluation.board.published import PUBLISHED_FILE, PublishedRow, read_published
 from vos_zoo.evaluation.board.table import Board, Published, build_board
@@ -13,7 +14,6 @@ from vos_zoo.evaluation.board.text import format_csv, format_markdown, format_te
 from vos_zoo.evaluation.record import RunRecord, find_records, read_record
 from vos_zoo.evaluation.report import write_text
 from vos_zoo.registry import available_methods, load_method
-from vos_zoo.console import say
 from vos_zoo.types import UsageError, VOSError
 
 NAME = "leaderboard"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from vos_zoo.config.layers import RunConfig
-from vos_zoo.model import VOSModel
-from vos_zoo.methods._few_shot.search_region import SearchRegion
-from vos_zoo.engine.views import FullFrame, View
 from vos_zoo.evaluation.fingerprint import describe_device
 from vos_zoo.evaluation.record import (
     DataFacts,
@@ -25,6 +22,7 @@ from vos_zoo.evaluation.record import (
     write_record,
 )
 from vos_zoo.evaluation.report import EvaluationReport
+from vos_zoo.model import VOSModel
 from vos_zoo.revision import git_revision
 from vos_zoo.types import VideoDataset
 
@@ -86,7 +84,7 @@ def make_record(
         ),
         preset=str(options.get("preset") or model.hparams["track"].get("preset") or ""),
         track=asdict(settings),
-        size=working_size(model.network.make_view(settings), (sequence.size for sequence in report.sequences)),
+        size=model.network.make_view(settings).working_size(sequence.size for sequence in report.sequences),
         precision=settings.precision,
         scores=scores_of(report),
         sequences=sequence_scores(report),
@@ -96,21 +94,6 @@ def make_record(
     environment = Environment(_device(model), git_revision(), dict(report.settings["versions"]))
     stamp = datetime.now().astimezone().isoformat(timespec="seconds")
     return RunRecord(result, environment, run_facts(report, stamp, str(weights)))
-
-
-def working_size(view: View, frames: Iterable[tuple[int, ...]]) -> int | None:
-    """The shorter side in pixels of what the network sees; None where it sees frames as they are and these differ.
-
-    Args:
-        view: the geometry the method runs with.
-        frames: (H, W) of the videos.
-    """
-    if isinstance(view, SearchRegion):
-        return min(view.size)
-    if isinstance(view, FullFrame) and view.short_edge is not None:
-        return view.short_edge
-    sizes = {min(size) for size in frames}
-    return sizes.pop() if len(sizes) == 1 else None
 
 
 def _title(videos: VideoDataset, name: str, split: str) -> str:

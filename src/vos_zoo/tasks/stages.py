@@ -8,11 +8,11 @@ from datetime import datetime
 from pathlib import Path
 
 from vos_zoo.config.layers import RunConfig, check_signatures, to_plain
-from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.console import say
-from vos_zoo.training.finished import has_ended
-from vos_zoo.tasks.fit import run_fit
+from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.processes import check_run_name
+from vos_zoo.tasks.fit import run_fit
+from vos_zoo.training.finished import has_ended
 from vos_zoo.training.run_folder import has_checkpoint
 from vos_zoo.types import UsageError
 

@@ -15,9 +15,9 @@ from typing import Any
 from tqdm import tqdm
 
 from vos_zoo.config.layers import RunConfig
+from vos_zoo.console import say
 from vos_zoo.create import create_model
 from vos_zoo.model import VOSModel
-from vos_zoo.console import say
 from vos_zoo.tasks.evaluate import load_model, pick_device
 from vos_zoo.types import Box, Frame, FrameResult, Prompt, UsageError, VOSError
 from vos_zoo.video.opencv_source import CameraSource

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from pytorch_lightning.callbacks import Timer
 
-from vos_zoo.training.checkpoint_files import newest_checkpoint
 from vos_zoo.hub.weights import CONFIG_FILE
+from vos_zoo.training.checkpoint_files import newest_checkpoint
 
 SUMMARY_FILE = "summary.json"
 

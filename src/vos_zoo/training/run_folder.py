@@ -15,11 +15,11 @@ import yaml
 
 from vos_zoo import __version__
 from vos_zoo.config.layers import COMPLETE, RunConfig
-from vos_zoo.training.checkpoint_files import newest_checkpoint
-from vos_zoo.model import VOSModel
 from vos_zoo.evaluation.report import write_text
 from vos_zoo.files.text import read_text
+from vos_zoo.hub.pretrained import Pretrained
 from vos_zoo.revision import git_revision
+from vos_zoo.training.checkpoint_files import newest_checkpoint
 from vos_zoo.types import UsageError
 
 PACKAGES = (
@@ -111,7 +111,7 @@ def record_start(folder: Path, command: str, resumed: str | None) -> None:
     write_text(path, json.dumps(starts, indent=2) + "\n")
 
 
-def save_model(model: VOSModel, folder: Path) -> None:
+def save_model(model: Pretrained, folder: Path) -> None:
     """Save a model so that its folder is there either whole or not at all."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".model.") as part:
         model.save_pretrained(Path(part) / "new")

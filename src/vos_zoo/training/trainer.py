@@ -12,12 +12,12 @@ from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelChec
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from vos_zoo.config.layers import RunConfig, to_plain
+from vos_zoo.evaluation.wandb_runs import goes_online
+from vos_zoo.processes import fill_in_processes
 from vos_zoo.training.averaging import MovingAverage
 from vos_zoo.training.checkpoint_files import SafeCheckpointIO
-from vos_zoo.evaluation.wandb_runs import goes_online
-from vos_zoo.training.monitoring import Insight, StepClock
 from vos_zoo.training.images import ValidationPictures
-from vos_zoo.processes import fill_in_processes
+from vos_zoo.training.monitoring import Insight, StepClock
 
 
 def make_trainer(config: RunConfig, folder: Path) -> tuple[pl.Trainer, Insight]:

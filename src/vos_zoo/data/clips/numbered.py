@@ -17,9 +17,9 @@ from vos_zoo.data.clips.crops import Masks
 from vos_zoo.data.clips.frame_clips import FrameClipTransform
 from vos_zoo.data.clips.gaps import OrderedSampler
 from vos_zoo.data.clips.sampling import ClipPlan, MiniSequenceSampler
-from vos_zoo.data.datasets.static_images import StaticImage
 from vos_zoo.data.clips.transforms import Clip, ClipTransform
 from vos_zoo.data.clips.warps import WarpTransform
+from vos_zoo.data.datasets.static_images import StaticImage
 from vos_zoo.types import Batch, Frame, LabelMap, VideoSequence, VOSError
 
 _UNREADABLE = 100  # clips in a row that cannot be read before the training ends

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vos_zoo.data.composed.videos import ComposedDataset, ComposedSettings
-from vos_zoo.data.composed.sources import Sources
 from vos_zoo.data.clips.mixture import build_settings
+from vos_zoo.data.composed.sources import Sources
+from vos_zoo.data.composed.videos import ComposedDataset, ComposedSettings
 from vos_zoo.data.datasets.sequence import Problem, describe
 from vos_zoo.data.datasets.static_images import StaticDataset, in_threads
 from vos_zoo.files.frames import frame_size

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vos_zoo.data.clips.warps import colour_matrix
 from vos_zoo.data.composed.sources import Found, Shot, Sources
 from vos_zoo.data.composed.sprites import Treatment, mean_colour, reduction_for
-from vos_zoo.data.synthetic.scene_draws import Cast, Light, draw_camera, draw_light, draw_motion, free_place
 from vos_zoo.data.synthetic.motion import Camera, FreeMotion, Wave
-from vos_zoo.data.clips.warps import colour_matrix
+from vos_zoo.data.synthetic.scene_draws import Cast, Light, draw_camera, draw_light, draw_motion, free_place
 
 _GROUNDS = 6  # backgrounds looked at for one whose objects fit into the frame
 _DETAIL = 1.2  # sprites are made this much larger than they are shown on average, as they grow at times

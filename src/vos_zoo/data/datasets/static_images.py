@@ -1,7 +1,7 @@
 """Pictures with one masked object each, of which training makes clips: the base classes, and the saliency sets.
 
 A picture is a video of one frame that is shown for every frame number of a clip; what moves in the clip is made by
-`vos_zoo.data.clips.transforms` (crops that jitter around the object) or by `vos_zoo.data.clips.warps` (warps of the whole picture).
+`data.clips.transforms` (crops that jitter around the object) or by `data.clips.warps` (warps of the whole picture).
 COCO's instances stand in `vos_zoo.data.datasets.coco`.
 
 `SaliencyDataset` reads folders of pictures and grey masks, in every layout in which the sets of the static stage are

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vos_zoo.data.synthetic.scene_draws import Cast, Light, draw_camera, draw_light, draw_motion, free_place
 from vos_zoo.data.synthetic.looks import Look, limb_sprite, shaded
 from vos_zoo.data.synthetic.motion import (
     Camera,
@@ -19,6 +18,7 @@ from vos_zoo.data.synthetic.motion import (
     SceneryMotion,
     Wave,
 )
+from vos_zoo.data.synthetic.scene_draws import Cast, Light, draw_camera, draw_light, draw_motion, free_place
 from vos_zoo.data.synthetic.shapes import FAMILIES, NUMBERS, bar_map, distance_map, neighbour
 from vos_zoo.data.synthetic.textures import (
     FloatMap,

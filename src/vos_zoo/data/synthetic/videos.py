@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vos_zoo.data.synthetic.scene_draws import Cast
 from vos_zoo.data.synthetic.render import render, render_labels
 from vos_zoo.data.synthetic.scene import SyntheticScene, draw_scene, starting_area, with_layers
+from vos_zoo.data.synthetic.scene_draws import Cast
 from vos_zoo.types import Frame, LabelMap, UsageError, VideoDataset, VideoSequence, VOSError
 
 SPLITS = ("train", "val", "test")

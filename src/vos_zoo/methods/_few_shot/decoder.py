@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.nn.norms import FrozenBatchNorm2d, conv_norm
 from vos_zoo.nn.cpu.resize import bicubic, resize_to
 from vos_zoo.nn.cpu.winograd import Conv3x3, convolve
+from vos_zoo.nn.norms import FrozenBatchNorm2d, conv_norm
 
 Spread = Callable[[Tensor], Tensor]
 """Repeats a per-canvas tensor ``(U, ...)`` for the objects, ``(B, ...)``."""

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from vos_zoo.nn.backbones import build_backbone
-from vos_zoo.methods._few_shot.decoder import SegmentationDecoder
-from vos_zoo.nn.cpu.layout import as_pictures
-from vos_zoo.nn.precision import in_full_precision
-from vos_zoo.methods._few_shot.target import FewShotFeatures, LearnerTrackSettings, Target
-from vos_zoo.methods._few_shot.search_region import SearchRegion
 from vos_zoo.engine.target_model import TargetModel, TrackSettings, Unrolled
 from vos_zoo.losses import mask_losses
+from vos_zoo.methods._few_shot.decoder import SegmentationDecoder
+from vos_zoo.methods._few_shot.search_region import SearchRegion
+from vos_zoo.methods._few_shot.target import FewShotFeatures, LearnerTrackSettings, Target
+from vos_zoo.nn.backbones import build_backbone
+from vos_zoo.nn.cpu.layout import as_pictures
+from vos_zoo.nn.precision import in_full_precision
 from vos_zoo.types import Batch
 
 

@@ -6,7 +6,7 @@ pixels, so the last bits matter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -251,6 +251,10 @@ class SearchRegion(View):
         self._half_cell = (((grid + 3) % 2) * self._canvas / (2 * grid)).astype(np.float32)
         self.targets: list[_Target] = []
         self._image: tuple[int, int] = (0, 0)
+
+    def working_size(self, frames: Iterable[tuple[int, ...]]) -> int | None:
+        """The shorter side of the canvas, whatever the frames."""
+        return min(self.size)
 
     def window_of(self, slot: int) -> Window:
         """The window in which object `slot` is looked for next."""

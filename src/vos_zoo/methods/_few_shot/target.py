@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vos_zoo.engine.features import Features
+from vos_zoo.engine.target_model import TrackSettings
 from vos_zoo.methods._few_shot.learner import FewShotLearner, Fit, apply_taps
+from vos_zoo.methods._few_shot.sample_memory import SampleMemory, SamplePolicy
 from vos_zoo.nn.norms import instance_l2_norm
 from vos_zoo.nn.precision import full_precision
-from vos_zoo.engine.memory import SampleMemory, SamplePolicy
-from vos_zoo.engine.target_model import Features, TrackSettings
 from vos_zoo.types import UsageError
 
 RESCORE_EVERY = 64

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vos_zoo.engine.target_model import Features
+from vos_zoo.engine.features import Features
 from vos_zoo.methods.giel.decoder import Shared
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vos_zoo.nn.precision import FORMATS, full_precision
 from vos_zoo.methods.giel.settings import GielTrackSettings
 from vos_zoo.methods.giel.support import crowded, support_set
+from vos_zoo.nn.precision import FORMATS, full_precision
 
 
 @dataclass(frozen=True)

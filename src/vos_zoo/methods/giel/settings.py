@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vos_zoo.nn.precision import FORMATS
 from vos_zoo.engine.target_model import TrackSettings
 from vos_zoo.methods.giel.support import MODES, PICKS
+from vos_zoo.nn.precision import FORMATS
 from vos_zoo.types import UsageError
 
 

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vos_zoo.nn.precision import full_precision
 from vos_zoo.engine.merge import GIVEN_LOGIT, aggregate
 from vos_zoo.engine.target_model import TrackSettings, Unrolled
 from vos_zoo.engine.views import FullFrame
@@ -24,6 +23,7 @@ from vos_zoo.methods.giel.memory import GielMemory
 from vos_zoo.methods.giel.network import GielNetwork
 from vos_zoo.methods.giel.settings import PRESETS, GielTrackSettings
 from vos_zoo.methods.giel.views import MirroredFrame
+from vos_zoo.nn.precision import full_precision
 from vos_zoo.types import Batch
 
 

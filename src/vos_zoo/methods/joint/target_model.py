@@ -10,20 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.methods._few_shot.decoder import SegmentationDecoder
-from vos_zoo.methods._few_shot.learner import FewShotLearner
-from vos_zoo.nn.precision import in_full_precision
-from vos_zoo.nn.cpu.winograd import Conv3x3
-from vos_zoo.methods._few_shot.target import FewShotTarget, LearnerSchedule, Target
-from vos_zoo.methods._few_shot.parallel_targets import ParallelTargets
-from vos_zoo.methods._few_shot.regional import RegionalModel
 from vos_zoo.engine.target_model import TrackSettings, Unrolled
 from vos_zoo.losses import mask_losses
+from vos_zoo.methods._few_shot.decoder import SegmentationDecoder
+from vos_zoo.methods._few_shot.learner import FewShotLearner
+from vos_zoo.methods._few_shot.parallel_targets import ParallelTargets
+from vos_zoo.methods._few_shot.regional import RegionalModel
+from vos_zoo.methods._few_shot.target import FewShotTarget, LearnerSchedule, Target
 from vos_zoo.methods.joint.label_encoder import TwoHeadLabelEncoder
 from vos_zoo.methods.joint.settings import PRESETS, JointTrackSettings
 from vos_zoo.methods.joint.transformer import JointTransformer
 from vos_zoo.methods.joint.transformer_target import JointFeatures, TransformerTarget
 from vos_zoo.methods.lwl.label_encoder import LabelEncoder, init_convolutions
+from vos_zoo.nn.cpu.winograd import Conv3x3
+from vos_zoo.nn.precision import in_full_precision
 from vos_zoo.types import Batch, UsageError
 
 

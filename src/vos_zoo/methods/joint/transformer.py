@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo.nn.attention import attention_sums, bounded_weights
+from vos_zoo.nn.cpu.winograd import Conv3x3
 from vos_zoo.nn.norms import token_instance_norm
 from vos_zoo.nn.precision import full_precision, in_full_precision
-from vos_zoo.nn.cpu.winograd import Conv3x3
 
 
 class AttentionUnit(nn.Module):

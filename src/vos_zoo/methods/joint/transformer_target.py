@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vos_zoo.nn.attention import bounded_attention, bounded_weights, fused_attention, mutual_sums
-from vos_zoo.nn.precision import in_full_precision
+from vos_zoo.methods._few_shot.sample_memory import SampleMemory
 from vos_zoo.methods._few_shot.target import FewShotFeatures, LearnerTrackSettings, Target, sample_policy
-from vos_zoo.engine.memory import SampleMemory
 from vos_zoo.methods.joint.settings import JointTrackSettings
 from vos_zoo.methods.joint.transformer import JointTransformer
+from vos_zoo.nn.attention import bounded_attention, bounded_weights, fused_attention, mutual_sums
+from vos_zoo.nn.precision import in_full_precision
 
 REBUILD_EVERY = 64
 """Writes after which the encoder's sums are computed anew, so that rounding does not pile up."""

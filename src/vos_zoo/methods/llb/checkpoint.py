@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from vos_zoo.nn.unpickling import load_converted, read_state_dict
 from vos_zoo.methods.joint.checkpoint import PREFIXES as JOINT_PREFIXES
 from vos_zoo.methods.joint.checkpoint import UNUSED as JOINT_UNUSED
 from vos_zoo.methods.joint.checkpoint import convert_names
+from vos_zoo.nn.unpickling import load_converted, read_state_dict
 from vos_zoo.types import Conversion, UsageError
 
 IMAGENET_FILE = "ViTAE-6M.pth.tar"

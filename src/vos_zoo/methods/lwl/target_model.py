@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from vos_zoo.engine.target_model import Unrolled
 from vos_zoo.methods._few_shot.decoder import SegmentationDecoder
 from vos_zoo.methods._few_shot.learner import FewShotLearner
-from vos_zoo.nn.cpu.winograd import Conv3x3
-from vos_zoo.methods._few_shot.target import FewShotFeatures, FewShotMemory, FewShotTarget, LearnerSchedule
 from vos_zoo.methods._few_shot.regional import RegionalModel
-from vos_zoo.engine.target_model import Unrolled
+from vos_zoo.methods._few_shot.target import FewShotFeatures, FewShotMemory, FewShotTarget, LearnerSchedule
 from vos_zoo.methods.lwl.label_encoder import BoxEncoder, LabelEncoder, init_convolutions
 from vos_zoo.methods.lwl.settings import BOX_PRESET
+from vos_zoo.nn.cpu.winograd import Conv3x3
 from vos_zoo.types import Batch, UsageError
 
 LWLMemory = FewShotMemory

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.nn.cpu.winograd import Conv3x3
 from vos_zoo.methods.pcvos.layers import ResBlock
+from vos_zoo.nn.cpu.winograd import Conv3x3
 
 CPU_MAPS, CUDA_MAPS = 8, 64
 """Object-frames decoded together; on the CPU the finest level goes through one by one, more would leave the cache."""

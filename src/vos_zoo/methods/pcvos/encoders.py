@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vos_zoo.methods.pcvos.layers import CBAM, ResBlock, spread
 from vos_zoo.nn.backbones import IMAGENET, build_backbone
-from vos_zoo.nn.norms import FrozenBatchNorm2d, folded
 from vos_zoo.nn.cpu.residual import residual_block
 from vos_zoo.nn.cpu.winograd import Conv3x3, convolve
-from vos_zoo.methods.pcvos.layers import CBAM, ResBlock, spread
+from vos_zoo.nn.norms import FrozenBatchNorm2d, folded
 
 
 class Projections(nn.Module):

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from vos_zoo.nn.precision import in_full_precision
 from vos_zoo.methods.pcvos.frame_bank import BankPolicy, FrameBank
 from vos_zoo.methods.pcvos.matching import Matches, gather_values, match, similarities
 from vos_zoo.methods.pcvos.settings import PCVOSTrackSettings
+from vos_zoo.nn.precision import in_full_precision
 
 CPU_BYTES, CUDA_BYTES = 64 << 20, 256 << 20
 """Bytes of similarities computed together."""

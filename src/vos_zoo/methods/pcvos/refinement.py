@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.nn.precision import full_precision, in_full_precision
 from vos_zoo.methods.pcvos.clips import Reach, in_one_window
+from vos_zoo.nn.precision import full_precision, in_full_precision
 from vos_zoo.tensors import cached_tensors
 
 MASKED = -100.0

@@ -9,10 +9,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from vos_zoo.nn.backbones import IMAGENET_MEAN, build_backbone
-from vos_zoo.nn.precision import full_precision
+from vos_zoo.engine.features import ClipPlan, Features
 from vos_zoo.engine.merge import aggregate
-from vos_zoo.engine.target_model import ClipPlan, Features, TargetModel, TrackSettings, Unrolled
+from vos_zoo.engine.target_model import TargetModel, TrackSettings, Unrolled
 from vos_zoo.engine.views import FullFrame
 from vos_zoo.methods.pcvos.clips import plan_frames, refined_runs
 from vos_zoo.methods.pcvos.decoder import Decoder
@@ -21,6 +20,8 @@ from vos_zoo.methods.pcvos.losses import Bootstrap, bootstrapped_cross_entropy, 
 from vos_zoo.methods.pcvos.memory import ClipMemory
 from vos_zoo.methods.pcvos.refinement import Refinement
 from vos_zoo.methods.pcvos.settings import PRESETS, PCVOSTrackSettings
+from vos_zoo.nn.backbones import IMAGENET_MEAN, build_backbone
+from vos_zoo.nn.precision import full_precision
 from vos_zoo.types import Batch, UsageError
 
 

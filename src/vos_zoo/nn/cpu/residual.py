@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from vos_zoo.nn.norms import conv_norm, folded
 from vos_zoo.nn.cpu.winograd import convolve_positive, gradients, plain_only, rectify_back
+from vos_zoo.nn.norms import conv_norm, folded
 
 
 def residual_block(block: Any, x: Tensor) -> Tensor:

@@ -1,0 +1,112 @@
+"""What the network has computed of a clip's pixels, and which of its frames it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from vos_zoo.nn.cpu.layout import split_frames
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """Which frames of a clip go through the network, where not all of them are wanted.
+
+    Attributes:
+        length: frames of the clip.
+        encoded: positions that are encoded, ascending; only these reach `TargetModel.encode`.
+        decoded: positions whose logits are wanted, ascending; all of them are encoded.
+    """
+
+    length: int
+    encoded: tuple[int, ...]
+    decoded: tuple[int, ...]
+
+    @classmethod
+    def whole(cls, length: int) -> ClipPlan:
+        """Every frame is encoded and decoded."""
+        return cls(length, tuple(range(length)), tuple(range(length)))
+
+
+@dataclass(frozen=True)
+class Features:
+    """All that depends on pixels only: the canvases and their feature pyramid.
+
+    Several objects may look at the same canvas (their search windows coincide). Tensors are kept per *canvas*, ``U`` of
+    them; `window` says which canvas each of the ``B`` objects looks at. Methods derive from this class to add features.
+
+    Attributes:
+        pixels: float32 RGB ``(U, T, 3, h, w)``, 0..255: label generators and value encoders need image and mask.
+        f4, f8, f16, f32: backbone features ``(U, T, C, h/s, w/s)``, the name says the stride s; in training those that
+            only decoding needs may lack the reference frames (`TargetModel.encode_sequences`).
+        window: int64 ``(B,)``, canvas of each object; None: object b looks at canvas b.
+        plan: which frames of a clip these are and which are to be decoded; None: all of them.
+    """
+
+    pixels: Tensor
+    f4: Tensor
+    f8: Tensor
+    f16: Tensor
+    f32: Tensor
+    window: Tensor | None = None
+    plan: ClipPlan | None = None
+
+    def spread(self, window: Tensor | None) -> Self:
+        """The same features with each object's canvas named by `window` ``(B,)``; nothing is copied."""
+        return replace(self, window=window)
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """A tensor that depends on the canvas only, ``(U, ...)``, repeated for the objects, ``(B, ...)``."""
+        if self.window is None:
+            return tensor
+        if tensor.shape[0] == 1:
+            return tensor.expand(len(self.window), *tensor.shape[1:])
+        return tensor[self.window]
+
+    def rows(self, rows: Sequence[int]) -> Self:
+        """The features as seen by the objects `rows` only."""
+        window = torch.arange(self.pixels.shape[0], device=self.pixels.device) if self.window is None else self.window
+        return self.spread(window[list(rows)])
+
+    def frames(self, start: int, stop: int | None) -> Self:
+        """Frames `start` to `stop` of the clip (None: to its end), without a copy."""
+        return self._select(slice(start, stop))
+
+    def split(self, lengths: Sequence[int]) -> list[Self]:
+        """Consecutive stretches of the clip, without a copy; their gradients are put together in one pass.
+
+        Features that the first frames lack are missing in the first stretches.
+        """
+        per_frame = {}
+        for name, value in self._per_frame().items():
+            left_out = sum(lengths) - value.shape[1]
+            per_frame[name] = split_frames(value, _without_first(lengths, left_out))
+        stretches = zip(*per_frame.values(), strict=True)
+        return [replace(self, **dict(zip(per_frame, parts, strict=True)), plan=None) for parts in stretches]
+
+    def pick(self, frames: Sequence[int]) -> Self:
+        """Some frames of the clip, copied so that the others can be freed; all of them are the features themselves."""
+        if list(frames) == list(range(self.pixels.shape[1])):
+            return replace(self, plan=None)
+        return self._select(list(frames))
+
+    def _select(self, frames: slice | list[int]) -> Self:
+        return replace(self, **{name: value[:, frames] for name, value in self._per_frame().items()}, plan=None)
+
+    def _per_frame(self) -> dict[str, Tensor]:
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("window", "plan")}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def _without_first(lengths: Sequence[int], frames: int) -> list[int]:
+    """Lengths of consecutive stretches when the first `frames` are taken away."""
+    found = []
+    for length in lengths:
+        taken = min(length, frames)
+        found.append(length - taken)
+        frames -= taken
+    return found

@@ -1,0 +1,183 @@
+"""A ring buffer of weighted training samples per object (LWL, sec. 3.5; JOINT, sec. 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SamplePolicy:
+    """How sample weights evolve and which sample gives way (LWL, sec. 3.5 and supplement; JOINT, sec. 4).
+
+    Attributes:
+        capacity: samples kept per object, the first one included.
+        learning_rate: weight of the newest sample against all older ones, in (0, 1).
+        minimum_first_weight: floor of the first sample's weight; with 0 there is no floor and the first sample may be
+            replaced like any other.
+        equal_second: the second sample gets the weight of the first (the box setting) instead of `learning_rate`.
+        temporal: False gives every stored sample weight one (training).
+    """
+
+    capacity: int = 32
+    learning_rate: float = 0.1
+    minimum_first_weight: float = 0.25
+    equal_second: bool = False
+    temporal: bool = True
+
+    def __post_init__(self) -> None:
+        if self.capacity < 2:
+            raise ValueError(f"capacity is {self.capacity}; a memory needs room for the first sample and one more")
+        if not 0 < self.learning_rate < 1:
+            raise ValueError(f"learning_rate is {self.learning_rate}; it must lie strictly between 0 and 1")
+
+
+@dataclass(frozen=True)
+class SampleMemory:
+    """Weighted training samples of `B` objects in a ring of `S` slots, slot-major so that filled slots are contiguous.
+
+    Buffers are allocated once at full capacity and, outside training, written in place: the memory that a method
+    returns replaces the one it was given. While gradients are recorded, buffers grow by concatenation instead.
+
+    Attributes:
+        policy: how weights evolve.
+        buffers: name -> tensor ``(S, B, ...)``; slots that hold no sample are zero.
+        weights: temporal weights, float32 ``(S, B)``; zero for empty slots.
+        counts: samples stored so far per object (at most `policy.capacity`).
+        latest: slot written last, per object.
+    """
+
+    policy: SamplePolicy
+    buffers: dict[str, Tensor] = field(default_factory=dict)
+    weights: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
+    counts: tuple[int, ...] = ()
+    latest: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @property
+    def filled(self) -> int:
+        """Slots in use by at least one object; readers look at the first so many slots only."""
+        return max(self.counts, default=0)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by samples and weights."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in (*self.buffers.values(), self.weights))
+
+    def samples(self, name: str) -> Tensor:
+        """The filled slots of buffer `name`, ``(filled, B, ...)``, without a copy."""
+        return self.buffers[name][: self.filled]
+
+    def sample_weights(self) -> Tensor:
+        """Temporal weights of the filled slots, ``(filled, B)``."""
+        return self.weights[: self.filled]
+
+    def start(self, samples: dict[str, Tensor], rows: Sequence[int]) -> SampleMemory:
+        """Begin the objects `rows` with their first sample; a row equal to ``len(self)`` and up is a new object.
+
+        Args:
+            samples: name -> ``(len(rows), ...)``.
+            rows: row of each sample; known rows forget what they had.
+        """
+        known = len(self)
+        total = max([known, *(row + 1 for row in rows)])
+        growing = torch.is_grad_enabled()
+        slots = 1 if growing and not known else (self.weights.shape[0] if known else self.policy.capacity)
+        buffers = {}
+        for name, sample in samples.items():
+            buffer = sample.new_zeros(slots, total, *sample.shape[1:])
+            if known:
+                buffer[:, :known] = self.buffers[name]
+            if growing and not known and list(rows) == list(range(total)):
+                buffer = sample[None]
+            else:
+                buffer[:, list(rows)] = 0
+                buffer[0, list(rows)] = sample
+            buffers[name] = buffer
+        first = next(iter(samples.values()))
+        weights = torch.zeros(slots, total, device=first.device)
+        if known:
+            weights[:, :known] = self.weights
+        weights[:, list(rows)] = 0
+        weights[0, list(rows)] = 1
+        counts, latest = [*self.counts, *[0] * (total - known)], [*self.latest, *[0] * (total - known)]
+        for row in rows:
+            counts[row], latest[row] = 1, 0
+        return SampleMemory(self.policy, buffers, weights, tuple(counts), tuple(latest))
+
+    def write(self, samples: dict[str, Tensor], rows: Sequence[int] | None = None) -> SampleMemory:
+        """Add one sample to the objects `rows` (all by default), in the slot the policy names.
+
+        Args:
+            samples: name -> ``(len(rows), ...)``.
+            rows: objects that get a sample.
+        """
+        rows = range(len(self)) if rows is None else rows
+        if torch.is_grad_enabled() and not self.policy.temporal:
+            return self._append(samples)
+        slots = self.next_slots(rows)
+        for name, sample in samples.items():
+            self.buffers[name][slots, list(rows)] = sample.to(self.buffers[name].dtype)
+        counts, latest = list(self.counts), list(self.latest)
+        weights = self.weights.cpu()
+        for row, slot in zip(rows, slots, strict=True):
+            weights[:, row] = self._reweigh(weights[:, row].clone(), row, slot)
+            counts[row] = min(counts[row] + 1, self.policy.capacity)
+            latest[row] = slot
+        self.weights.copy_(weights)
+        return SampleMemory(self.policy, self.buffers, self.weights, tuple(counts), tuple(latest))
+
+    def _append(self, samples: dict[str, Tensor]) -> SampleMemory:
+        """Out-of-place growth by one slot, equal weights: what training back-propagates through."""
+        buffers = {name: torch.cat([self.buffers[name], sample[None]]) for name, sample in samples.items()}
+        weights = torch.cat([self.weights, torch.ones_like(self.weights[:1])])
+        counts = tuple(count + 1 for count in self.counts)
+        return SampleMemory(self.policy, buffers, weights, counts, tuple(count - 1 for count in counts))
+
+    def next_slots(self, rows: Sequence[int]) -> list[int]:
+        """The slots that the next samples of the objects `rows` will be written to."""
+        return [self._slot(row) for row in rows]
+
+    def _slot(self, row: int) -> int:
+        """Next free slot; when full, the lightest sample, sparing the first one where its weight has a floor."""
+        if self.counts[row] < self.policy.capacity:
+            return self.counts[row]
+        spared = 1 if self.policy.minimum_first_weight > 0 else 0
+        return int(self.weights[spared:, row].argmin()) + spared
+
+    def _reweigh(self, weights: Tensor, row: int, slot: int) -> Tensor:
+        """Temporal weights ``(S,)`` of one object after its sample in `slot` was written."""
+        policy = self.policy
+        if not policy.temporal:
+            weights[slot] = 1
+            return weights
+        if self.counts[row] == 1:
+            if policy.equal_second:
+                weights[slot] = 1
+            else:
+                weights /= 1 - policy.learning_rate
+                weights[slot] = policy.learning_rate
+        else:
+            weights[slot] = weights[self.latest[row]] / (1 - policy.learning_rate)
+        weights /= weights.sum()
+        if weights[0] < policy.minimum_first_weight:
+            weights /= policy.minimum_first_weight + weights[1:].sum()
+            weights[0] = policy.minimum_first_weight
+        return weights
+
+    def drop(self, slots: Sequence[int]) -> SampleMemory:
+        """The memory without the objects in `slots`."""
+        kept = [row for row in range(len(self)) if row not in set(slots)]
+        buffers = {name: buffer[:, kept].contiguous() for name, buffer in self.buffers.items()}
+        counts, latest = tuple(self.counts[row] for row in kept), tuple(self.latest[row] for row in kept)
+        return SampleMemory(self.policy, buffers, self.weights[:, kept].contiguous(), counts, latest)
+
+    def to(self, device: torch.device | str) -> SampleMemory:
+        """The same memory on `device`."""
+        buffers = {name: buffer.to(device) for name, buffer in self.buffers.items()}
+        return SampleMemory(self.policy, buffers, self.weights.to(device), self.counts, self.latest)
