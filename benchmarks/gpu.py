@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests.contract_settings import build, settings_of, training_batch
+from tests.helpers.contract_settings import build, settings_of, training_batch
 
 from benchmarks.common import random_model, stripes, video
 from benchmarks.training import train_step

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests.naive_pcvos import NaivePCVOS
+from tests.helpers.naive_pcvos import NaivePCVOS
 
 from benchmarks.common import one_thread, random_model, seconds, stripes, video, yardstick
 from vos_zoo.model import VOSModel

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests.naive_joint import NaiveTarget
+from tests.helpers.naive_joint import NaiveTarget
 
 from benchmarks.common import one_thread, random_model, seconds
 

@@ -45,7 +45,9 @@ ALLOWED = {
     "data": MASKS | {"types", "tensors", "files", "data"},
     "evaluation": SCORES | {"revision", "evaluation"},
     "training": SETTINGS | SCORES | RUN | {"hub", "evaluation", "training"},
-    "model": NETWORKS | SETTINGS | {"prompts", "engine", "hub", "metrics", "training.optimisation", "training.validation"},
+    "model": NETWORKS
+    | SETTINGS
+    | {"prompts", "engine", "hub", "metrics", "training.optimisation", "training.validation"},
     "create": SETTINGS | {"model"},
     "core": set(),
     "tasks": NETWORKS

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.test_fit import TINY, fit, weights
+from tests.training.test_fit import TINY, fit, weights
 from vos_zoo.data.datamodule import ClipDataset
 from vos_zoo.model import VOSModel
 from vos_zoo.training.checkpoint_files import SafeCheckpointIO, damage_of, newest_checkpoint

@@ -11,8 +11,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from tests.contract_settings import BY_METHOD
-from tests.shipped import ship_into, ship_small
+from tests.helpers.contract_settings import BY_METHOD
+from tests.helpers.shipped import ship_into, ship_small
 from vos_zoo import __version__
 from vos_zoo.config.resources import variants
 from vos_zoo.registry import available_methods

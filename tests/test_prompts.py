@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
-from tests.contract_settings import build
+from tests.helpers.contract_settings import build
 from vos_zoo.cli import main
 from vos_zoo.model import VOSModel
 from vos_zoo.prompts import PromptParser, check_fit

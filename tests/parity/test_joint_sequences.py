@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from tests.naive_joint import NaiveTarget
+from tests.helpers.naive_joint import NaiveTarget
 from tests.parity.golden import Golden, given
 from tests.parity.joint import load
 from vos_zoo.engine.propagator import Propagator

@@ -1,0 +1,202 @@
+"""The commands end to end, on a tiny network with random weights: what they write, and how they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.helpers.contract_settings import build
+from vos_zoo import tasks
+from vos_zoo.cli import main
+from vos_zoo.config.layers import load_config
+from vos_zoo.create import create_model
+from vos_zoo.methods.lwl.checkpoint import PREFIXES
+from vos_zoo.video.masks import read_mask, write_mask
+
+HYPERPARAMETERS: dict[str, Any] = {
+    "backbone": "timm:resnet10t",
+    "feature_channels": 16,
+    "label_channels": 4,
+    "label_widths": [4, 4, 8],
+    "decoder_width": 4,
+}
+SIZE = (48, 80)
+SETTINGS = ["data.synthetic.size=[48,80]", "data.synthetic.frames=6", "data.synthetic.max_objects=2"]
+SETTINGS += ["data.synthetic.train_videos=1", "data.synthetic.val_videos=2", "data.synthetic.test_videos=2"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights") / "model"
+    torch.manual_seed(0)
+    create_model("lwl", track={"size": (32, 64)}, **HYPERPARAMETERS).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def davis(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("generated")
+    assert main(["make-data", "synthetic", "--output", str(folder), *SETTINGS]) == 0
+    return folder
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().err.strip().splitlines()
+
+
+def first_sequence(davis: Path, split: str = "val") -> tuple[Path, Path]:
+    name = (davis / "ImageSets" / "2017" / f"{split}.txt").read_text().split()[0]
+    return davis / "JPEGImages" / "480p" / name, davis / "Annotations" / "480p" / name
+
+
+def test_generated_data_pass_their_own_check(davis: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-data", str(davis)]) == 0
+    assert "2" in capsys.readouterr().out
+
+
+def test_a_broken_mask_is_reported_by_file_and_the_rest_is_still_checked(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(davis, copy)
+    _, masks = first_sequence(copy)
+    Image.new("RGB", (SIZE[1], SIZE[0])).save(masks / "00002.png")
+    assert main(["check-data", str(copy)]) == 1
+    assert "00002.png" in capsys.readouterr().out
+
+
+def test_validate_prints_the_scores(model: Path, davis: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["validate", "--weights", str(model), "--data", "davis", f"data.root={davis}", "trainer.accelerator=cpu"]
+    assert main(words) == 0
+    assert "J&F" in capsys.readouterr().out
+
+
+def test_test_writes_masks_scores_and_the_baseline_and_skips_what_is_done(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["test", "--weights", str(model), "--data", "synthetic", "--output", str(tmp_path / "out"), *SETTINGS]
+    assert main([*words, "trainer.accelerator=cpu"]) == 0
+    text = capsys.readouterr().out
+    assert "copying the first mask" in text
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert scores
+    masks = sorted((tmp_path / "out" / "masks").rglob("*.png"))
+    assert len(masks) == 2 * 6 and read_mask(masks[0]).shape == SIZE
+    before = [mask.stat().st_mtime_ns for mask in masks]
+    assert main([*words, "trainer.accelerator=cpu"]) == 0
+    assert [mask.stat().st_mtime_ns for mask in masks] == before
+
+
+def test_track_writes_palette_masks_and_an_overlay_video(model: Path, davis: Path, tmp_path: Path) -> None:
+    frames, masks = first_sequence(davis)
+    output = tmp_path / "tracked"
+    words = ["track", str(frames), "--weights", str(model), "--mask", str(masks / "00000.png")]
+    assert main([*words, "--output", str(output), "--overlay", "trainer.accelerator=cpu"]) == 0
+    written = sorted(path.name for path in output.glob("*.png"))
+    assert written == sorted(path.with_suffix(".png").name for path in frames.glob("*.jpg"))
+    assert Image.open(output / written[0]).mode == "P"
+    given, kept = read_mask(masks / "00000.png"), read_mask(output / "00000.png")
+    assert (given == kept).mean() > 0.99
+    assert (output / "overlay.mp4").stat().st_size > 0
+
+
+def test_track_writes_every_nth_frame_alone_as_it_would_among_all(model: Path, davis: Path, tmp_path: Path) -> None:
+    frames, masks = first_sequence(davis)
+    words = ["track", str(frames), "--weights", str(model), "--mask", str(masks / "00000.png")]
+    for name, more in (("all", []), ("some", ["--every", "2"]), ("skipped", ["--every", "2", "--skip"])):
+        assert main([*words, "--output", str(tmp_path / name), *more, "trainer.accelerator=cpu"]) == 0
+    chosen = sorted(path.name for path in (tmp_path / "all").glob("*.png"))[::2]
+    for name in ("some", "skipped"):
+        assert sorted(path.name for path in (tmp_path / name).glob("*.png")) == chosen
+    for file in chosen:
+        assert (read_mask(tmp_path / "some" / file) == read_mask(tmp_path / "all" / file)).all()
+
+
+def test_boxes_need_weights_with_a_box_encoder(
+    model: Path, davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames, _ = first_sequence(davis)
+    words = ["track", str(frames), "--weights", str(model), "--box", "1:10,10,20,20", "--output", str(tmp_path / "x")]
+    assert main([*words, "trainer.accelerator=cpu"]) == 2
+    assert "box encoder" in lines(capsys)[-1]
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_box_starts_an_object_where_there_is_a_box_encoder(davis: Path, tmp_path: Path) -> None:
+    frames, _ = first_sequence(davis)
+    create_model("lwl", track={"size": (32, 64), "preset": "box"}, box_encoder=True, **HYPERPARAMETERS).save_pretrained(
+        tmp_path / "model"
+    )
+    words = ["track", str(frames), "--weights", str(tmp_path / "model"), "--box", "3:10,10,20,20"]
+    assert main([*words, "--output", str(tmp_path / "x"), "trainer.accelerator=cpu"]) == 0
+    assert {int(i) for path in (tmp_path / "x").glob("*.png") for i in np.unique(read_mask(path))} <= {0, 3}
+
+
+def test_an_authors_file_converts_into_a_folder_that_loads(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from vos_zoo.model import VOSModel
+
+    network = VOSModel.from_pretrained(model).network
+    theirs = {}
+    for name, tensor in network.state_dict().items():
+        prefix = next(prefix for prefix in PREFIXES if name.startswith(prefix))
+        theirs[PREFIXES[prefix] + name.removeprefix(prefix)] = tensor
+    source = tmp_path / "authors.pth"
+    torch.save({"net": theirs, "epoch": 3}, source)
+    words = ["convert", str(source), "--model", "lwl", "--output", str(tmp_path / "ours")]
+    words += [f"model.{name}={value}" for name, value in HYPERPARAMETERS.items()]
+    assert main(words) == 0
+    converted = VOSModel.from_pretrained(tmp_path / "ours").network.state_dict()
+    assert all(torch.equal(tensor, converted[name]) for name, tensor in network.state_dict().items())
+    del theirs["target_model.filter_optimizer.residual_module.filter_reg"]
+    torch.save({"net": theirs}, source)
+    assert main(words) == 2
+    assert "filter_reg" in lines(capsys)[-1]
+
+
+def test_wrong_requests_are_one_line_and_exit_with_two(
+    model: Path, davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames, masks = first_sequence(davis)
+    wrong_size = tmp_path / "small.png"
+    write_mask(wrong_size, np.ones((10, 10), dtype=np.uint8))
+    coloured = tmp_path / "coloured.png"
+    Image.new("RGB", (SIZE[1], SIZE[0]), (128, 0, 0)).save(coloured)
+    track = ["track", str(frames), "--weights", str(model), "--output", str(tmp_path / "out")]
+    mask = ["--mask", str(masks / "00000.png")]
+    wrong = {
+        "small.png": [*track, "--mask", str(wrong_size)],
+        "coloured.png": [*track, "--mask", str(coloured)],
+        "track.capacity": [*track, *mask, "track.capacty=3"],
+        "data.root": ["validate", "--weights", str(model), "--data", "davis"],
+        "no-such-folder": ["validate", "--weights", str(model), "--data", "davis", "data.root=no-such-folder"],
+        "no-such-weights": ["track", str(frames), "--weights", "no-such-weights", *mask, "--output", "x"],
+        "data.batch_size": ["fit", "--model", "lwl", "data.batch_size=many"],
+        "vos-zoo convert": ["validate", "--weights", str(masks / "00000.png"), "--model", "lwl"],
+    }
+    for expected, words in wrong.items():
+        assert main(words) == 2, words
+        printed = lines(capsys)
+        assert len(printed) == 1 and expected in printed[0], printed
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_bring_their_own_inference_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build("giel").save_pretrained(tmp_path / "model")
+    words = ["test", "--weights", str(tmp_path / "model"), "--data", "synthetic", "--output", str(tmp_path / "out")]
+    seen = []
+    monkeypatch.setattr(tasks, "run_test", lambda config, **_: seen.append(config.track))
+    main(words)
+    main([*words, "track.support_size=3"])
+    main(["test", "--model", "giel", *words[1:], "--recipe", "quickstart"])
+    assert load_config("giel").track["short_edge"] == 480, "what the method's file says"
+    assert seen == [{}, {"support_size": 3}, {"short_edge": 128}]
