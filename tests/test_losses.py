@@ -114,6 +114,18 @@ def test_every_loss_is_small_for_right_masks_large_for_wrong_ones_and_weighted(n
     assert mask_losses(wrong, truth, {name: 10.0})[name].item() == pytest.approx(10 * bad, rel=1e-5)
 
 
+def test_slots_without_an_object_count_for_nothing() -> None:
+    torch.manual_seed(0)
+    logits, truth = torch.randn(2, 3, 2, 8, 8), (torch.rand(2, 3, 2, 8, 8) > 0.6).float()
+    valid = torch.tensor([[True, False], [True, True]])
+    weights = {"tversky": 1.0, "lovasz": 1.0, "bce": 1.0}
+    before = mask_losses(logits, truth, weights, valid)
+    logits[0, :, 1], truth[0, :, 1] = 9.0, 0.0
+    assert mask_losses(logits, truth, weights, valid) == before
+    nothing = mask_losses(logits, truth, weights, torch.zeros(2, 2, dtype=torch.bool))
+    assert all(value == 0 for value in nothing.values())
+
+
 def test_loss_terms_come_one_by_one_and_unknown_ones_are_refused_by_name() -> None:
     truth = torch.ones(1, 1, 1, 8, 8)
     assert list(mask_losses(truth, truth, {"dice": 1.0, "lovasz": 2.0})) == ["dice", "lovasz"]

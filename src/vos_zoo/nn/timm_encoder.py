@@ -229,7 +229,7 @@ def _initial_weights(name: str, weights: str) -> dict[str, Tensor] | None:
         raise UsageError(f"backbone_weights {weights!r} do not fit 'timm:{name}'; give imagenet, a file or null")
     network = timm.create_model(name)
     state = read_state(weights)
-    return _fitting(state, network.state_dict(), _heads(network.default_cfg.get("classifier")), weights)
+    return fitting_entries(state, network.state_dict(), _heads(network.default_cfg.get("classifier")), weights)
 
 
 def _installed_imagenet(name: str) -> Path | None:
@@ -270,10 +270,16 @@ def read_state(path: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _fitting(
+def fitting_entries(
     state: dict[str, Tensor], wanted: Mapping[str, Tensor], heads: tuple[str, ...], source: str
 ) -> dict[str, Tensor]:
     """The entries `wanted`, all from `state` but the classifier's and counters.
+
+    Args:
+        state: entries of a file.
+        wanted: entries of the network.
+        heads: prefixes of the classifier's entries.
+        source: the file, for messages.
 
     Raises:
         UsageError: an entry is missing, unknown or of another shape.
@@ -289,6 +295,6 @@ def _fitting(
         if names:
             raise UsageError(
                 f"backbone_weights {source!r} {what} entry {names[0]!r} ({len(missing)} missing, {len(extra)} extra, "
-                f"{len(other)} of another shape); give a state dict of this timm network"
+                f"{len(other)} of another shape); give a state dict of this encoder's network"
             )
     return {name: value if optional(name) else state[name] for name, value in wanted.items()}

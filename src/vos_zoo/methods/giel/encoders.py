@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.nn.backbones import ResNet, TimmEncoder, build_backbone
+from vos_zoo.nn.backbones import ResNet, SmpEncoder, TimmEncoder, build_backbone
 from vos_zoo.nn.norms import FrozenBatchNorm2d
 from vos_zoo.nn.state_dicts import find_state_dict
 from vos_zoo.nn.timm_encoder import fold_norms, freeze_norms
@@ -42,7 +42,7 @@ class Trunk(nn.Module):
     """A backbone up to stride 16.
 
     Args:
-        backbone: "resnet50" (the paper's) or another torchvision wiring, or "timm:NAME"; see `build_backbone`.
+        backbone: "resnet50" (the paper's) or any other of `build_backbone`.
         init: None or "none" (random), "maskrcnn_coco", "imagenet", or the path of a state dict: of the ResNet, or of
             torchvision's Mask R-CNN with that body.
         mask_init: how the filters of a fourth input channel, the objects' mask, start: "default", "zeros" or
@@ -121,9 +121,9 @@ class _Stages(nn.Module):
         return r2, r3, self.layer3(r3)
 
 
-def _build(backbone: str, init: str | None) -> ResNet | TimmEncoder:
+def _build(backbone: str, init: str | None) -> ResNet | TimmEncoder | SmpEncoder:
     """The whole backbone with its first weights."""
-    stages, norms = (3, "batch") if backbone.startswith("timm:") else (4, None)
+    stages, norms = (3, "batch") if backbone.startswith(("timm:", "smp:")) else (4, None)
     if init is None or init in _PUBLISHED:
         try:
             whole = build_backbone(backbone, _PUBLISHED[init] if init else None, stages, norms)

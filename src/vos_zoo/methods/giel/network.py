@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vos_zoo.engine.target_model import TargetModel
+from vos_zoo.losses import check_losses
 from vos_zoo.methods.giel.affinity import APPLY, TemporalAttention
 from vos_zoo.methods.giel.decoder import CoarseHead, Decoder
 from vos_zoo.methods.giel.encoders import KeyValueHead, Trunk
@@ -51,6 +52,7 @@ class GielNetwork(TargetModel, ABC):
             last frame alone, from the true masks of all others.
         detach_support: no gradient flows through predicted masks.
         lambda_instance: weight of the objects' loss (eq. 13).
+        losses: weights of further losses of the objects' masks, by name, beside eq. 13; see `vos_zoo.losses`.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class GielNetwork(TargetModel, ABC):
         train_mode: str = "recurrent",
         detach_support: bool = False,
         lambda_instance: float = 1.0,
+        losses: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         _check_choices(
@@ -120,6 +123,7 @@ class GielNetwork(TargetModel, ABC):
         self.mask_hard, self.label_hard = support_mask_hard, support_label_hard
         self.scaled, self.attention_apply = affinity_scale == "sqrt_dk", attention_apply
         self.train_mode, self.detach_support, self.lambda_instance = train_mode, detach_support, lambda_instance
+        self.more_losses = check_losses(losses or {})
 
         frozen = bn_statistics == "frozen"
         self.query_encoder = Trunk(backbone, init, None, frozen, bn_affine_trainable)

@@ -13,6 +13,7 @@ from torch import Tensor
 from vos_zoo.engine.merge import GIVEN_LOGIT, aggregate
 from vos_zoo.engine.target_model import TrackSettings, Unrolled
 from vos_zoo.engine.views import FullFrame
+from vos_zoo.losses import mask_losses
 from vos_zoo.methods.giel.affinity import affinity, read_memory
 from vos_zoo.methods.giel.decoder import CoarseHead, enlarge, probability_logit, product_logit
 from vos_zoo.methods.giel.encoders import STRIDE, crop_margins, margins
@@ -290,7 +291,7 @@ class Giel(GielNetwork):
         elif self.mode == "per_object" and self.supervises_global:
             own, truth = (maps.transpose(1, 2)[valid] for maps in (unrolled.logits, unrolled.truth))
             terms["global"] = global_loss(own, (truth > 0.5).long())
-        return terms
+        return {**terms, **mask_losses(unrolled.logits, unrolled.truth, self.more_losses, valid)}
 
 
 def _distribution(masks: Tensor) -> Tensor:

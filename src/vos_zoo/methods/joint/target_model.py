@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo.engine.target_model import TrackSettings, Unrolled
-from vos_zoo.losses import mask_losses
+from vos_zoo.losses import check_losses, mask_losses
 from vos_zoo.methods._few_shot.decoder import SegmentationDecoder
 from vos_zoo.methods._few_shot.learner import FewShotLearner
 from vos_zoo.methods._few_shot.parallel_targets import ParallelTargets
@@ -78,7 +78,8 @@ class Joint(RegionalModel):
         if not induction and not transduction:
             raise UsageError("model.induction and model.transduction are both false; keep at least one branch")
         self.two_heads = two_heads and induction and transduction
-        self.loss_weights = dict(losses or ({"lovasz": 100.0} | ({"cosine": 1.0} if self.two_heads else {})))
+        default = {"lovasz": 100.0} | ({"cosine": 1.0} if self.two_heads else {})
+        self.loss_weights = check_losses(losses or default, ("cosine",))
         if self.loss_weights.get("cosine") and not self.two_heads:
             raise UsageError("model.losses has a cosine term, but there is one mask encoding; remove it")
         inputs = self.backbone.channels[2]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vos_zoo.engine.target_model import Unrolled
+from vos_zoo.losses import check_losses
 from vos_zoo.methods._few_shot.decoder import SegmentationDecoder
 from vos_zoo.methods._few_shot.learner import FewShotLearner
 from vos_zoo.methods._few_shot.regional import RegionalModel
@@ -77,7 +78,7 @@ class LWL(RegionalModel):
         self.trains = trains
         self.end_to_end = end_to_end
         self.refines_in_training = refine_in_training
-        self.loss_weights = dict(losses or {"lovasz": 100.0 if trains == "masks" else 10.0})
+        self.loss_weights = check_losses(losses or {"lovasz": 100.0 if trains == "masks" else 10.0})
         self.label_channels = label_channels if label_generator else 1
 
         self.feature_conv = Conv3x3(self.backbone.channels[2], feature_channels, bias=False)

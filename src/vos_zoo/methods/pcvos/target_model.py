@@ -13,6 +13,7 @@ from vos_zoo.engine.features import ClipPlan, Features
 from vos_zoo.engine.merge import aggregate
 from vos_zoo.engine.target_model import TargetModel, TrackSettings, Unrolled
 from vos_zoo.engine.views import FullFrame
+from vos_zoo.losses import check_losses, mask_losses
 from vos_zoo.methods.pcvos.clips import plan_frames, refined_runs
 from vos_zoo.methods.pcvos.decoder import Decoder
 from vos_zoo.methods.pcvos.encoders import Projections, ValueEncoder, mask_filters
@@ -23,6 +24,8 @@ from vos_zoo.methods.pcvos.settings import PRESETS, PCVOSTrackSettings
 from vos_zoo.nn.backbones import IMAGENET_MEAN, build_backbone
 from vos_zoo.nn.precision import full_precision
 from vos_zoo.types import Batch, UsageError
+
+_OWN_LOSSES = ("cross_entropy", "dice")
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class PCVOS(TargetModel):
         depth: its blocks.
         train_clip: frames N of a clip in training; 1: per-frame training (Tables 2, 7).
         train_memory: what is remembered of a clip in training, its "last" frame or "all" of them.
-        losses: weight per loss term: "cross_entropy" per frame, "dice" per clip (absent or 0: Table 2).
+        losses: weight per loss term: "cross_entropy" per frame, "dice" per clip (absent or 0: Table 2), and those of
+            `vos_zoo.losses` on the objects' own masks.
         bootstrap: [start, stop, share]: until step `start` all pixels count, from step `stop` on that share of them.
     """
 
@@ -102,10 +106,9 @@ class PCVOS(TargetModel):
             raise UsageError(f"model.train_clip is {train_clip}; it must be at least 1")
         if len(window) != 3 or min(window) < 1:
             raise UsageError(f"model.window is {list(window)}; give frames, rows and columns, each at least 1")
-        self.loss_weights = {"cross_entropy": 1.0, "dice": 1.0} if losses is None else dict(losses)
-        unknown = sorted(self.loss_weights.keys() - {"cross_entropy", "dice"})
-        if unknown or not self.loss_weights:
-            raise UsageError(f"model.losses names {unknown or 'nothing'}; choose cross_entropy, dice or both")
+        self.loss_weights = check_losses(dict.fromkeys(_OWN_LOSSES, 1.0) if losses is None else losses, _OWN_LOSSES)
+        if not self.loss_weights:
+            raise UsageError("model.losses names nothing; choose cross_entropy, dice or both")
         self.bootstrap = Bootstrap(int(bootstrap[0]), int(bootstrap[1]), float(bootstrap[2]))
         self.clip_length, self.train_memory = train_clip, train_memory
         self.backbone = build_backbone(backbone, backbone_weights, stages=3, norms=backbone_norms)
@@ -256,4 +259,6 @@ class PCVOS(TargetModel):
             merged, hard = odds.softmax(dim=-3)[:, :, 1:], (truth > 0.5).float()
             clips = zip(merged.split(self.clip_length, 1), hard.split(self.clip_length, 1), strict=True)
             terms["dice"] = torch.stack([clip_dice(own, given, batch.valid) for own, given in clips]).sum()
-        return {name: self.loss_weights[name] * value for name, value in terms.items()}
+        more = {name: weight for name, weight in self.loss_weights.items() if name not in _OWN_LOSSES}
+        own = {name: self.loss_weights[name] * value for name, value in terms.items()}
+        return {**own, **mask_losses(unrolled.logits, unrolled.truth, more, batch.valid)}
