@@ -50,12 +50,13 @@ ALLOWED = {
     | {"prompts", "engine", "hub", "metrics", "training.optimisation", "training.validation"},
     "create": SETTINGS | {"model"},
     "core": set(),
+    "samples": {"types", "video"},
     "tasks": NETWORKS
     | SETTINGS
     | SCORES
     | RUN
     | {"engine", "hub", "model", "create", "data", "evaluation", "training", "tasks"},
-    "cli": SETTINGS | {"hub.download", "hub.weights", "files", "labels", "prompts", "tasks", "cli"},
+    "cli": SETTINGS | {"samples", "hub.download", "hub.weights", "files", "labels", "prompts", "tasks", "cli"},
     "__main__": {"cli"},
 }
 

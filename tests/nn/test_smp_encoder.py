@@ -43,7 +43,11 @@ def test_a_file_of_weights_freezes_the_norms_and_gives_equal_features(tmp_path) 
 
 @pytest.mark.parametrize(
     ("name", "weights", "message"),
-    [("resnet81", None, "resnet18"), ("resnet18", "nothing", "give one of: imagenet"), ("tu-resnet18", None, "no encoder")],
+    [
+        ("resnet81", None, "resnet18"),
+        ("resnet18", "nothing", "give one of: imagenet"),
+        ("tu-resnet18", None, "no encoder"),
+    ],
 )
 def test_what_cannot_be_built_is_one_clear_message(name: str, weights: str | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):

@@ -148,12 +148,15 @@ def _track(commands: Any) -> None:
         "track",
         handlers.run_track,
         "follow objects through a video, from their masks or boxes in the first frame",
+        "sample --weights NAME --output out.mp4",
         "video.mp4 --weights runs/NAME/model --mask first.png --output out.mp4",
         "frames/ --weights runs/NAME/model --box 1:40,25,80,60 --box 2:150,30,64,64 --output masks/",
         "camera --weights runs/NAME/model --box 1:200,120,160,160 --output out.mp4",
     )
     parser.add_argument(
-        "source", metavar="VIDEO|FOLDER|camera", help="a video file, a folder of frames, or a camera: camera, camera:1"
+        "source",
+        metavar="VIDEO|FOLDER|camera|sample",
+        help="a video file, a folder of frames, a camera (camera, camera:1), or `sample`, a clip that has its mask",
     )
     add_model(parser)
     add_weights(parser, required=False)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vos_zoo import samples
 from vos_zoo.cli.options import method_names
 from vos_zoo.config.resources import config_folder, model_card, variants
 from vos_zoo.files.names import camera_number, list_files, list_folders, list_pictures
@@ -53,8 +54,9 @@ def run_test(options: argparse.Namespace) -> int | None:
 
 def run_track(options: argparse.Namespace) -> int | None:
     """Follow objects through one video."""
+    _take_sample(options)
     if options.mask is None and not options.boxes:
-        raise UsageError("what shall be followed? give --mask FILE or --box ID:X,Y,W,H")
+        raise UsageError("nothing to track: give --mask FILE or --box ID:X,Y,W,H")
     if options.every < 1:
         raise UsageError(f"--every: {options.every} must be at least 1")
     boxes = parse_boxes(options.boxes)
@@ -79,6 +81,16 @@ def run_track(options: argparse.Namespace) -> int | None:
         every=options.every,
         skip=options.skip,
     )
+
+
+def _take_sample(options: argparse.Namespace) -> None:
+    """Replace the source "sample" by the clip that comes with vos-zoo, and its mask where no object is given."""
+    if options.source != samples.NAME or Path(options.source).exists():
+        return
+    clip = samples.clip()
+    options.source = str(clip.video)
+    if options.mask is None and not options.boxes:
+        options.mask = str(clip.mask)
 
 
 def _keep_inputs(options: argparse.Namespace) -> None:
