@@ -64,7 +64,7 @@ class SamplingConfig:
 
 @dataclass
 class GapConfig:
-    """How far apart the frames of a clip are with `data.canvas=frame`; see `data.clips.gaps.GapSettings`.
+    """How far apart the frames of a clip are with `data.canvas=frame`; see `GapSettings`.
 
     `limits` are pairs (share of the training, largest gap in frames of the video).
     """
@@ -126,7 +126,7 @@ class JitterConfig:
 class AugmentConfig:
     """Changes of training frames: probabilities of grey and flip, an affine move (degrees, log scale), brightness.
 
-    `fused` resamples a canvas once for crop and affine move, not twice; see `data.clips.transforms.AugmentSettings`.
+    `fused` resamples a canvas once for crop and affine move, not twice; see `AugmentSettings`.
     """
 
     grayscale: float = _rule(0.05, minimum=0, maximum=1)
@@ -156,7 +156,7 @@ class SyntheticConfig:
 
 @dataclass
 class ComposedConfig:
-    """The clips composed of photographs; see `data.composed.videos.ComposedSettings`.
+    """The clips composed of photographs; see `ComposedSettings`.
 
     `kind` says what the root holds (any data set that is read from disk), `videos` names a further folder of videos
     with masks, laid out as DAVIS (its list `train`) or as `folder`, `backgrounds` one of pictures without masks.
@@ -204,7 +204,7 @@ class StaticConfig:
 
 @dataclass
 class MixtureConfig:
-    """What an entry of `data.clips.mixture` may hold; `data.clips.mixture.MixturePart` says what it means."""
+    """What an entry of `data.mixture` may hold; `MixturePart` says what it means."""
 
     name: str | None = None
     root: str | None = None

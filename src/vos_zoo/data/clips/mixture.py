@@ -82,7 +82,7 @@ def mixture_weights(parts: Sequence[MixturePart], videos: Sequence[int]) -> list
 
 
 def build_mixture(given: Mapping[str, Mapping[str, Any] | None] | None) -> dict[str, MixturePart]:
-    """The parts of `data.clips.mixture` by label; those that are None are left out.
+    """The parts of `data.mixture` by label; those that are None are left out.
 
     Raises:
         UsageError: a part that is no mapping, or one of `build_settings`.

@@ -37,7 +37,7 @@ def open_composed(
         open_source: opens what they are cut out of.
         root: folder of pictures or videos with masks, of the data set `kind`; None where only `videos` are used.
         split: split of the clips, and of what `root` holds.
-        given: the `data.composed.videos` part of the configuration.
+        given: the `data.composed` part of the configuration.
         seed: seed of the clips.
         sequences: cut out of these pictures or videos of the root only.
         skip_broken: leave unreadable backgrounds out with a warning.

@@ -300,8 +300,8 @@ def open_dataset(
         resolution: DAVIS: the sub-folder.
         sequences: use only these videos (composed: cut out of these pictures or videos of the root only).
         skip_broken: leave out videos without frames or masks with a warning.
-        synthetic: the `data.synthetic.videos` part of the configuration.
-        composed: the `data.composed.videos` part of the configuration.
+        synthetic: the `data.synthetic` part of the configuration.
+        composed: the `data.composed` part of the configuration.
         seed: seed of the synthetic videos and composed clips.
         layout: YouTube-VOS: folder of a split below the root; None finds it.
         min_area: coco, instances: leave smaller objects out.
