@@ -305,7 +305,7 @@ class VOSModel(Pretrained):
 
 
 def mean_jaccard(logits: Tensor, truth: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Mean over images of the IoU of (probability > 0.5); 1 where both are empty, or nothing counts (LWL sheet 5.3).
+    """Mean over images of the IoU of (probability > 0.5); 1 where both are empty, or nothing counts.
 
     Args:
         logits: ``(B, T, K, h, w)``.

@@ -1,4 +1,4 @@
-"""Recipes: the numbers of every stage as the sheets state them; chains of stages, cut and gone on with."""
+"""Recipes: the numbers of every published stage; chains of stages, cut and gone on with."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ GIVEN_CLIPS = [f"paths.{name}=/{name}" for name in ("youtube_vos", "davis")]
 BACKBONE = ("backbone.layer2", "backbone.layer3", "backbone.layer4")
 YV, DAVIS = ("youtube_vos", 2019, "jjtrain"), ("davis", 2017, "train")
 
-# Typed from section 5 of the sheets: epochs, batch, milestones, rates, data sets with their odds, frames, affine move,
-# losses. All: 1000 iterations per epoch, x0.2, Adam with default betas, no decay, no clipping, float32, gap of 100.
-SHEETS: dict[tuple[str, str], dict[str, Any]] = {
+# Typed from "Training stages" of docs/methods: epochs, batch, milestones, rates, data sets with their odds, frames,
+# affine move, losses. All: 1000 iterations per epoch, x0.2, Adam with default betas, no decay, no clipping, float32,
+# gap of 100.
+PUBLISHED: dict[tuple[str, str], dict[str, Any]] = {
     ("lwl", "stage1"): {
         "epochs": 70,
         "batch": 20,
@@ -128,28 +129,28 @@ SHEETS: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(("method", "stage"), SHEETS)
-def test_a_stage_of_the_paper_has_the_numbers_of_the_sheet(method: str, stage: str) -> None:
-    sheet = SHEETS[method, stage]
+@pytest.mark.parametrize(("method", "stage"), PUBLISHED)
+def test_a_stage_has_the_published_numbers(method: str, stage: str) -> None:
+    numbers = PUBLISHED[method, stage]
     config = load_config(method, recipe="paper", stage=stage, overrides=GIVEN)
     optim, data = config.optim, config.data
-    assert config.trainer["max_epochs"] == sheet["epochs"] and data.batches_per_epoch == 1000
-    assert data.batch_size == sheet["batch"]
-    assert optim.groups == pytest.approx(sheet["rates"], rel=1e-12)
-    assert (optim.schedule, optim.interval or "epoch", optim.milestones) == ("steps", "epoch", sheet["milestones"])
+    assert config.trainer["max_epochs"] == numbers["epochs"] and data.batches_per_epoch == 1000
+    assert data.batch_size == numbers["batch"]
+    assert optim.groups == pytest.approx(numbers["rates"], rel=1e-12)
+    assert (optim.schedule, optim.interval or "epoch", optim.milestones) == ("steps", "epoch", numbers["milestones"])
     assert optim.gamma == 0.2 and optim.optimiser in (None, "adam") and optim.betas == [0.9, 0.999]
     assert optim.weight_decay == 0 and optim.clip_norm is None and optim.ema is None
     assert config.trainer.get("precision", "32-true") == "32-true"
-    assert (data.sampling.reference_frames, data.sampling.query_frames) == sheet["frames"]
+    assert (data.sampling.reference_frames, data.sampling.query_frames) == numbers["frames"]
     assert (data.sampling.max_gap, data.sampling.gap_step, data.sampling.min_visible_pixels) == (100, 5, 10)
     assert data.sampling.min_visible_factor == 2  # more than 2 (train + test frames) visible frames
-    assert data.augment.affine is sheet["affine"]
+    assert data.augment.affine is numbers["affine"]
     assert (data.augment.rotation, data.augment.log_scale, data.augment.brightness) == (15, 0.2, 0.2)
     assert (data.augment.grayscale, data.augment.flip) == (0.05, 0.5)
     assert data.crop.size == [480, 832] and data.crop.factor == 5 and data.crop.mode == "inside_major"
     assert (data.jitter.reference_scale, data.jitter.query_scale) == (0.25, 0.5)
     assert sorted(data.jitter.reference_centre) == [3, 3] and sorted(data.jitter.query_centre) == [4.5, 5.5]
-    assert config.trainer["check_val_every_n_epoch"] == sheet["every"]
+    assert config.trainer["check_val_every_n_epoch"] == numbers["every"]
     mixed = {}
     for label, part in data.mixture.items():
         year = None if label == "coco" else part["year"]
@@ -157,17 +158,17 @@ def test_a_stage_of_the_paper_has_the_numbers_of_the_sheet(method: str, stage: s
         assert part["root"] == f"/{label}"
     total = sum(mixed.values())
     assert {key: weight / total for key, weight in mixed.items()} == pytest.approx(
-        {key: odds / sum(sheet["mixture"].values()) for key, odds in sheet["mixture"].items()}
+        {key: odds / sum(numbers["mixture"].values()) for key, odds in numbers["mixture"].items()}
     )
     network = load_method(method).load_target_model()(**{**config.model, "backbone_weights": None, **_no_files(method)})
-    assert {name: weight for name, weight in network.loss_weights.items() if weight} == sheet["losses"]
-    assert set(sheet["losses"]) <= {*LOSSES, "cosine"}
+    assert {name: weight for name, weight in network.loss_weights.items() if weight} == numbers["losses"]
+    assert set(numbers["losses"]) <= {*LOSSES, "cosine"}
     assert config.model["train_iterations"] == 5 and config.model.get("train_update_iterations") == 2
     first = stage == "stage1"
     assert config.model.get("backbone_weights") == ("/mask_rcnn" if first else None)
 
 
-# Typed from section 5 of PCVOS's sheet and section 4 of GIEL's, whose recipes share less with each other.
+# Typed from the training sections of docs/methods/pcvos.md and docs/methods/giel.md, which share less with each other.
 ADAM = {"optim.optimiser": "adam", "optim.betas": [0.9, 0.999], "optim.clip_norm": None, "optim.ema": None}
 STCN = {
     **ADAM,
@@ -306,7 +307,7 @@ NUMBERS["giel-fast", "paper", None] = {**NUMBERS["giel", "paper", None], "model.
 
 
 @pytest.mark.parametrize(("method", "recipe", "stage"), NUMBERS)
-def test_a_recipe_of_clips_has_the_numbers_of_the_sheet(method: str, recipe: str, stage: str | None) -> None:
+def test_a_recipe_of_clips_has_the_published_numbers(method: str, recipe: str, stage: str | None) -> None:
     given = [*GIVEN_CLIPS, *(["paths.saliency=/saliency"] if method == "pcvos" else [])]
     config = load_config(method, recipe=recipe, stage=stage, overrides=given if recipe == "paper" else [])
     for key, number in NUMBERS[method, recipe, stage].items():
@@ -331,13 +332,13 @@ def _no_files(method: str) -> dict[str, Any]:
     return {"vitae_weights": None} if method == "llb" else {}
 
 
-def test_the_paper_lists_every_stage_of_the_sheet_in_order() -> None:
+def test_the_paper_recipe_lists_every_stage_in_order() -> None:
     assert load_config("pcvos", recipe="paper", overrides=[*GIVEN_CLIPS, "paths.saliency=/saliency"]).stages == [
         "static",
         "video",
     ]
-    for method in {method for method, _ in SHEETS}:
-        expected = [stage for owner, stage in SHEETS if owner == method]
+    for method in {method for method, _ in PUBLISHED}:
+        expected = [stage for owner, stage in PUBLISHED if owner == method]
         assert load_config(method, recipe="paper", overrides=GIVEN).stages == expected
 
 

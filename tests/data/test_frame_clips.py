@@ -119,7 +119,7 @@ def test_labels_move_with_their_picture_whatever_is_drawn(
 
 
 def test_one_resampling_equals_the_published_steps_one_after_the_other() -> None:
-    """Mirror, part, colours; then turn and shear with the mean colour beyond, colours (PCVOS sheet 5.2)."""
+    """Mirror, part, colours; then rotation and shear with the mean colour beyond, colours (STCN)."""
     transform = FrameClipTransform((96, 96), FrameSettings(colour=(0.05, 0.05, 0.05)), flip=0.5, grayscale=0.3)
     frame, worst = smooth(150, 260, 3), 0.0
     for seed in range(12):

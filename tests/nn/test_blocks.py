@@ -46,7 +46,7 @@ def problem(samples: int = 2, objects: int = 2, channels: int = 5, outputs: int 
 
 
 def by_double_backward(features: Tensor, labels: Tensor, weights: Tensor, reg: Tensor, iterations: int) -> Tensor:
-    """One object's filter ``(D, C, 3, 3)`` by the sheet's equations (2.4), derivatives by autograd."""
+    """One object's filter ``(D, C, 3, 3)`` by the learner's equations (LWL, sec. 3.2), derivatives by autograd."""
     outputs, channels = labels.shape[1], features.shape[1]
     tau = torch.zeros(outputs, channels, 3, 3, dtype=features.dtype, requires_grad=True)
 

@@ -68,7 +68,7 @@ def token_instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
 
 
 def instance_l2_norm(x: Tensor, scale: float, eps: float = 1e-5) -> Tensor:
-    """Scale each picture's features to root mean square `scale` (LWL sheet 2.2).
+    """Scale each picture's features to root mean square `scale` (docs/methods/lwl.md, "Backbone").
 
     Args:
         x: ``(B, C, h, w)``; sums run over C, h, w in float32 at least.

@@ -1,4 +1,6 @@
-"""Boxes, their jitter and the training crop around an object (LWL sheet 5.4, steps 5 to 9; shared by JOINT and LLB).
+"""Boxes, their jitter and the training crop around an object of LWL, JOINT and LLB.
+
+The rules are steps 6 to 9 of docs/methods/lwl.md, "Training clips".
 
 The arithmetic is that of the published pipeline with its quirks, because crops decide what a network learns. The
 window (five times the object's side) is shrunk to the frame on one axis (`inside_major`) or both (`inside`) and moved

@@ -1,9 +1,10 @@
 """Clips of whole frames with several objects: the canvas is a part of the frame that does not ask where objects are.
 
-Two published recipes are settings of one transform: the video stage of STCN and PCVOS (PCVOS sheet 5.2: a random part
-of the frame resized to a square, then every canvas turned and sheared on its own, with the mean colour in the corners)
-and GIEL's (sheet section 4: the frame resized to a random short side, turned and scaled on its own, then cut at a
-common place). The steps are, with what is drawn once per clip and what per frame:
+Two published recipes are settings of one transform: the video stage of STCN and PCVOS
+(docs/methods/pcvos.md, "Video training": a random part of the frame resized to a square, then every canvas rotated and
+sheared on its own, with the mean colour in the corners) and GIEL's (docs/methods/giel.md, "Training": the frame resized
+to a random short side, rotated and scaled on its own, then cropped at a common position). The steps are, with what is
+drawn once per clip and what per frame:
 
     clip   mirror; the part of the frame (`window`); brightness, contrast, saturation; grey
     frame  the part's place moved by `place_jitter`; turn, scale, shear about the centre of the canvas or, before the

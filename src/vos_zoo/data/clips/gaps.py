@@ -5,8 +5,9 @@ gets the limit divided by n. Where the training stands is told by the number of 
 so that a clip depends on nothing but seed, number and length of the run: workers and resuming change nothing.
 
 Two rules draw the frames. `chain` counts every frame from the one before: a clip of 2N + 1 frames in parts of N
-(PCVOS sheet 5.4) has a gap of up to the limit before every part and of up to `within` inside it, and with parts of one
-frame it is GIEL's (sheet section 4). `jump` is the rule of STCN for three frames (PCVOS sheet 5.2), number for number.
+(docs/methods/pcvos.md, "Video training") has a gap of up to the limit before every part and of up to `within` inside
+it, and with parts of one frame it is GIEL's (docs/methods/giel.md, "Training"). `jump` is the rule of STCN
+for three frames, number for number.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Which frames of which object make a training clip (LWL fact sheet 5.4, steps 1 to 4; shared by JOINT and LLB).
+"""Which frames of which object make a training clip of LWL, JOINT and LLB.
+
+The rules are steps 1 to 4 of docs/methods/lwl.md, "Training clips".
 
 Every draw is a pure function of (seed, item number): workers, restarts and the order of the calls change nothing.
 """

@@ -1,4 +1,6 @@
-"""From the frames and masks of a mini-sequence to training canvases (LWL fact sheet 5.4, steps 6 to 11).
+"""From the frames and masks of a mini-sequence to training canvases of LWL, JOINT and LLB.
+
+The rules are steps 5 to 10 of docs/methods/lwl.md, "Training clips".
 
 Albumentations does the work whose meaning it shares with the published pipeline (flip, grayscale); the crop and the
 affine map are in `crops`, because their rounding is part of the method. This is the one module that imports

@@ -1,4 +1,4 @@
-"""Clips from a single picture by warps of the whole picture (PCVOS sheet 5.1, the static stage of its predecessor).
+"""Clips from a single picture by warps of the whole picture (docs/methods/pcvos.md, "Static training").
 
 Once per clip the picture is zoomed, mirrored and coloured; then every frame is turned, scaled and sheared, resized to
 cover the canvas, cropped at random, coloured again, and in a third of the frames bent by a thin-plate spline.

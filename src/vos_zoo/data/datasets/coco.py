@@ -1,8 +1,9 @@
 """COCO instances as static images: one sample per annotation, its mask drawn from the polygons when asked for.
 
 The folder holds `annotations/instances_<split>.json` and the pictures in `images/<split>/` or `<split>/`. Crowd regions
-are dropped (LLB sheet, section 5); the sample's box is the annotation's own. The annotations of the training set are
-some 850,000: they are packed into a few arrays while the file is parsed, so that loader processes share them.
+are dropped (docs/methods/llb.md, "Training stages"); the sample's box is the annotation's own. The training set has
+about 850,000 annotations: they are packed into a few arrays while the file is parsed, so that loader processes share
+them.
 Polygons and run lengths are drawn by pycocotools, whose rounding defines the data set's masks.
 """
 

@@ -1,7 +1,7 @@
 """Pictures with one masked object each, of which training makes clips: the base classes, and the saliency sets.
 
 A picture is a video of one frame that is shown for every frame number of a clip; what moves in the clip is made by
-`data.clips.transforms` (crops that jitter around the object) or by `data.clips.warps` (warps of the whole picture).
+`clips.transforms` (crops that jitter around the object) or by `clips.warps` (warps of the whole picture).
 COCO's instances stand in `vos_zoo.data.datasets.coco`.
 
 `SaliencyDataset` reads folders of pictures and grey masks, in every layout in which the sets of the static stage are
@@ -37,7 +37,7 @@ from vos_zoo.types import Box, Frame, LabelMap, UsageError, VideoDataset, VideoS
 HALF = 127
 """A soft mask shows the object where it is above this: more than 0.5 of 255."""
 REPEATS: Mapping[str, int] = {"BIG": 5, "BIG_small": 5, "HRSOD": 5, "HRSOD_small": 5}
-"""Folders whose pictures count several times in the published mixture (PCVOS sheet 5.1)."""
+"""Folders whose pictures count several times in the published mixture (docs/methods/pcvos.md, "Static training")."""
 _PICTURE_WORDS = frozenset({"image", "images", "img", "imgs", "im", "jpegimages"})
 _MASK_WORDS = frozenset({"mask", "masks", "gt", "gts", "ground", "truth", "annotation", "annotations"})
 Item = TypeVar("Item")

@@ -1,4 +1,6 @@
-"""The segmentation decoder of the LWL family (sheet 2.5): TSE, RRB and CAB per level, deep to shallow.
+"""The segmentation decoder of LWL, JOINT and LLB: TSE, RRB and CAB per level, deep to shallow.
+
+The layers are those of docs/methods/lwl.md, "Decoder".
 
 What depends on the canvas alone (reduced features and the image half of the first transform convolution) is computed
 once per canvas and shared by the objects that look at it.

@@ -1,4 +1,6 @@
-"""One search region per object: where to look, how it is cut out, how logits go back (LWL family; sheet sec. 4.2-4.5).
+"""One search region per object: where to look, how it is cut out, how logits go back (LWL, JOINT, LLB).
+
+The rules are those of docs/methods/lwl.md, "Search region".
 
 Positions are ``(y, x)``, sizes ``(h, w)``, in float32 like the published trackers: windows are truncated to whole
 pixels, so the last bits matter.
@@ -52,7 +54,7 @@ def crop_window(
     half_pixel: bool = False,
     stable: bool = False,
 ) -> Window:
-    """The window that is cut out around `centre` (sheet 4.4).
+    """The window that is cut out around `centre`.
 
     Args:
         centre: (y, x), truncated to whole pixels.
@@ -144,7 +146,7 @@ def placement(corners: Sequence[float], canvas: tuple[int, int]) -> tuple[float,
 
 
 def paste(logits: Tensor, scale: float, centre: Sequence[float] | Pair, image: tuple[int, int]) -> Tensor:
-    """Put a canvas's logits back where it was cut; outside is -100 (sheet 4.5, step 7).
+    """Put a canvas's logits back where it was cut; outside is -100.
 
     The resize uses the given factor for its coordinate map, not the ratio of the rounded sizes.
 
@@ -304,7 +306,7 @@ class SearchRegion(View):
     def admit(
         self, frame: Tensor, masks: Tensor, slots: Sequence[int], boxes: Sequence[Sequence[float] | None]
     ) -> tuple[Canvases, Tensor]:
-        """First canvases: around the given box, or the tight box of the mask (sheet 4.2, 4.3)."""
+        """First canvases: around the given box, or the tight box of the mask."""
         self._image = (frame.shape[-2], frame.shape[-1])
         pixels, cropped = [], []
         for mask, slot, box in zip(masks, slots, boxes, strict=True):
@@ -353,7 +355,7 @@ class SearchRegion(View):
         return F.pad(doubled, margin, mode="replicate")[0]
 
     def relocate(self, probabilities: Tensor) -> None:
-        """Centre and extent from the moments of the merged probability, change of scale limited (sheet 4.5, 3-4)."""
+        """Centre and extent from the moments of the merged probability, change of scale limited."""
         mass, centres, sizes = mask_moments(probabilities[1:])
         low, high = (np.float32(limit) for limit in self.scale_change)
         for target, weight, centre, size in zip(self.targets, mass, centres, sizes, strict=True):

@@ -1,4 +1,4 @@
-"""The two-head label encoder: one stem, a trunk and a head per branch (JOINT, sec. 3.4; sheet 2.8)."""
+"""The two-head label encoder: one stem, a trunk and a head per branch (JOINT, sec. 3.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inference settings of JOINT (sheet 4.1)."""
+"""Inference settings of JOINT (docs/methods/joint.md, "Inference settings")."""
 
 from __future__ import annotations
 

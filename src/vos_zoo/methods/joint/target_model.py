@@ -139,7 +139,7 @@ class Joint(RegionalModel):
         return {name: torch.cat([kept, last[name][None]]).transpose(0, 1) for name, kept in stored.items()}
 
     def losses(self, unrolled: Unrolled, batch: Batch) -> dict[str, Tensor]:
-        """Weighted mask losses, and the cosine of both encodings, mean over frames and sequences (sheet 5)."""
+        """Weighted mask losses, and the cosine of both encodings, mean over frames and sequences (JOINT, sec. 3.4)."""
         weights = {name: weight for name, weight in self.loss_weights.items() if name != "cosine"}
         terms = mask_losses(unrolled.logits, unrolled.truth, weights)
         if self.loss_weights.get("cosine"):

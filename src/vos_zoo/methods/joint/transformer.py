@@ -1,4 +1,6 @@
-"""JOINT's transformer: one encoder layer over the memory, one decoder layer on the current frame (sheet 2.4-2.7).
+"""JOINT's transformer: one encoder layer over the memory, one decoder layer on the current frame (JOINT, sec. 3.3).
+
+The details are in docs/methods/joint.md, "Transformer".
 
 Tokens are pixels of the stride-16 features, row by row: ``(..., P, C)`` with P = h w. There is no value projection, no
 feed-forward layer and no position code; queries and keys of a unit go through one projection.
@@ -20,7 +22,7 @@ from vos_zoo.nn.precision import full_precision, in_full_precision
 
 
 class AttentionUnit(nn.Module):
-    """Projection of an attention: cosine similarity over a temperature (sheet 2.5).
+    """Projection of an attention: cosine similarity over a temperature.
 
     Args:
         channels: of the tokens.
@@ -73,7 +75,7 @@ class JointTransformer(nn.Module):
             return tokens, self.self_attention(tokens)
 
     def own_sums(self, tokens: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Self-attention of frames, each over itself: the decoder's (sheet 2.7), and the encoder's first share.
+        """Self-attention of frames, each over itself: the decoder's, and the encoder's first share.
 
         Args:
             tokens: ``(B, P, C)``.
@@ -95,7 +97,7 @@ class JointTransformer(nn.Module):
             return numerators, denominators
 
     def normed(self, tokens: Tensor, numerators: Tensor, denominators: Tensor) -> Tensor:
-        """What an attention found added to the tokens, and instance norm (sheet 2.6, 2.7).
+        """What an attention found added to the tokens, and instance norm.
 
         Args:
             tokens: ``(..., P, C)``.

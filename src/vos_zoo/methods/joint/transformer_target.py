@@ -2,8 +2,9 @@
 
 What the encoder needs of a frame (its tokens and keys) depends on that frame alone and is stored with it. Of the
 encoder only the cross-attention keys are kept; with `incremental` also its sums, one numerator per channel and one
-denominator per token, so that a new template adds its share and a replaced one takes its share back (sheet, sec. 7,
-items 1-4). Objects whose search windows coincided share the attention between such templates (item 6).
+denominator per token, so that a new template adds its share and a replaced one is
+subtracted (docs/methods/joint.md, "Incremental encoder"). Objects whose search windows coincided share the attention
+between such templates.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ class TransformerTarget(Target):
         return self._encode(TransformerMemory(samples, memory.incremental, memory.calls + 1, writes), rows, slots)
 
     def read(self, memory: TransformerMemory, features: JointFeatures) -> Tensor:
-        """Mask encodings of the query frames, ``(B, T, 1, D, h/16, w/16)`` (sheet 2.7)."""
+        """Mask encodings of the query frames, ``(B, T, 1, D, h/16, w/16)``."""
         transformer, store = self.transformer, memory.samples
         grid = features.f16.shape[-2:]
         with in_full_precision(features.tokens):

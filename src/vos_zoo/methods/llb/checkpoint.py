@@ -43,7 +43,7 @@ def convert_state_dict(state: Mapping[str, Any]) -> Conversion:
 
 
 def load_imagenet(vitae: nn.Module, path: str | Path) -> None:
-    """Initialise the label backbone from ViTAE's ImageNet checkpoint, strictly (sheet 2.4).
+    """Initialise the label backbone from ViTAE's ImageNet checkpoint, strictly (docs/methods/llb.md, "ViTAE-6M").
 
     The moving average of the weights is taken where the file has one; the classifier is dropped. The file was trained
     on RGB / 255 with ImageNet statistics; the method feeds mean-free BGR 0..255 all the same.

@@ -1,4 +1,7 @@
-"""AFM, the adaptive fusion module: each branch's encoding through its own gate, then the sum (sheet 2.7)."""
+"""AFM, the adaptive fusion module: each branch's encoding times its own gate, then the sum.
+
+The layers are those of docs/methods/llb.md, "Fusion".
+"""
 
 from __future__ import annotations
 

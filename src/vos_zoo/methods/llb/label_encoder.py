@@ -1,4 +1,7 @@
-"""DLGM, the discriminative label generator: both branches are taught from the object's own pixels (sheet 2.3)."""
+"""DLGM, the discriminative label generator: both branches are taught from the object's own pixels.
+
+The layers are those of docs/methods/llb.md, "Label generator".
+"""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class LLB(Joint):
         """Labels and weights for the learner, values for the transformer, each ``(B, D, h/16, w/16)``.
 
         Args:
-            features: their pixels are filtered by the masks (paper's eq. of the BFF; sheet 2.3).
+            features: their pixels are filtered by the masks (the background-filtered frame, BFF).
             masks: ``(B, 1, 1, h, w)``, 0..1; soft masks stay soft.
         """
         pictures = masks[:, 0]

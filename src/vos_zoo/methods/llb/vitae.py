@@ -1,4 +1,6 @@
-"""ViTAE-6M, the vision transformer with convolution branches that reads background-filtered frames (sheet 2.4).
+"""ViTAE-6M, the vision transformer with convolution branches that reads background-filtered frames.
+
+The layers are those of docs/methods/llb.md, "ViTAE-6M".
 
 Three stages of reduction cells (RC), then normal cells (NC); global attention, no positions, no class token. Names of
 the parts are the paper's: PRM, the pyramid of dilated convolutions; PCM, the convolution branch beside the attention.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class PlainResBlock(nn.Module):
-    """Residual block without norms; the shortcut is a 3x3 convolution with bias (sheet 2.3)."""
+    """Residual block without norms; the shortcut is a 3x3 convolution with bias."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class LabelEncoder(nn.Module):
 
 
 class BoxEncoder(nn.Module):
-    """Box and image features -> a mask encoding the decoder understands (sec. 3.7; sheet 2.6).
+    """Box and image features -> a mask encoding the decoder understands (sec. 3.7).
 
     Args:
         features: channels of the target-model features.
@@ -111,7 +111,7 @@ def rasterise_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Ones inside the boxes, whole pixels, truncated toward zero, float ``(N, H, W)``.
 
     Corners are not clamped and follow slice semantics: a box with a negative corner usually gives an empty mask, as in
-    the authors' code (sheet 2.6).
+    the authors' code (docs/methods/lwl.md, "Box encoder").
     """
     masks = torch.zeros(len(boxes), *size)
     for mask, box in zip(masks, boxes.tolist(), strict=True):

@@ -1,4 +1,7 @@
-"""Inference settings of LWL (sheet 4.10); the mask setting is the default of `LearnerTrackSettings`."""
+"""Inference settings of LWL (docs/methods/lwl.md, "Inference settings").
+
+The settings for masks are the defaults of `LearnerTrackSettings`.
+"""
 
 from __future__ import annotations
 
@@ -9,4 +12,4 @@ BOX_PRESET = {
     "refresh_every": 5,
     "update_iterations": 5,
 }
-"""The published setting of the box-initialised network (sheet 4.10)."""
+"""The published settings of the box-initialised network."""

@@ -1,4 +1,7 @@
-"""The authors' entry names -> ours, for PCVOS's file and for STCN's, which has no refinement (sheet, sec. 3)."""
+"""The authors' entry names -> ours, for PCVOS's file and for STCN's, which has no refinement.
+
+The files are described in docs/methods/pcvos.md, "Released files".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Which frames of a clip have to be computed so that some of them come out exactly (sheet, sec. 7, item 8).
+"""Which frames of a clip have to be computed so that some of them come out exactly.
+
+This is item 8 of docs/methods/pcvos.md, "Computed differently, with the same result".
 
 A refined frame depends on its neighbours in time through the windows of all blocks, and on the frames that joined the
 memory before it. Windows cut a clip from its first frame on, so what is left of a clip keeps its results as long as it

@@ -1,7 +1,7 @@
-"""The decoder: refined values and a picture's features -> one logit map per object (sheet 2.4).
+"""The decoder: refined values and a picture's features -> one logit map per object (docs/methods/pcvos.md, "Decoder").
 
 What depends on the picture alone (the thinned features' share of the first block, both skip convolutions) is computed
-once per frame for all objects (sheet, sec. 7, items 5 and 6).
+once per frame for all objects.
 """
 
 from __future__ import annotations

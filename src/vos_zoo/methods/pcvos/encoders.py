@@ -1,4 +1,7 @@
-"""What PCVOS computes of pictures: keys from pictures alone, values from pictures and masks (sheet 2.1 to 2.3)."""
+"""What PCVOS computes of pictures: keys from pictures alone, values from pictures and masks.
+
+The layers are those of docs/methods/pcvos.md, "Encoders".
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from vos_zoo.nn.norms import FrozenBatchNorm2d, folded
 class Projections(nn.Module):
     """Three 3x3 convolutions of the stride-16 features.
 
-    The keys of a frame are made together (sheet, sec. 7, item 7), the thinned features where a frame is decoded.
+    The keys of a frame are made together, the thinned features where a frame is decoded.
 
     Args:
         inputs: channels of the features.
@@ -148,7 +151,7 @@ class ValueEncoder(nn.Module):
 
 
 def mask_filters(width: int, channels: int) -> Tensor:
-    """Fresh filters for mask channels: one orthogonal matrix, reshaped to ``(width, channels, 7, 7)`` (sheet 2.3)."""
+    """Fresh filters for mask channels: one orthogonal matrix, reshaped to ``(width, channels, 7, 7)``."""
     return nn.init.orthogonal_(torch.empty(width, channels * 49)).view(width, channels, 7, 7)
 
 

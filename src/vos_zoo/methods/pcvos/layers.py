@@ -1,4 +1,4 @@
-"""Layers of PCVOS that stand in several places (sheet 2.3): residual blocks that add up their inputs, gates."""
+"""Layers that several parts of PCVOS share: residual blocks and gates (docs/methods/pcvos.md, "Encoders")."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class ResBlock(nn.Module):
     """Pre-activation residual block without norms; where the width changes, the shortcut is a 3x3 convolution.
 
     What is concatenated before the block can be given part by part: a convolution of a concatenation is the sum of the
-    parts' convolutions, so a part that several objects share is convolved once (sheet, sec. 7, item 5).
+    parts' convolutions, so a part that several objects share is convolved once.
 
     Args:
         inputs: channels that come in.

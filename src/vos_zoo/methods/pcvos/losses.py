@@ -1,4 +1,4 @@
-"""Losses of PCVOS: bootstrapped cross entropy per frame, dice per clip (sec. 3.5; sheet 5.3, 5.4)."""
+"""Losses of PCVOS: bootstrapped cross entropy per frame, dice per clip (sec. 3.5; docs/methods/pcvos.md, "Losses")."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How many of the hardest pixels count (STCN, 5.3 of the sheet).
+    """How many of the hardest pixels count (as STCN).
 
     Attributes:
         start: until this step all pixels count.

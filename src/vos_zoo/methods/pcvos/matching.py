@@ -1,8 +1,8 @@
-"""Reading the memory: L2 similarity of keys, softmax over the most similar positions (sheet 2.5, 2.6).
+"""Reading the memory: L2 similarity of keys, softmax over the most similar positions (sec. 3.2).
 
 Keys belong to frames, so all objects share the similarities; they differ only in the frame with which their memory
 starts. The most similar positions are found block by block and their values gathered: no matrix of all queries times
-all memory positions is ever made (sheet, sec. 7, items 1 and 2).
+all memory positions is ever made.
 """
 
 from __future__ import annotations

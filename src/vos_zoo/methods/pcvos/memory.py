@@ -1,4 +1,4 @@
-"""PCVOS's memory: a bank of frames, and how it is read for a clip, progressively (sec. 3.2, 3.4; sheet 2.5, 2.6)."""
+"""PCVOS's memory: a bank of frames, and how it is read for a clip, progressively (sec. 3.2, 3.4)."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class ClipMemory:
 
         What a frame reads from the bank does not depend on the clip: all similarities with the bank are computed first.
         The few frames that join on the way (the last of each segment) are matched by themselves, and the best of both
-        are the best of all (sheet, sec. 7, item 2).
+        are the best of all.
         """
         bank, segment = self.bank, self.policy.segment
         values = bank.owned["values"][:, 0]

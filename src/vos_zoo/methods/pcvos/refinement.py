@@ -1,7 +1,8 @@
-"""Intra-clip refinement: shifted windows over time, rows and columns (PCVOS, sec. 3.3; sheet 2.7).
+"""Intra-clip refinement: shifted windows over time, rows and columns (PCVOS, sec. 3.3).
 
 Who looks at whom depends on the pictures alone. So the attention weights are computed once per clip, for all objects;
-and as every row of weights sums to one, value and output projection are one matrix (sheet, sec. 7, items 3 and 4).
+and as every row of weights sums to one, value and output projection are one matrix
+(docs/methods/pcvos.md, "Refinement" and "Computed differently, with the same result").
 Rolls, padding and windows are one gather each way.
 """
 

@@ -1,4 +1,4 @@
-"""Inference settings of PCVOS (sheet 4)."""
+"""Inference settings of PCVOS (docs/methods/pcvos.md, "Inference")."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PCVOSTrackSettings(TrackSettings):
         clip_length: frames L of a clip (sec. 3.2); 1 runs frame by frame.
         memory_every: a frame is remembered when so many frames passed since the last one; None: every L-th.
         capacity: frames remembered, the first of every object among them; None: all.
-        top_k: memory positions that a query position reads (sheet 2.5); None: all, as in training.
+        top_k: memory positions that a query position reads; None: all, as in training.
         progressive: progressive matching: later segments of a clip also read earlier ones (sec. 3.4).
         segment: frames F of such a segment.
         short_edge: frames are resized so that the shorter side has this length; None keeps the size.

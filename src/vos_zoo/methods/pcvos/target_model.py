@@ -138,7 +138,7 @@ class PCVOS(TargetModel):
         return ClipMemory.empty(settings)
 
     def initialise(self, memory: ClipMemory, features: Any, masks: Tensor, new: Sequence[int]) -> ClipMemory:
-        """Start objects; the frame is remembered for all objects, masks ``(B, 1, K, h, w)`` (sheet 4.2)."""
+        """Start objects; the frame is remembered for all objects, masks ``(B, 1, K, h, w)`` (sec. 3.2)."""
         return self._remember(memory, features, masks, new)
 
     def read(self, memory: ClipMemory, features: Any) -> Tensor:
@@ -193,7 +193,7 @@ class PCVOS(TargetModel):
     def frames_to_write(
         self, ages: Sequence[int], since: Sequence[int], prompted: bool, settings: TrackSettings | None
     ) -> list[int]:
-        """Frames at least an interval away from the last remembered one (sheet 4.3); in training as it was built."""
+        """Frames at least an interval away from the last remembered one; in training as it was built."""
         if not isinstance(settings, PCVOSTrackSettings):
             return list(range(len(ages))) if self.train_memory == "all" else [len(ages) - 1]
         due, origin = [], 0
@@ -219,11 +219,11 @@ class PCVOS(TargetModel):
         return FullFrame(16, settings.short_edge, "bicubic", (red, green, blue))
 
     def merge(self, logits: Tensor) -> Tensor:
-        """Soft aggregation of probabilities, ``(T, N, H, W)`` -> ``(T, N+1, H, W)`` (sheet 2.8)."""
+        """Soft aggregation of probabilities, ``(T, N, H, W)`` -> ``(T, N+1, H, W)``."""
         return aggregate(logits.sigmoid()).softmax(dim=-3)
 
     def overlay(self, probabilities: Tensor, masks: Tensor, slots: Sequence[int]) -> Tensor:
-        """Given masks over the prediction, aggregated anew (sheet 4.2): outside of them older objects are sharpened."""
+        """Given masks over the prediction, aggregated again (docs/methods/pcvos.md, "Inference")."""
         covered = (masks > 0.5).any(dim=0)
         objects = probabilities[1:].masked_fill(covered, 0)
         objects[list(slots)] = masks.to(objects.dtype)
@@ -232,7 +232,7 @@ class PCVOS(TargetModel):
     # -- training ----------------------------------------------------------------------------------------------------
 
     def adopt(self, earlier: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Weights of the one-object stage, with a fresh orthogonal channel for the other objects (sheet, sec. 3)."""
+        """Weights of the one-object stage, with a fresh orthogonal channel for the other objects."""
         name = "value_encoder.conv1.weight"
         if name not in earlier or earlier[name].shape[1] + 1 != self.value_encoder.conv1.in_channels:
             return earlier
@@ -240,7 +240,7 @@ class PCVOS(TargetModel):
         return {**earlier, name: torch.cat([earlier[name], fresh], dim=1)}
 
     def merge_training(self, logits: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Merged probabilities of the objects, with gradients: they are remembered as they are (sheet 5.1)."""
+        """Merged probabilities of the objects, with gradients: they are remembered as they are."""
         return self.merged_odds(logits, valid).softmax(dim=-3)[..., 1:, :, :]
 
     def merged_odds(self, logits: Tensor, valid: Tensor | None) -> Tensor:
