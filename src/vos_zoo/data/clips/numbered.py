@@ -49,6 +49,7 @@ class NumberedClips(Dataset[Clip]):
 
     Attributes:
         reduced: whether pictures of which a canvas keeps half the pixels or fewer per axis are decoded at that size.
+        pipeline: further augmentation of finished clips; None: none.
         skip_broken: whether a clip with an unreadable file is replaced by the next drawn with the same number.
     """
 
@@ -57,6 +58,7 @@ class NumberedClips(Dataset[Clip]):
     ) -> None:
         self.sampler, self.length, self.warps = sampler, length, warps
         self.reduced, self.skip_broken = False, False
+        self.pipeline: ClipPipeline | None = None
 
     def __len__(self) -> int:
         return self.length
@@ -70,7 +72,9 @@ class NumberedClips(Dataset[Clip]):
         skipped: list[str] = []
         while True:
             try:
-                clip = self.make(item, self.sampler.random(item, len(skipped)))
+                chance = self.sampler.random(item, len(skipped))
+                clip = self.make(item, chance)
+                clip = clip if self.pipeline is None else self.pipeline(clip, chance)
                 return replace(clip, skipped=tuple(skipped)) if skipped else clip
             except UnreadableError as error:
                 skipped.append(str(error))
