@@ -1,4 +1,4 @@
-"""Scores: J, F, their statistics, the DAVIS and YouTube-VOS evaluations, and torchmetrics classes.
+"""Scores: J, F, their statistics, the evaluations of the field's data sets, and torchmetrics classes.
 
 The functions need NumPy and OpenCV only; the classes, which need torch, are loaded when they are first used.
 """
@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from vos_zoo.metrics.boundary import boundary_accuracy, boundary_map, boundary_tolerance
 from vos_zoo.metrics.davis import DavisReport, SequenceScores, evaluate_davis, mean_scores, score_sequence
+from vos_zoo.metrics.davis_videos import score_davis, score_visor
 from vos_zoo.metrics.jaccard import region_similarity
+from vos_zoo.metrics.lvos import score_lvos
+from vos_zoo.metrics.mask_video import MaskVideo
+from vos_zoo.metrics.mosev2 import score_mosev2
+from vos_zoo.metrics.sa_v import score_sa_v
+from vos_zoo.metrics.score_report import ScoredObject, ScoreReport
 from vos_zoo.metrics.scoring import ObjectScores, SequenceScorer, score_frame
 from vos_zoo.metrics.statistics import Statistics, decay, mean, recall, summarise
 from vos_zoo.metrics.streaming import StreamScorer, why_unscored, with_given
+from vos_zoo.metrics.vost import score_vost
 from vos_zoo.metrics.youtube_vos import YouTubeReport, evaluate_youtube_vos
 
 if TYPE_CHECKING:
@@ -23,8 +30,11 @@ __all__ = [
     "BoundaryAccuracy",
     "DavisReport",
     "DavisScores",
+    "MaskVideo",
     "ObjectScores",
     "RegionSimilarity",
+    "ScoreReport",
+    "ScoredObject",
     "SequenceScorer",
     "SequenceScores",
     "Statistics",
@@ -40,8 +50,14 @@ __all__ = [
     "mean_scores",
     "recall",
     "region_similarity",
+    "score_davis",
     "score_frame",
+    "score_lvos",
+    "score_mosev2",
+    "score_sa_v",
     "score_sequence",
+    "score_visor",
+    "score_vost",
     "summarise",
     "why_unscored",
     "with_given",

@@ -8,7 +8,8 @@ are the same to the last bit (a test compares them with the full-frame form).
 from __future__ import annotations
 
 import math
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import cv2
@@ -75,6 +76,20 @@ def boundary_accuracy(
 
 def _f_measure(prediction: Mask, truth: Mask, tolerance: int | None) -> float:
     radius = boundary_tolerance(*truth.shape) if tolerance is None else int(tolerance)
+    return f_measure(prediction, truth, partial(_matched, radius=radius))
+
+
+def f_measure(
+    prediction: Mask, truth: Mask, matched: Callable[[NDArray[np.uint8], NDArray[np.uint8], int], int]
+) -> float:
+    """F of one object with any rule of which contour pixels match.
+
+    Args:
+        prediction: bool ``(H, W)``.
+        truth: the same shape.
+        matched: (contour, other contour, number of the first one's pixels) -> how many of them match, of uint8 0/1
+            arrays that are cut to the objects with one pixel more on each side.
+    """
     span = union_span(span_of_object(prediction), span_of_object(truth))
     if span is None:
         return 1.0
@@ -85,9 +100,23 @@ def _f_measure(prediction: Mask, truth: Mask, tolerance: int | None) -> float:
     n_predicted, n_true = cv2.countNonZero(predicted), cv2.countNonZero(true)
     if not n_predicted or not n_true:
         return float(n_predicted == n_true)
-    precision = _matched(predicted, true, radius, n_predicted) / n_predicted
-    recall = _matched(true, predicted, radius, n_true) / n_true
+    precision = matched(predicted, true, n_predicted) / n_predicted
+    recall = matched(true, predicted, n_true) / n_true
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def matched_by_kernel(
+    contour: NDArray[np.uint8], other: NDArray[np.uint8], count: int, kernel: NDArray[np.uint8]
+) -> int:
+    """How many of the `count` pixels of `contour` have a pixel of `other` under a kernel.
+
+    Args:
+        contour: uint8 0/1 ``(h, w)``.
+        other: the same shape.
+        count: number of the contour's pixels.
+        kernel: uint8 0/1 ``(n, n)``, which need not be symmetric: cell (i, j) is the neighbour (i - n//2, j - n//2).
+    """
+    return count - cv2.countNonZero(cv2.subtract(contour, _dilate(other, kernel)))
 
 
 def _contour(mask: Mask) -> NDArray[np.uint8]:
@@ -106,7 +135,7 @@ def _contour(mask: Mask) -> NDArray[np.uint8]:
     return contour
 
 
-def _matched(contour: NDArray[np.uint8], other: NDArray[np.uint8], radius: int, count: int) -> int:
+def _matched(contour: NDArray[np.uint8], other: NDArray[np.uint8], count: int, radius: int) -> int:
     """How many of the `count` pixels of `contour` have a pixel of `other` within the disk of `radius`.
 
     Most lie within the largest square inside the disk, which is cheap to test (a square splits into a row and a
@@ -120,7 +149,7 @@ def _matched(contour: NDArray[np.uint8], other: NDArray[np.uint8], radius: int, 
     left, other = left[window], other[window]
     remaining = cv2.countNonZero(left)
     if remaining * _disk(radius).size > other.size:
-        return count - cv2.countNonZero(cv2.subtract(left, _dilate(other, _disk(radius))))
+        return matched_by_kernel(left, other, remaining, _disk(radius)) + count - remaining
     return count - remaining + _with_partner(left, other, radius)
 
 

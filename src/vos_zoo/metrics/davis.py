@@ -144,13 +144,14 @@ def score_sequence(
     *,
     official: bool = False,
     drop_unknown_labels: bool = False,
+    last_frame: bool = False,
 ) -> SequenceScores:
     """Score one sequence by the DAVIS rules; label maps are asked for one at a time.
 
     Args:
         name: name of the sequence.
         frames: names of all its frames in order; the first and the last are not scored.
-        prediction: frame name -> label map, uint8 ``(H, W)``; not called for the first and the last frame.
+        prediction: frame name -> label map, uint8 ``(H, W)``; not called for frames that are not scored.
         truth: frame name -> label map, uint8 ``(H, W)`` of ids 1..254, 0, and 255 for void (background); not called for
             the last frame.
         official: score the ids 1..K, K = highest label of the first frame, as the official toolkit does: gaps in the
@@ -158,19 +159,22 @@ def score_sequence(
             decay overflows beyond 255 frames. By default every id the truth shows before its last frame is scored, over
             the same frames, and no other.
         drop_unknown_labels: turn predicted labels that are no object into background instead of refusing them.
+        last_frame: score the last frame, too (VISOR).
 
     Raises:
-        VOSError: fewer than three frames; a predicted label is no object of the sequence.
+        VOSError: no frame is left to score; a predicted label is no object of the sequence.
     """
-    if len(frames) < 3:
+    scored = frames[1:] if last_frame else frames[1:-1]
+    if not scored:
+        left_out = "the first does" if last_frame else "the first and the last do"
         raise VOSError(
-            f"sequence {name}: no frame is left to score, the truth has {len(frames)} frame(s) and the first and the "
-            "last do not count; give the full truth (of test sets only first frames are public: use the server)"
+            f"sequence {name}: no frame is left to score, the truth has {len(frames)} frame(s) and {left_out} not "
+            "count; give the full truth (of test sets only first frames are public: use the server)"
         )
     scorer = SequenceScorer(name)
     first = truth(frames[0])
     scorer.introduce(first)
-    for frame in frames[1:-1]:
+    for frame in scored:
         scorer.add(frame, prediction(frame), truth(frame))
     ids = range(1, max(object_ids_in(first), default=0) + 1) if official else sorted(scorer.truth_ids)
     if not drop_unknown_labels:

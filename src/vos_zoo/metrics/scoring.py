@@ -1,4 +1,4 @@
-"""J and F of all objects of one video, collected frame by frame: what the DAVIS and YouTube-VOS evaluations share.
+"""J and F of all objects of one video, collected frame by frame: what the evaluations of all data sets share.
 
 An object that neither label map shows has J = F = 1 in that frame. Such pairs are not computed and not stored, so that
 objects may turn up at any frame and only the frame in hand is in memory.
@@ -6,20 +6,23 @@ objects may turn up at any frame and only the frame in hand is in memory.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.labels import VOID, objects_of
-from vos_zoo.metrics._masks import span_of
+from vos_zoo.metrics._masks import Mask, span_of
 from vos_zoo.metrics.boundary import boundary_accuracy, boundary_tolerance
 from vos_zoo.metrics.jaccard import region_similarity
 from vos_zoo.metrics.statistics import Statistics, summarise
 from vos_zoo.types import LabelMap, UsageError, VOSError
 
-_ABSENT = (1.0, 1.0)
+Measure: TypeAlias = Callable[[Mask, Mask, tuple[int, int]], tuple[float, ...]]
+"""Prediction and truth of one object, bool ``(h, w)``, and (height, width) of the whole picture -> values, each 1 where
+both masks are empty. The masks may be cut to the labelled part of the picture with one more pixel on each side."""
 
 
 @dataclass(frozen=True)
@@ -67,36 +70,42 @@ def object_ids_in(labels: LabelMap) -> tuple[int, ...]:
     return tuple(int(label) for label in np.flatnonzero(counts) if label not in (0, VOID))
 
 
+def j_and_f(prediction: Mask, truth: Mask, size: tuple[int, int]) -> tuple[float, ...]:
+    """J and F of one object as DAVIS defines them; see `Measure`."""
+    tolerance = boundary_tolerance(*size)
+    return (
+        float(region_similarity(prediction, truth)),
+        float(boundary_accuracy(prediction, truth, tolerance=tolerance)),
+    )
+
+
 def score_frame(
-    prediction: LabelMap, truth: LabelMap, ids: Iterable[int], *, tolerance: int | None = None
-) -> dict[int, tuple[float, float]]:
-    """J and F of several objects in one frame.
+    prediction: LabelMap, truth: LabelMap, ids: Iterable[int], measure: Measure = j_and_f, count: int = 2
+) -> dict[int, tuple[float, ...]]:
+    """The measures of several objects in one frame.
 
     Args:
         prediction: label map, uint8 ``(H, W)``.
         truth: label map, uint8 ``(H, W)``.
         ids: the objects to score; labels are compared by id.
-        tolerance: radius for F in pixels; None takes 0.8 % of the diagonal.
+        measure: what is measured; J and F unless told.
+        count: number of its values.
 
     Returns:
-        (J, F) by id.
+        (J, F), or what `measure` gives, by id.
 
     Raises:
         UsageError: the label maps differ in size or are not ``(H, W)``.
     """
     if prediction.shape != truth.shape or truth.ndim != 2:
         raise UsageError(f"label maps: prediction {prediction.shape}, truth {truth.shape}; both must be one (H, W)")
-    radius = boundary_tolerance(*truth.shape) if tolerance is None else tolerance
     span = span_of(prediction | truth)  # 0 is background in both, so no labelled pixel is lost
     if span is None:
-        return dict.fromkeys(ids, _ABSENT)
+        return dict.fromkeys(ids, (1.0,) * count)
     window = span.padded(1, truth.shape).window  # the margin that the boundary needs, see `boundary`
     predicted, true = prediction[window], truth[window]
-    scores = {}
-    for label in ids:
-        pair = predicted == label, true == label
-        scores[label] = float(region_similarity(*pair)), float(boundary_accuracy(*pair, tolerance=radius))
-    return scores
+    size = truth.shape[0], truth.shape[1]
+    return {label: measure(predicted == label, true == label, size) for label in ids}
 
 
 @dataclass
@@ -107,12 +116,17 @@ class SequenceScorer:
         name: name of the video, for messages.
         frames: names of the frames added so far.
         truth_ids: objects the truth has shown so far.
+        measure: what is measured; J and F unless told.
+        count: number of its values.
     """
 
     name: str
     frames: list[str] = field(default_factory=list)
     truth_ids: set[int] = field(default_factory=set)
-    _scores: list[dict[int, tuple[float, float]]] = field(default_factory=list)
+    measure: Measure = j_and_f
+    count: int = 2
+    _scores: list[dict[int, tuple[float, ...]]] = field(default_factory=list)
+    _true: list[frozenset[int]] = field(default_factory=list)
     _predicted: dict[int, list[str]] = field(default_factory=dict)
 
     def introduce(self, truth: LabelMap) -> None:
@@ -139,7 +153,17 @@ class SequenceScorer:
         self.truth_ids.update(shown)
         visible = {*shown, *guessed}
         self.frames.append(frame)
-        self._scores.append(score_frame(prediction, truth, sorted(visible if ids is None else visible & {*ids})))
+        self._true.append(frozenset(shown))
+        due = sorted(visible if ids is None else visible & {*ids})
+        self._scores.append(score_frame(prediction, truth, due, self.measure, self.count))
+
+    def visible_frames(self, object_id: int) -> list[str]:
+        """Frames added, and scored for the object, in which the truth or the prediction shows it."""
+        return [frame for frame, scores in zip(self.frames, self._scores, strict=True) if object_id in scores]
+
+    def true_frames(self, object_id: int) -> list[str]:
+        """Frames added in which the truth shows the object."""
+        return [frame for frame, shown in zip(self.frames, self._true, strict=True) if object_id in shown]
 
     def unknown_labels(self, ids: Collection[int]) -> dict[int, list[str]]:
         """Predicted labels that are none of `ids`, with the names of the frames that have them."""
@@ -175,14 +199,28 @@ class SequenceScorer:
         Raises:
             VOSError: there is no frame to count.
         """
+        names, values = self.values_of(object_id, frames)
+        return ObjectScores(self.name, object_id, names, values[:, 0], values[:, 1], official)
+
+    def values_of(
+        self, object_id: int, frames: Sequence[str] | None = None
+    ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+        """Names of the counted frames, and the measures of one object in them, float64 ``(T, count)``.
+
+        Args:
+            object_id: the object.
+            frames: the frames to count; None takes all that were added.
+
+        Raises:
+            VOSError: there is no frame to count.
+        """
         chosen = None if frames is None else set(frames)
+        absent = (1.0,) * self.count
         rows = [
-            (frame, scores.get(object_id, _ABSENT))
+            (frame, scores.get(object_id, absent))
             for frame, scores in zip(self.frames, self._scores, strict=True)
             if chosen is None or frame in chosen
         ]
         if not rows:
             raise VOSError(f"sequence {self.name}: no frame is left to score; it needs a frame between first and last")
-        names = tuple(frame for frame, _ in rows)
-        values = np.array([value for _, value in rows], dtype=np.float64)
-        return ObjectScores(self.name, object_id, names, values[:, 0], values[:, 1], official)
+        return tuple(frame for frame, _ in rows), np.array([value for _, value in rows], dtype=np.float64)

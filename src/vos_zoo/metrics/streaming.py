@@ -89,7 +89,7 @@ class StreamScorer:
             for identity in sequence.object_ids
         }
         self._counted = frozenset(scored_frames(sequence, first, rule))
-        self._values: dict[int, dict[str, tuple[float, float]]] = {identity: {} for identity in self.starts}
+        self._values: dict[int, dict[str, tuple[float, ...]]] = {identity: {} for identity in self.starts}
         self._frames: list[str] = []
 
     def add(self, index: int, labels: LabelMap) -> float | None:

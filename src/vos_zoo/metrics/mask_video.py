@@ -1,0 +1,35 @@
+"""A video to be scored: truth and results frame by frame, from wherever they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from vos_zoo.types import LabelMap
+
+
+@dataclass(frozen=True)
+class MaskVideo:
+    """Truth and results of one video as label maps, uint8 ``(H, W)``, which are asked for one at a time.
+
+    Where objects overlap (SA-V) each object is a video of its own, with `name` in common and one label.
+
+    Attributes:
+        name: name of the video.
+        frames: names of the frames that have a truth, in order.
+        truth: frame name -> label map as it is stored: ids 1..254, 0, and 255, whose meaning the protocol knows.
+        prediction: frame name -> label map of the same size; raises `VOSError` where it is missing.
+        predicted: names of the frames that have a result, in order; None where all have one.
+        objects: label -> name of the object where that is not the number.
+    """
+
+    name: str
+    frames: tuple[str, ...]
+    truth: Callable[[str], LabelMap]
+    prediction: Callable[[str], LabelMap]
+    predicted: tuple[str, ...] | None = None
+    objects: Mapping[int, str] = field(default_factory=dict)
+
+    def object_name(self, label: int) -> str:
+        """What the object is called in reports."""
+        return self.objects.get(label, str(label))
