@@ -22,8 +22,8 @@ _FOLDER = Path(__file__).resolve().parent / "methods"
 
 
 @dataclass(frozen=True)
-class KnownWeights:
-    """Trained weights with a name, and how to come by them; published ones stand in `methods/<name>/weights.py`.
+class WeightsEntry:
+    """Trained weights with a name, and where to get them; published ones are listed in `methods/<name>/weights.py`.
 
     Attributes:
         name: what the command line and `from_pretrained` call them; unique in the zoo.
@@ -48,6 +48,10 @@ class KnownWeights:
     sha256: str | None = None
     track: Mapping[str, Any] = field(default_factory=dict)
     published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+KnownWeights = WeightsEntry
+"""The former name, for methods in other packages."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class MethodInfo:
     summary: str
     target_model: str
     converter: str | None = None
-    weights: tuple[KnownWeights, ...] = ()
+    weights: tuple[WeightsEntry, ...] = ()
 
     def load_target_model(self) -> Any:
         """Import the class of the target model (imports torch)."""

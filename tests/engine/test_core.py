@@ -530,7 +530,7 @@ def test_a_stream_keeps_no_gradient_history() -> None:
     engine.drop([2])
     for group in engine._groups:
         memory: LWLMemory = group.memory
-        assert not any(value.requires_grad for value in (memory.taps, *memory.samples.buffers.values()))
+        assert not any(value.requires_grad for value in (memory.kernel, *memory.samples.buffers.values()))
 
 
 def test_dropping_an_id_twice_in_one_call_drops_it_once_and_an_unknown_one_is_refused() -> None:
@@ -672,8 +672,8 @@ def test_the_memory_of_the_unroll_grows_by_one_sample_per_query_and_carries_grad
     network.read = lambda memory, features: (seen.append(memory), read(memory, features))[1]  # type: ignore[method-assign]
     unroll(network, batch)
     assert [memory.samples.filled for memory in seen] == [1, 2, 3]
-    assert all(memory.taps.requires_grad for memory in seen)
-    assert not torch.equal(seen[0].taps, seen[1].taps)
+    assert all(memory.kernel.requires_grad for memory in seen)
+    assert not torch.equal(seen[0].kernel, seen[1].kernel)
 
 
 def influence(refine: bool, query: int) -> list[bool]:

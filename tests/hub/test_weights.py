@@ -27,12 +27,12 @@ from vos_zoo.hub import pretrained
 from vos_zoo.hub.pretrained import FORMAT_VERSION, MIGRATIONS, migrate
 from vos_zoo.hub.weights import find_weights, known_weights, published_weights
 from vos_zoo.model import VOSModel
-from vos_zoo.registry import KnownWeights, available_methods, load_method
+from vos_zoo.registry import WeightsEntry, available_methods, load_method
 from vos_zoo.tasks.leaderboard import published_rows
 from vos_zoo.types import Conversion, UsageError, VOSError
 
 OLD = Path(__file__).resolve().parents[1] / "fixtures" / "format_1"
-AUTHORS = KnownWeights(
+AUTHORS = WeightsEntry(
     name="toy-authors",
     file="toy_authors.pth",
     page="https://example.org/toy",

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from vos_zoo.methods._few_shot.decoder import SegmentationDecoder, UpsampleProject
 from vos_zoo.methods._few_shot.learner import (
     FewShotLearner,
-    Fit,
-    apply_taps,
+    FilterState,
+    apply_kernel,
     correlate,
-    filter_to_taps,
-    taps_to_filter,
+    filter_to_kernel,
+    kernel_to_filter,
 )
 from vos_zoo.methods.lwl.label_encoder import LabelEncoder, rasterise_boxes
 from vos_zoo.nn.backbones import CAFFE, IMAGENET, ResNet, build_backbone
@@ -67,7 +67,7 @@ def by_double_backward(features: Tensor, labels: Tensor, weights: Tensor, reg: T
 
 def test_filters_survive_the_trip_to_rows_and_back() -> None:
     filters = torch.randn(2, 3, 5, 3, 3)
-    assert torch.equal(taps_to_filter(filter_to_taps(filters)), filters)
+    assert torch.equal(kernel_to_filter(filter_to_kernel(filters)), filters)
 
 
 @given(
@@ -80,7 +80,7 @@ def test_applying_taps_equals_a_convolution(samples: int, objects: int, size: tu
     features = torch.randn(samples, objects, 4, *size, dtype=torch.float64)
     filters = torch.randn(objects, 3, 4, 3, 3, dtype=torch.float64)
     expected = torch.stack([F.conv2d(features[:, b], filters[b], padding=1) for b in range(objects)], dim=1)
-    torch.testing.assert_close(apply_taps(features, filter_to_taps(filters)), expected)
+    torch.testing.assert_close(apply_kernel(features, filter_to_kernel(filters)), expected)
 
 
 def test_correlating_is_the_convolutions_gradient_for_its_filter() -> None:
@@ -90,7 +90,7 @@ def test_correlating_is_the_convolutions_gradient_for_its_filter() -> None:
         filters = torch.zeros(3, 4, 3, 3, dtype=torch.float64, requires_grad=True)
         (F.conv2d(features[:, b], filters, padding=1) * residuals[:, b]).sum().backward()
         assert filters.grad is not None
-        torch.testing.assert_close(taps_to_filter(correlate(features, residuals))[b], filters.grad)
+        torch.testing.assert_close(kernel_to_filter(correlate(features, residuals))[b], filters.grad)
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 5])
@@ -105,9 +105,9 @@ def test_the_closed_form_learner_equals_steepest_descent_by_autograd_and_so_do_i
             for b in (0, 1)
         ]
     )
-    torch.testing.assert_close(taps_to_filter(fit.taps), expected, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(kernel_to_filter(fit.kernel), expected, rtol=1e-9, atol=1e-11)
     direction = torch.randn_like(expected)
-    ours = torch.autograd.grad((taps_to_filter(fit.taps) * direction).sum(), [*data.values(), learner.filter_reg])
+    ours = torch.autograd.grad((kernel_to_filter(fit.kernel) * direction).sum(), [*data.values(), learner.filter_reg])
     theirs = torch.autograd.grad((expected * direction).sum(), [*data.values(), reg])
     for name, own, other in zip([*data, "reg"], ours, theirs, strict=True):
         torch.testing.assert_close(own, other, rtol=1e-7, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
@@ -117,10 +117,10 @@ def test_the_scores_a_fit_carries_are_those_of_its_filter() -> None:
     data = problem()
     learner = FewShotLearner(0.3).double()
     fit = learner(learner.start(data["features"], 3), **data, iterations=4)
-    torch.testing.assert_close(fit.scores, apply_taps(data["features"], fit.taps))
+    torch.testing.assert_close(fit.scores, apply_kernel(data["features"], fit.kernel))
     again = learner(fit, **data, iterations=2)
     anew = learner(learner.start(data["features"], 3), **data, iterations=6)
-    torch.testing.assert_close(again.taps, anew.taps)
+    torch.testing.assert_close(again.kernel, anew.kernel)
 
 
 def test_samples_of_weight_zero_do_not_count() -> None:
@@ -130,24 +130,24 @@ def test_samples_of_weight_zero_do_not_count() -> None:
     padded["weights"][2:] = 0
     few = learner(learner.start(data["features"], 3), **data, iterations=5)
     many = learner(learner.start(padded["features"], 3), **padded, iterations=5)
-    torch.testing.assert_close(many.taps, few.taps)
+    torch.testing.assert_close(many.kernel, few.kernel)
 
 
 def test_objects_of_a_batch_are_fitted_as_if_alone() -> None:
     data = {name: value.detach() for name, value in problem(objects=3).items()}
     data["features"] = data["features"] * torch.tensor([0.01, 1.0, 100.0], dtype=torch.float64)[:, None, None, None]
     learner = FewShotLearner(0.3).double()
-    together = learner(learner.start(data["features"], 3), **data, iterations=4).taps
+    together = learner(learner.start(data["features"], 3), **data, iterations=4).kernel
     for b in range(3):
         own = {name: value[:, b : b + 1] for name, value in data.items()}
-        alone = learner(learner.start(own["features"], 3), **own, iterations=4).taps
+        alone = learner(learner.start(own["features"], 3), **own, iterations=4).kernel
         torch.testing.assert_close(together[b : b + 1], alone)
 
 
 def test_the_objective_never_rises() -> None:
     data = {name: value.detach() for name, value in problem().items()}
     learner = FewShotLearner(0.1).double()
-    fit: Fit = learner.start(data["features"], 3)
+    fit: FilterState = learner.start(data["features"], 3)
     values = []
     for _ in range(12):
         values.append(learner.objective(fit, data["labels"], data["weights"]))
@@ -160,8 +160,8 @@ def test_a_problem_without_data_leaves_the_filter_at_zero() -> None:
     data = {name: torch.zeros_like(value) for name, value in problem().items()}
     learner = FewShotLearner(0.1).double()
     fit = learner(learner.start(data["features"], 3), **data, iterations=3)
-    assert torch.isfinite(fit.taps).all()
-    assert not fit.taps.any()
+    assert torch.isfinite(fit.kernel).all()
+    assert not fit.kernel.any()
 
 
 # -- norms -----------------------------------------------------------------------------------------------------------

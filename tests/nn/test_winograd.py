@@ -65,8 +65,8 @@ def test_gradients_are_those_of_the_plain_convolution(size: tuple[int, int], mon
 
 @pytest.mark.parametrize("least", [0, 1 << 30], ids=["recorded", "plain"])
 def test_positive_parts_and_a_summand_have_their_gradients(least: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LEAST_PIXELS", least)
-    monkeypatch.setattr(module, "LEAST_TRAINED", 0)
+    monkeypatch.setattr(module, "MIN_PIXELS", least)
+    monkeypatch.setattr(module, "MIN_TRAINED", 0)
     monkeypatch.setattr(module, "plain_only", lambda _: False)
     torch.manual_seed(0)
     given = torch.randn(2, 5, 8, 12).double(), torch.randn(6, 5, 3, 3).double(), torch.randn(6).double()

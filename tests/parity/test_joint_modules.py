@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.parity.golden import Golden, fill_weights
 from tests.parity.joint import assert_close, load
-from vos_zoo.methods._few_shot.learner import taps_to_filter
+from vos_zoo.methods._few_shot.learner import kernel_to_filter
 from vos_zoo.methods.joint.target_model import Joint, cosine
 from vos_zoo.methods.joint.transformer_target import JointFeatures
 from vos_zoo.nn.attention import fused_attention
@@ -181,7 +181,7 @@ def test_the_learner_equals_the_golden_one(network: Joint, golden: Golden, setup
     for name in golden.names("filter_it"):
         if "__" not in name:
             fit = fitted(network, setup, int(name.removeprefix("filter_it")))
-            assert_close(golden, name, taps_to_filter(fit.taps), MODULES)
+            assert_close(golden, name, kernel_to_filter(fit.kernel), MODULES)
     labels, weights = setup.labels["labels"], setup.labels["weights"]
     for iterations in (0, 1, 5, len(golden["learner_loss"]) - 1):
         fit = fitted(network, setup, iterations)
@@ -193,8 +193,8 @@ def induced(network: Joint, golden: Golden, setup: Setup) -> Tensor:
     iterations = max(int(n.removeprefix("filter_it")) for n in golden.names("filter_it") if "__" not in n)
     branch = network.target.inductive  # type: ignore[attr-defined]
     memory = branch.new_memory(network.track_settings())
-    taps = fitted(network, setup, iterations).taps
-    return branch.read(type(memory)(memory.schedule, memory.samples, taps), setup.query)
+    kernel = fitted(network, setup, iterations).kernel
+    return branch.read(type(memory)(memory.schedule, memory.samples, kernel), setup.query)
 
 
 def test_every_stage_of_the_decoder_equals_the_golden_one(network: Joint, golden: Golden, setup: Setup) -> None:

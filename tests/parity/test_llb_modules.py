@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tests.parity.golden import Golden, fill_weights
 from vos_zoo.create import convert_checkpoint
-from vos_zoo.methods._few_shot.learner import Fit, apply_taps, taps_to_filter
+from vos_zoo.methods._few_shot.learner import FilterState, apply_kernel, kernel_to_filter
 from vos_zoo.methods._few_shot.parallel_targets import ParallelTargets
 from vos_zoo.methods._few_shot.target import FewShotTarget
 from vos_zoo.methods.llb.label_encoder import background_filtered
@@ -127,7 +127,7 @@ def inductive(network: LLB) -> FewShotTarget:
     return network.target.inductive
 
 
-def fitted(network: LLB, samples: dict[str, Tensor], iterations: int) -> Fit:
+def fitted(network: LLB, samples: dict[str, Tensor], iterations: int) -> FilterState:
     """The filter after some iterations from zero on the first sample."""
     first = {name: value[:1] for name, value in samples.items()}
     start = inductive(network).learner.start(first["features"], inductive(network).outputs)
@@ -140,7 +140,7 @@ def test_learner_equals_the_golden_one_after_every_iteration(network: LLB, golde
         if name.endswith("__stats"):
             continue
         fit = fitted(network, samples, int(name.removeprefix("filter_it")))
-        golden.assert_close(name, taps_to_filter(fit.taps), MODULES)
+        golden.assert_close(name, kernel_to_filter(fit.kernel), MODULES)
     for name in golden.names("losses_it"):
         fits = [fitted(network, samples, iterations) for iterations in range(len(golden[name]))]
         learner = inductive(network).learner
@@ -155,18 +155,18 @@ def temporal_weights(golden: Golden) -> Tensor:
     return torch.tensor([float(weight) for weight in stated[1].split(",")])
 
 
-def updated(network: LLB, golden: Golden, samples: dict[str, Tensor], iterations: int) -> Fit:
+def updated(network: LLB, golden: Golden, samples: dict[str, Tensor], iterations: int) -> FilterState:
     """The filter of the first frame, refined on two frames with temporal weights."""
-    taps = fitted(network, samples, 20).taps
+    kernel = fitted(network, samples, 20).kernel
     temporal = temporal_weights(golden)[:, None]
-    start = Fit(taps, apply_taps(samples["features"], taps))
+    start = FilterState(kernel, apply_kernel(samples["features"], kernel))
     return inductive(network).fit(start, samples, iterations, temporal)
 
 
 def test_an_update_on_two_frames_with_temporal_weights_equals_the_golden_one(network: LLB, golden: Golden) -> None:
     samples = samples_of(network, golden, 2)
     iterations = len(golden["losses_upd3"]) - 1
-    golden.assert_close("filter_upd3", taps_to_filter(updated(network, golden, samples, iterations).taps), MODULES)
+    golden.assert_close("filter_upd3", kernel_to_filter(updated(network, golden, samples, iterations).kernel), MODULES)
     weights = samples["weights"] * temporal_weights(golden)[:, None, None, None, None]
     fits = [updated(network, golden, samples, count) for count in range(iterations + 1)]
     losses = [inductive(network).learner.objective(fit, samples["labels"], weights).item() for fit in fits]
@@ -212,7 +212,7 @@ def test_transformer_stages_equal_the_golden_ones(network: LLB, golden: Golden) 
 def test_induction_and_fusion_equal_the_golden_ones(network: LLB, golden: Golden) -> None:
     samples, query = samples_of(network, golden, 2), network.encode(clip(golden["frames"])[:, 2:])
     fit = updated(network, golden, samples, len(golden["losses_upd3"]) - 1)
-    induced = apply_taps(query.target.transpose(0, 1), fit.taps)
+    induced = apply_kernel(query.target.transpose(0, 1), fit.kernel)
     golden.assert_close("tm_out", induced, MODULES)
     assert isinstance(network.target, ParallelTargets)
     memory = remembered(network, golden, 2, grown=False)

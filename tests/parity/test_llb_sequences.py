@@ -11,7 +11,7 @@ import pytest
 from tests.parity.golden import Golden, fill_weights
 from vos_zoo.create import convert_checkpoint
 from vos_zoo.engine.propagator import Propagator
-from vos_zoo.methods._few_shot.learner import taps_to_filter
+from vos_zoo.methods._few_shot.learner import kernel_to_filter
 
 PROBABILITY, LABELS, STATE, MODULES = 1e-3, 0.999, 1e-3, 2e-5
 
@@ -75,6 +75,6 @@ def check_end(engine: Propagator, golden: Golden) -> None:
     for row, i in enumerate(engine.ids):
         (group,) = [group for group in engine._groups if row in group.slots]
         memory, own = group.memory.inductive, group.slots.index(row)
-        golden.assert_close(f"final_filter_{i}", taps_to_filter(memory.taps[own : own + 1]), MODULES)
+        golden.assert_close(f"final_filter_{i}", kernel_to_filter(memory.kernel[own : own + 1]), MODULES)
         weights = memory.samples.weights[:, own].numpy()
         np.testing.assert_allclose(weights, golden[f"final_sample_weights_{i}"], atol=1e-6)

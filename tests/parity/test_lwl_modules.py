@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tests.parity.golden import Golden, fill_weights
 from vos_zoo.create import convert_checkpoint
-from vos_zoo.methods._few_shot.learner import Fit, apply_taps, taps_to_filter
+from vos_zoo.methods._few_shot.learner import FilterState, apply_kernel, kernel_to_filter
 from vos_zoo.methods._few_shot.target import LearnerSchedule
 from vos_zoo.methods.lwl.label_encoder import rasterise_boxes
 from vos_zoo.methods.lwl.target_model import LWL
@@ -95,7 +95,7 @@ def test_target_features_and_label_encoder_equal_the_golden_ones(network: LWL, g
 
 def first_fit(
     network: LWL, golden: Golden, iterations: int, frames: tuple[int, ...] = (0,)
-) -> tuple[Fit, dict[str, Tensor]]:
+) -> tuple[FilterState, dict[str, Tensor]]:
     features = network.encode(clip(golden["images"])[list(frames)])
     masks = golden.tensor("masks")[list(frames)][:, None, None].float()
     sample = {name: value[None] for name, value in network._encode_sample(features, masks).items()}
@@ -107,9 +107,9 @@ def test_learner_equals_the_golden_one_after_every_iteration(network: LWL, golde
     norms = golden["filter_norms"]
     for name in golden.names("filter_it"):
         fit, sample = first_fit(network, golden, int(name.removeprefix("filter_it")))
-        golden.assert_close(name, taps_to_filter(fit.taps), FILTERS)
-        assert fit.taps.norm().item() == pytest.approx(norms[int(name.removeprefix("filter_it"))], rel=FILTERS)
-        carried, anew = fit.scores, apply_taps(sample["features"], fit.taps)
+        golden.assert_close(name, kernel_to_filter(fit.kernel), FILTERS)
+        assert fit.kernel.norm().item() == pytest.approx(norms[int(name.removeprefix("filter_it"))], rel=FILTERS)
+        carried, anew = fit.scores, apply_kernel(sample["features"], fit.kernel)
         assert (carried - anew).abs().max() <= 1e-4 * anew.abs().max()
     for name in golden.names("learner_loss_"):
         losses = []
@@ -123,13 +123,13 @@ def test_a_batch_of_two_sequences_fits_two_filters(network: LWL, golden: Golden)
     stated = re.search(r"(\d+) iterations", golden.meta["arrays"]["filter_batch2"]["desc"])
     assert stated is not None
     fit, _ = first_fit(network, golden, int(stated[1]), frames=(0, 1))
-    golden.assert_close("filter_batch2", taps_to_filter(fit.taps), FILTERS)
+    golden.assert_close("filter_batch2", kernel_to_filter(fit.kernel), FILTERS)
 
 
 def test_decoder_stages_equal_the_golden_ones(network: LWL, golden: Golden) -> None:
     fit, _ = first_fit(network, golden, 20)
     features = network.encode(clip(golden["images"])[1:2])
-    score = apply_taps(features.target.transpose(0, 1), fit.taps)[0]
+    score = apply_kernel(features.target.transpose(0, 1), fit.kernel)[0]
     golden.assert_close("score", score, FILTERS)
     decoder, context = network.decoder, None
     pyramid = [level[:, 0] for level in (features.f32, features.f16, features.f8, features.f4)]
@@ -156,7 +156,7 @@ def test_decoder_stages_equal_the_golden_ones(network: LWL, golden: Golden) -> N
 def test_updates_in_both_styles_equal_the_golden_ones(network: LWL, golden: Golden) -> None:
     fit, sample = first_fit(network, golden, 20)
     features = network.encode(clip(golden["images"])[1:2])
-    logits = network.decode(apply_taps(features.target, fit.taps)[:, None], features)
+    logits = network.decode(apply_kernel(features.target, fit.kernel)[:, None], features)
     label, weight = network.label_encoder(logits[:, 0].sigmoid())
     golden.assert_close("label1", label, MODULES)
     golden.assert_close("weight1", weight, MODULES)
@@ -165,14 +165,14 @@ def test_updates_in_both_styles_equal_the_golden_ones(network: LWL, golden: Gold
         "labels": torch.cat([sample["labels"], label[None]]),
         "weights": torch.cat([sample["weights"], weight[None]]),
     }
-    fit = Fit(fit.taps, apply_taps(both["features"], fit.taps))
+    fit = FilterState(fit.kernel, apply_kernel(both["features"], fit.kernel))
     iterations = len(golden["loss_upd_train"]) - 1
-    golden.assert_close("filter_upd_train", taps_to_filter(network.target.fit(fit, both, iterations).taps), FILTERS)
+    golden.assert_close("filter_upd_train", kernel_to_filter(network.target.fit(fit, both, iterations).kernel), FILTERS)
     temporal = golden.tensor("temporal_weights")[:, None]
     refreshed = network.target.fit(fit, both, iterations, temporal)
-    golden.assert_close("filter_upd_infer", taps_to_filter(refreshed.taps), FILTERS)
+    golden.assert_close("filter_upd_infer", kernel_to_filter(refreshed.kernel), FILTERS)
     last = network.encode(clip(golden["images"])[2:3])
-    golden.assert_close("logit2", network.decode(apply_taps(last.target, refreshed.taps)[:, None], last), MODULES)
+    golden.assert_close("logit2", network.decode(apply_kernel(last.target, refreshed.kernel)[:, None], last), MODULES)
 
 
 def training_batch(golden: Golden) -> Batch:

@@ -9,11 +9,11 @@ import torch
 
 
 class Memory(Protocol):
-    """All the engine asks of a method's memory; everything else is between the method and itself.
+    """What the engine asks of a method's memory; everything else is the method's own.
 
-    A memory belongs to one video and is used up by the verb that changes it (`initialise`, `update`, `drop`): only what
-    the verb returns is valid afterwards, for its buffers may be the old ones, written in place. Whoever wants to go
-    back keeps a `copy.deepcopy`. Reading changes nothing, and the unroll of a training step writes nothing in place.
+    A memory belongs to one video. A verb that changes it (`initialise`, `update`, `drop`) invalidates it: only what
+    the verb returns is valid afterwards, for its buffers may be the old ones, written in place. To return to an earlier
+    state, keep a `copy.deepcopy`. Reading changes nothing, and the unroll of a training step writes nothing in place.
     """
 
     @property

@@ -8,7 +8,7 @@ from torch import Tensor
 from vos_zoo.nn.precision import full_precision
 
 GIVEN_LOGIT = 100.0
-"""Logit of a pixel whose label somebody gave: a given mask enters the merge as +-100."""
+"""Absolute logit of the pixels of a given mask: it enters the merge as +-100."""
 
 
 def soft_aggregation(logits: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def aggregate(probabilities: Tensor, valid: Tensor | None = None) -> Tensor:
 
     Args:
         probabilities: float ``(..., K, H, W)``, one map per object, 0..1.
-        valid: bool ``(..., K)``, slots that hold an object: others count as absent, with log-odds of minus infinity.
+        valid: bool ``(..., K)``, slots that hold an object; the log-odds of the others are minus infinity.
 
     Returns:
         Log-odds, float32 (float64 for float64) ``(..., K+1, H, W)``, background first.

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from vos_zoo.config.resources import shipped_folder
 from vos_zoo.hub.download import cached_file, home
-from vos_zoo.registry import KnownWeights, available_methods, load_method, suggestion
+from vos_zoo.registry import WeightsEntry, available_methods, load_method, suggestion
 from vos_zoo.types import UsageError, VOSError
 
 State = Literal["ready", "to convert", "to download", "missing"]
@@ -43,7 +43,7 @@ class LocalWeights:
     """
 
     method: str
-    known: KnownWeights
+    known: WeightsEntry
     folder: Path
     file: Path | None
     shipped: bool = False
@@ -131,7 +131,7 @@ def nowhere(source: str) -> UsageError:
     )
 
 
-def _locate(method: str, known: KnownWeights) -> LocalWeights:
+def _locate(method: str, known: WeightsEntry) -> LocalWeights:
     places = [home() / "files" / known.file]
     if known.url and known.sha256:
         places.append(cached_file(known.url, known.sha256))
@@ -155,7 +155,7 @@ def _shipped(folder: Path) -> LocalWeights:
         numbers = json.loads((folder / NUMBERS_FILE).read_text(encoding="utf-8"))
         origin, shared = config["origin"], config.get("shared", {})
         files = [folder / WEIGHTS_FILE, *(folder.parent / name for name in shared)]
-        known = KnownWeights(
+        known = WeightsEntry(
             folder.name, WEIGHTS_FILE, origin.get("page", ""), origin["licence"], origin["about"], converted=False
         )
         size, prompts = sum(file.stat().st_size for file in files), tuple(config["prompts"])

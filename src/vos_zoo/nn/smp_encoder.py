@@ -22,8 +22,8 @@ class SmpFeatures(nn.Module):
     Args:
         name: segmentation-models-pytorch's name, without "tu-" (timm's encoders are "timm:NAME").
         weights: None, the name of published weights (such as "imagenet"), or the path of the encoder's state dict.
-        stages: 4, or 3: without stride 32 and what leads to it.
-        frozen: batch norms are replaced by frozen ones and computed by the convolutions in front of them.
+        stages: 4, or 3: without stride 32 and the layers that only it needs.
+        frozen: batch norms are replaced by frozen ones and folded into the convolutions before them.
 
     Attributes:
         channels: per stride.
@@ -94,13 +94,13 @@ def _check_strides(name: str, encoder: Any, stages: int) -> None:
     encoder.train()
     found = [size // max(features.shape[-1], 1) for features in maps]
     if found != list(_STRIDES[:stages]):
-        raise UsageError(f"'smp:{name}' has features at strides {found}; it needs them at {_STRIDES[:stages]}")
+        raise UsageError(f"'smp:{name}' has features at strides {found}; it needs strides {_STRIDES[:stages]}")
 
 
 def _drop_unused(encoder: nn.Module) -> None:
-    """Remove layers that no feature depends on, which some encoders keep and even compute: they get no gradient.
+    """Remove layers that no feature depends on, which some encoders keep and even compute and which get no gradient.
 
-    All stay where the encoder does not run without them.
+    They are kept if the encoder does not run without them.
     """
     frames = torch.zeros(1, 3, 64, 64)
     encoder.eval()

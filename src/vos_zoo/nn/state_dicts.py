@@ -1,4 +1,4 @@
-"""Finding the weights in what others have saved: containers around a state dict, wrappers in its entry names."""
+"""Finding the weights in checkpoints of other programs: containers around a state dict, wrappers in its entry names."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from torch import Tensor
 
 AVERAGED_KEYS = ("state_dict_ema", "model_ema", "ema_state_dict", "params_ema", "ema")
-"""Where a file keeps the running average of its weights: what its authors evaluate, so it is looked for first."""
+"""Keys under which files keep averaged weights; these are what authors evaluate, so they are tried first."""
 STATE_KEYS = (*AVERAGED_KEYS, "network", "model", "state_dict", "net", "module", "params", "weights")
-"""Where files keep their weights, in the order in which they are looked for."""
+"""Keys under which files keep their weights, in the order in which they are tried."""
 INSERTED = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
-"""What torch.compile, FSDP and activation checkpointing put into entry names, before a network or a part of it."""
+"""What torch.compile, FSDP and activation checkpointing insert into entry names."""
 OWNERS = ("module.", "model.", "network.", "net.", "state_dict.")
-"""What stands before every entry or none: DataParallel, DistributedDataParallel and AveragedModel call the network
-`module`, trainers' classes keep it in an attribute of one of the other names."""
+"""Prefixes of all entries or none: DataParallel, DistributedDataParallel and AveragedModel call the network
+`module`, trainer classes keep it in an attribute of one of the other names."""
 _COUNTER = "n_averaged"
 """What AveragedModel saves beside the network."""
 
@@ -25,8 +25,8 @@ def find_state_dict(content: Any, depth: int = 4) -> dict[str, Tensor]:
 
     Args:
         content: what the file holds: a state dict, or containers around it (``{"state_dict": {...}, "epoch": 3}``), of
-            whose `STATE_KEYS` the first one that holds tensors counts.
-        depth: so many containers may lie in each other.
+            which the first of `STATE_KEYS` that holds tensors is taken.
+        depth: maximum nesting of containers.
 
     Returns:
         Entry name -> tensor, detached; empty where there is none.
@@ -43,7 +43,7 @@ def find_state_dict(content: Any, depth: int = 4) -> dict[str, Tensor]:
 def unwrap_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict as the network alone would save it, whatever wrapped the network when it was saved.
 
-    Names are left as they are where two entries would get the same one.
+    Names are kept if two entries would get the same one.
     """
     names = {name: ".".join(part for part in name.split(".") if part not in INSERTED) for name in state}
     while owner := _owner(names.values()):
@@ -54,6 +54,6 @@ def unwrap_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _owner(names: Iterable[str]) -> str:
-    """What of `OWNERS` all names begin with, or an empty string."""
+    """The prefix of `OWNERS` that all names begin with, or an empty string."""
     entries = [name for name in names if name != _COUNTER]
     return next((owner for owner in OWNERS if entries and all(name.startswith(owner) for name in entries)), "")

@@ -18,16 +18,16 @@ from vos_zoo.nn.state_dicts import find_state_dict
 from vos_zoo.types import UsageError, VOSError
 
 NORMS = ("frozen", "batch")
-"""What the batch norms of an encoder do: keep their running statistics, or follow the batch in training."""
-_PROBE = 64  # side of the picture that is sent through a network to see which norm follows which convolution
+"""Modes of the batch norms of an encoder: keep the running statistics, or use the batch's in training."""
+_PROBE = 64  # side of the image that is passed through a network to find which norm follows which convolution
 
 
 class FrozenBatchNormAct2d(FrozenBatchNorm2d):
-    """A frozen batch norm with what timm puts behind it, an activation; entries as in `FrozenBatchNorm2d`.
+    """A frozen batch norm with timm's activation after it; entries as in `FrozenBatchNorm2d`.
 
     Attributes:
-        drop, act: modules behind the norm.
-        folded: the norm is computed by the convolution in front of it (`FoldedConv2d`).
+        drop, act: modules after the norm.
+        folded: the norm is computed by the convolution before it (`FoldedConv2d`).
     """
 
     def __init__(self, features: int, eps: float, drop: nn.Module, act: nn.Module) -> None:
@@ -42,7 +42,7 @@ class FrozenBatchNormAct2d(FrozenBatchNorm2d):
 
 
 class FoldedConv2d(nn.Conv2d):
-    """A convolution that includes the frozen norm behind it; the norm keeps its parameters and their names.
+    """A convolution that includes the frozen norm after it; the norm keeps its parameters and their names.
 
     Args:
         conv: the convolution, also timm's with padding "same"; its parameters are shared.
@@ -56,7 +56,7 @@ class FoldedConv2d(nn.Conv2d):
             setattr(self, name, getattr(conv, name))
         self.transposed, self.output_padding, self.padding_mode = False, (0, 0), "zeros"
         self.weight, self.bias, self.same = conv.weight, conv.bias, same
-        self._norm = (norm,)  # in a tuple: its parameters stay where the network has them
+        self._norm = (norm,)  # in a tuple, so that its parameters are not registered a second time
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, h, w)`` convolved and normalised."""
@@ -95,10 +95,10 @@ def freeze_norms(network: nn.Module) -> None:
 
 
 def fold_norms(network: Any, channels: int = 3) -> None:
-    """Let convolutions include the frozen norms behind them: one pass over the picture less, forward and backward.
+    """Fold frozen norms into the convolutions before them, which saves a pass over the image, forward and backward.
 
-    A small picture is sent through the network to see which norm reads which convolution's output. Where the network
-    computes something else afterwards (the output is read elsewhere, too), all stays as it was.
+    A small image is passed through the network to find which norm reads which convolution's output. If the network
+    then computes something else (the output is also read elsewhere), nothing is folded.
 
     Args:
         network: returns a sequence of feature maps.
@@ -108,7 +108,7 @@ def fold_norms(network: Any, channels: int = 3) -> None:
 
     picture = torch.rand(1, channels, _PROBE, _PROBE, generator=torch.Generator().manual_seed(0))
     picture = picture.to(next(network.parameters()).dtype)
-    pairs, before = _norms_behind(network, picture, (nn.Conv2d, Conv2dSame))
+    pairs, before = _norms_after(network, picture, (nn.Conv2d, Conv2dSame))
     replaced = []
     for path, norm in pairs.items():
         parent, _, name = path.rpartition(".")
@@ -124,11 +124,11 @@ def fold_norms(network: Any, channels: int = 3) -> None:
             norm.folded = False
 
 
-def _norms_behind(
+def _norms_after(
     network: Any, picture: Tensor, kinds: tuple[type[nn.Module], ...]
 ) -> tuple[dict[str, FrozenBatchNormAct2d], Sequence[Tensor]]:
     """Path of every convolution whose output a frozen norm reads -> that norm; and the network's output."""
-    made: dict[int, tuple[str, Tensor]] = {}  # the outputs are kept, so that no address is used twice
+    made: dict[int, tuple[str, Tensor]] = {}  # the outputs are kept, so that no address is reused
     pairs: dict[str, FrozenBatchNormAct2d] = {}
 
     def note_output(path: str) -> Callable[..., None]:
@@ -174,16 +174,16 @@ def timm_features(name: str, weights: str | None, stages: int) -> Any:
         raise UsageError(f"timm encoder {name!r} has strides {strides}; it needs features at {wanted}")
     picked = tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in wanted)
     if weights is None:
-        return _cut_behind(timm.create_model(name, features_only=True, out_indices=picked))
+        return _drop_unused_tail(timm.create_model(name, features_only=True, out_indices=picked))
     state = _initial_weights(name, weights)
     overlay = {} if state is None else {"pretrained_cfg_overlay": {"state_dict": state}}
     builder = logging.getLogger("timm.models._builder")
     level = builder.level
-    builder.setLevel(
-        logging.ERROR
-    )  # it would warn of the layers behind the last feature, which are left out on purpose
+    builder.setLevel(logging.ERROR)  # layers after the last feature are unused on purpose
     try:
-        return _cut_behind(timm.create_model(name, pretrained=True, features_only=True, out_indices=picked, **overlay))
+        return _drop_unused_tail(
+            timm.create_model(name, pretrained=True, features_only=True, out_indices=picked, **overlay)
+        )
     except OSError as error:
         raise VOSError(
             f"model.backbone_weights={weights}: the weights of timm's {name!r} cannot be fetched ({error}); download "
@@ -193,10 +193,10 @@ def timm_features(name: str, weights: str | None, stages: int) -> Any:
         builder.setLevel(level)
 
 
-def _cut_behind(network: Any) -> Any:
-    """The network without the blocks behind its last feature, which timm's EfficientNets keep and compute.
+def _drop_unused_tail(network: Any) -> Any:
+    """The network without the blocks after its last feature, which timm's EfficientNets keep and compute.
 
-    State dicts that still have them, of models saved before, are loaded without.
+    State dicts that still have them, of models saved earlier, load without them.
     """
     parent, _, last = network.feature_info.module_name()[-1].rpartition(".")
     blocks = getattr(network, parent, None)
@@ -215,7 +215,7 @@ def _leave_out(cut: Sequence[str], network: nn.Module, state: dict[str, Any], pr
 
 
 def _initial_weights(name: str, weights: str) -> dict[str, Tensor] | None:
-    """State dict of the whole timm network; None: timm knows where its own weights are."""
+    """State dict of the whole timm network; None: timm loads its own weights."""
     import timm
 
     if weights == "imagenet":
@@ -224,7 +224,7 @@ def _initial_weights(name: str, weights: str) -> dict[str, Tensor] | None:
             return None
         given = torch.load(path, map_location="cpu", weights_only=True)
         wanted = timm.create_model(name).state_dict()
-        return dict(zip(wanted, given.values(), strict=True))  # the same entries in the same order, other names
+        return dict(zip(wanted, given.values(), strict=True))  # the same entries in the same order under other names
     if not Path(weights).is_file():
         raise UsageError(f"backbone_weights {weights!r} do not fit 'timm:{name}'; give imagenet, a file or null")
     network = timm.create_model(name)
@@ -242,7 +242,7 @@ def _installed_imagenet(name: str) -> Path | None:
 
 
 def _heads(classifier: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Prefixes of the entries of a classifier, which features do without."""
+    """Prefixes of the entries of a classifier, which features do not need."""
     names = [classifier] if isinstance(classifier, str) else list(classifier or ())
     return tuple(f"{name}." for name in names)
 
@@ -253,7 +253,7 @@ def read_state(path: str) -> dict[str, Tensor]:
     Nothing in the file is executed.
 
     Raises:
-        UsageError: the file cannot be read as one.
+        UsageError: the file cannot be read as a state dict.
     """
     try:
         if path.endswith(".safetensors"):
@@ -262,7 +262,7 @@ def read_state(path: str) -> dict[str, Tensor]:
             state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch, zipfile, pickle and safetensors each have their own
+    except Exception as error:  # torch, zipfile, pickle and safetensors each raise their own
         raise UsageError(f"backbone_weights: {path!r} cannot be read as a state dict ({error})") from error
     tensors = find_state_dict(state)
     if not tensors:
@@ -273,7 +273,7 @@ def read_state(path: str) -> dict[str, Tensor]:
 def fitting_entries(
     state: dict[str, Tensor], wanted: Mapping[str, Tensor], heads: tuple[str, ...], source: str
 ) -> dict[str, Tensor]:
-    """The entries `wanted`, all from `state` but the classifier's and counters.
+    """The entries `wanted`, taken from `state`; entries of the classifier and counters may be left over.
 
     Args:
         state: entries of a file.

@@ -1,4 +1,4 @@
-"""Reading foreign checkpoints without running their code, and mapping them onto our networks entry by entry."""
+"""Reading checkpoints of other programs without running their code, and mapping them onto our networks."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ _SAFE_PICKLE = SimpleNamespace(Unpickler=SafeUnpickler, load=_load, __name__="sa
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint somebody else saved, without executing anything in it.
+    """The tensors of a checkpoint of another program, without executing anything in it.
 
     Accepts torch's zip and legacy files, with the weights at top level or under one of `STATE_KEYS`, and safetensors
-    files; entry names lose what DataParallel, torch.compile and the like put in front (`find_state_dict`).
+    files; prefixes of entry names by DataParallel, torch.compile and the like are removed (`find_state_dict`).
 
     Args:
         path: the file.
@@ -107,7 +107,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def _is_torchscript(path: Path) -> bool:
-    """Whether torch would take the file for a program; a file is an archive if it begins like one, as torch sees it."""
+    """Whether torch would take the file for a program; as for torch, a file is an archive if it begins like one."""
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":
             return False
@@ -119,7 +119,7 @@ def load_converted(network: nn.Module, state: Mapping[str, Tensor], conversion: 
     """Copy the authors' weights into `network`; every entry of both sides must match.
 
     Raises:
-        UsageError: a missing, an extra or a mis-shaped entry, named as the authors name it.
+        UsageError: an entry is missing, unknown or of another shape; it is named as in the authors' file.
     """
     ours = network.state_dict()
     used = {**conversion.names}

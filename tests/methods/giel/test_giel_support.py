@@ -10,7 +10,7 @@ import torch
 from tests.helpers.giel_tools import boxes, network, pictures
 from vos_zoo.methods.giel.memory import GielMemory
 from vos_zoo.methods.giel.settings import GielTrackSettings
-from vos_zoo.methods.giel.support import crowded, support_set
+from vos_zoo.methods.giel.support import most_redundant, support_set
 from vos_zoo.types import UsageError
 
 
@@ -62,9 +62,9 @@ def test_other_picks_take_the_centres_of_the_segments() -> None:
 
 
 def test_the_crowded_frame_is_the_one_with_the_closest_neighbours() -> None:
-    assert crowded([0, 4, 8, 9, 10], [0]) == 9
-    assert crowded([0, 4, 8, 9, 10], [0, 9]) == 8
-    assert crowded([0, 1, 2, 3], [0]) == 1
+    assert most_redundant([0, 4, 8, 9, 10], [0]) == 9
+    assert most_redundant([0, 4, 8, 9, 10], [0, 9]) == 8
+    assert most_redundant([0, 1, 2, 3], [0]) == 1
 
 
 def held(length: int, capacity: int | None, given: dict[int, list[int]] | None = None) -> GielMemory:

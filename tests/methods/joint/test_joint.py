@@ -31,7 +31,7 @@ def features_of(branch: TransformerTarget, window: list[int], seed: int) -> Join
     """Random canvases, one per distinct number in `window`."""
     generator = torch.Generator().manual_seed(seed)
     f16 = torch.randn(max(window) + 1, 1, 5, *GRID, generator=generator)
-    seen = {name: value[:, None] for name, value in branch.perceive(f16[:, 0]).items()}
+    seen = {name: value[:, None] for name, value in branch.project_features(f16[:, 0]).items()}
     return JointFeatures(f16, f16, f16, f16, f16, torch.tensor(window), **seen)
 
 

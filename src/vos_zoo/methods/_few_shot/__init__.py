@@ -1,1 +1,1 @@
-"""What methods with a few-shot learner share (LWL, JOINT and LLB)."""
+"""Shared parts of the methods with a few-shot learner (LWL, JOINT and LLB)."""

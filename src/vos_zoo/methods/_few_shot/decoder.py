@@ -2,8 +2,8 @@
 
 The layers are those of docs/methods/lwl.md, "Decoder".
 
-What depends on the canvas alone (reduced features and the image half of the first transform convolution) is computed
-once per canvas and shared by the objects that look at it.
+Parts that depend on the canvas alone (reduced features, and their share of the first transform convolution) are
+computed once per canvas and shared by its objects.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Spread = Callable[[Tensor], Tensor]
 
 
 class TSE(nn.Module):
-    """Target-score encoder: reduced image features and the target scores, mixed by three convolutions."""
+    """Target-score encoder: reduced image features and target scores, merged by three convolutions."""
 
     def __init__(self, features: int, scores: int, width: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class TSE(nn.Module):
             spread: from canvases to objects.
 
         Returns:
-            Mixed features ``(B, width, h, w)`` and the pooled reduced features ``(B, width, 1, 1)``.
+            Merged features ``(B, width, h, w)`` and the pooled reduced features ``(B, width, 1, 1)``.
         """
         reduced = self.reduce(features)
         pooled = spread(F.adaptive_avg_pool2d(reduced, 1))
@@ -97,7 +97,7 @@ class CAB(nn.Module):
 class UpsampleProject(nn.Module):
     """From the finest level to one logit map at the canvas size, by two bicubic steps.
 
-    The last convolution follows an upsampling without anything in between, and a channel mix commutes with a resize:
+    The last convolution directly follows an upsampling, and a sum over channels commutes with a resize:
     its nine taps are applied at the coarse size, so nine maps are resized instead of all channels, then shifted and
     added (exact up to rounding).
     """
@@ -123,7 +123,7 @@ class SegmentationDecoder(nn.Module):
     Args:
         channels: backbone channels at strides 4, 8, 16, 32.
         scores: channels D of the target scores.
-        width: channels at stride 4; the levels below have 2, 2 and 4 times as many.
+        width: channels at stride 4; the deeper levels have 2, 2 and 4 times as many.
     """
 
     levels = ("layer4", "layer3", "layer2", "layer1")

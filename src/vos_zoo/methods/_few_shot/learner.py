@@ -2,8 +2,8 @@
 
 LWL, sec. 3.1-3.2, eqs. 1-4. Notation: features ``X``, filter tau, labels ``E``, element weights ``W``, temporal
 weights ``m``, learned regulariser ``reg``. Convolution and its adjoint are one matrix product each, with the filter as
-``9 D`` rows over C channels and the nine shifts done by fold / unfold, which are exact adjoints. No autograd is used
-inside, and autograd through it gives the gradients of all iterations.
+``9 D`` rows over C channels and the nine shifts computed by fold / unfold, which are exact adjoints. The learner itself
+uses no autograd; autograd through it gives the gradients of all iterations.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
-def filter_to_taps(filters: Tensor) -> Tensor:
+def filter_to_kernel(filters: Tensor) -> Tensor:
     """Filters ``(B, D, C, 3, 3)`` -> rows ``(B, 9 D, C)`` in the order that `fold` needs (kernel flipped)."""
     batch, outputs, channels = filters.shape[:3]
     return filters.flip(-2, -1).flatten(3).transpose(2, 3).reshape(batch, outputs * 9, channels)
 
 
-def taps_to_filter(taps: Tensor) -> Tensor:
-    """Inverse of `filter_to_taps`."""
-    batch, rows, channels = taps.shape
-    return taps.view(batch, rows // 9, 3, 3, channels).permute(0, 1, 4, 2, 3).flip(-2, -1)
+def kernel_to_filter(kernel: Tensor) -> Tensor:
+    """Inverse of `filter_to_kernel`."""
+    batch, rows, channels = kernel.shape
+    return kernel.view(batch, rows // 9, 3, 3, channels).permute(0, 1, 4, 2, 3).flip(-2, -1)
 
 
-def apply_taps(features: Tensor, taps: Tensor) -> Tensor:
+def apply_kernel(features: Tensor, kernel: Tensor) -> Tensor:
     """Cross-correlate with padding 1: ``X tau``.
 
     Args:
         features: ``(S, B, C, h, w)``.
-        taps: ``(B, 9 D, C)``.
+        kernel: ``(B, 9 D, C)``.
 
     Returns:
         Scores ``(S, B, D, h, w)``.
@@ -43,14 +43,14 @@ def apply_taps(features: Tensor, taps: Tensor) -> Tensor:
     _, objects, _, height, width = features.shape
     scores = []
     for part in _chunks(features, objects):
-        columns = taps @ part.flatten(3)
+        columns = kernel @ part.flatten(3)
         folded = F.fold(columns.flatten(0, 1), (height, width), kernel_size=3, padding=1)
         scores.append(folded.view(len(part), objects, -1, height, width))
     return scores[0] if len(scores) == 1 else torch.cat(scores)
 
 
 def correlate(features: Tensor, residuals: Tensor) -> Tensor:
-    """Adjoint of `apply_taps`, summed over samples: ``X^T r``.
+    """Adjoint of `apply_kernel`, summed over samples: ``X^T r``.
 
     Args:
         features: ``(S, B, C, h, w)``.
@@ -64,14 +64,14 @@ def correlate(features: Tensor, residuals: Tensor) -> Tensor:
     for part, residual in zip(_chunks(features, objects), _chunks(residuals, objects), strict=True):
         columns = F.unfold(residual.flatten(0, 1), kernel_size=3, padding=1)
         columns = columns.view(*residual.shape[:2], *columns.shape[1:])
-        taps = _Correlated.apply(columns, part.flatten(3)).sum(dim=0)
-        total = taps if total is None else total + taps
+        kernel = _Correlated.apply(columns, part.flatten(3)).sum(dim=0)
+        total = kernel if total is None else total + kernel
     assert total is not None
     return total
 
 
 class _Correlated(torch.autograd.Function):
-    """``columns @ pixels.mT``; the gradient of the pixels is laid out as they are: many are added up quickly."""
+    """``columns @ pixels.mT``; the gradient of the pixels has their memory layout, so that sums of many are fast."""
 
     @staticmethod
     def forward(ctx: Any, columns: Tensor, pixels: Tensor) -> Tensor:  # type: ignore[override]
@@ -86,21 +86,23 @@ class _Correlated(torch.autograd.Function):
 
 
 def _chunks(samples: Tensor, objects: int) -> Sequence[Tensor]:
-    """Samples handled at a time: about 16 pictures, so that intermediates stay small and are reused."""
+    """Samples in chunks of about 16 images, to keep intermediates small."""
     chunk = max(16 // objects, 1)
-    return [samples] if len(samples) <= chunk else samples.split(chunk)  # a split of one would cost a copy of gradients
+    return (
+        [samples] if len(samples) <= chunk else samples.split(chunk)
+    )  # splitting into one chunk would copy the gradients
 
 
 @dataclass(frozen=True)
-class Fit:
-    """State of a fit.
+class FilterState:
+    """The filter being fitted, and its scores on the samples.
 
     Attributes:
-        taps: the filter as rows, ``(B, 9 D, C)``.
-        scores: ``X tau`` on all samples, ``(S, B, D, h, w)``: carried along instead of computed anew.
+        kernel: the filter as rows, ``(B, 9 D, C)``.
+        scores: ``X tau`` on all samples, ``(S, B, D, h, w)``: updated with each step instead of recomputed.
     """
 
-    taps: Tensor
+    kernel: Tensor
     scores: Tensor
 
 
@@ -115,39 +117,41 @@ class FewShotLearner(nn.Module):
         super().__init__()
         self.filter_reg = nn.Parameter(torch.full((1,), regulariser))
 
-    def start(self, features: Tensor, outputs: int) -> Fit:
+    def start(self, features: Tensor, outputs: int) -> FilterState:
         """The zero filter of `outputs` channels for samples ``(S, B, C, h, w)``."""
         samples, objects, channels, height, width = features.shape
-        taps = features.new_zeros(objects, 9 * outputs, channels)
-        return Fit(taps, features.new_zeros(samples, objects, outputs, height, width))
+        kernel = features.new_zeros(objects, 9 * outputs, channels)
+        return FilterState(kernel, features.new_zeros(samples, objects, outputs, height, width))
 
-    def forward(self, fit: Fit, features: Tensor, labels: Tensor, weights: Tensor, iterations: int) -> Fit:
+    def forward(
+        self, fit: FilterState, features: Tensor, labels: Tensor, weights: Tensor, iterations: int
+    ) -> FilterState:
         """Refine a filter.
 
         Args:
-            fit: the filter to start from and its scores.
+            fit: the initial filter and its scores.
             features: samples ``(S, B, C, h, w)``.
             labels: E, ``(S, B, D, h, w)``.
-            weights: m W, same shape (or one that broadcasts); samples of weight zero do not count.
+            weights: m W, same shape (or one that broadcasts); samples of weight zero have no effect.
             iterations: number of steps.
 
         Returns:
-            The refined fit; step lengths are each object's own (eq. 4).
+            The refined filter; each object has its own step lengths (eq. 4).
         """
-        taps, scores, reg = fit.taps, fit.scores, self.filter_reg
+        kernel, scores, reg = fit.kernel, fit.scores, self.filter_reg
         squared = weights.square()
         for _ in range(iterations):
-            gradient = correlate(features, squared * (scores - labels)) + reg.square() * taps
-            response = apply_taps(features, gradient)
+            gradient = correlate(features, squared * (scores - labels)) + reg.square() * kernel
+            response = apply_kernel(features, gradient)
             numerator = gradient.square().sum(dim=(1, 2))
             curvature = (weights * response).square().sum(dim=(0, 2, 3, 4)) + (reg * gradient).square().sum(dim=(1, 2))
             step = numerator / curvature.clamp(min=1e-8)
-            taps = taps - step[:, None, None] * gradient
+            kernel = kernel - step[:, None, None] * gradient
             scores = scores - step[:, None, None, None] * response
-        return Fit(taps, scores)
+        return FilterState(kernel, scores)
 
-    def objective(self, fit: Fit, labels: Tensor, weights: Tensor) -> Tensor:
-        """Mean squared residual per object ``(B,)``, the regulariser's elements included (for monitoring)."""
+    def objective(self, fit: FilterState, labels: Tensor, weights: Tensor) -> Tensor:
+        """Mean squared residual per object ``(B,)``, including the regulariser's elements (for monitoring)."""
         residuals = (weights * (fit.scores - labels)).square().sum(dim=(0, 2, 3, 4))
-        penalty = (self.filter_reg * fit.taps).square().sum(dim=(1, 2))
-        return (residuals + penalty) / (fit.scores[:, 0].numel() + fit.taps[0].numel())
+        penalty = (self.filter_reg * fit.kernel).square().sum(dim=(1, 2))
+        return (residuals + penalty) / (fit.scores[:, 0].numel() + fit.kernel[0].numel())

@@ -11,12 +11,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SamplePolicy:
-    """How sample weights evolve and which sample gives way (LWL, sec. 3.5 and supplement; JOINT, sec. 4).
+    """Temporal weights and eviction policy (LWL, sec. 3.5 and supplement; JOINT, sec. 4).
 
     Attributes:
         capacity: samples kept per object, the first one included.
         learning_rate: weight of the newest sample against all older ones, in (0, 1).
-        minimum_first_weight: floor of the first sample's weight; with 0 there is no floor and the first sample may be
+        minimum_first_weight: minimum weight of the first sample; with 0 there is no minimum and the first sample may be
             replaced like any other.
         equal_second: the second sample gets the weight of the first (the box setting) instead of `learning_rate`.
         temporal: False gives every stored sample weight one (training).
@@ -30,17 +30,17 @@ class SamplePolicy:
 
     def __post_init__(self) -> None:
         if self.capacity < 2:
-            raise ValueError(f"capacity is {self.capacity}; a memory needs room for the first sample and one more")
+            raise ValueError(f"capacity is {self.capacity}; it must be at least 2")
         if not 0 < self.learning_rate < 1:
             raise ValueError(f"learning_rate is {self.learning_rate}; it must lie strictly between 0 and 1")
 
 
 @dataclass(frozen=True)
 class SampleMemory:
-    """Weighted training samples of `B` objects in a ring of `S` slots, slot-major so that filled slots are contiguous.
+    """Weighted training samples of `B` objects in a ring buffer of `S` slots, filled slots first.
 
     Buffers are allocated once at full capacity and, outside training, written in place: the memory that a method
-    returns replaces the one it was given. While gradients are recorded, buffers grow by concatenation instead.
+    returns replaces its argument. With gradients, buffers grow by concatenation instead.
 
     Attributes:
         policy: how weights evolve.
@@ -61,7 +61,7 @@ class SampleMemory:
 
     @property
     def filled(self) -> int:
-        """Slots in use by at least one object; readers look at the first so many slots only."""
+        """Number of slots in use by at least one object; only these are read."""
         return max(self.counts, default=0)
 
     @property
@@ -78,11 +78,11 @@ class SampleMemory:
         return self.weights[: self.filled]
 
     def start(self, samples: dict[str, Tensor], rows: Sequence[int]) -> SampleMemory:
-        """Begin the objects `rows` with their first sample; a row equal to ``len(self)`` and up is a new object.
+        """Start the objects `rows` with their first sample; rows from ``len(self)`` on are new objects.
 
         Args:
             samples: name -> ``(len(rows), ...)``.
-            rows: row of each sample; known rows forget what they had.
+            rows: row of each sample; the samples of known rows are dropped.
         """
         known = len(self)
         total = max([known, *(row + 1 for row in rows)])
@@ -111,7 +111,7 @@ class SampleMemory:
         return SampleMemory(self.policy, buffers, weights, tuple(counts), tuple(latest))
 
     def write(self, samples: dict[str, Tensor], rows: Sequence[int] | None = None) -> SampleMemory:
-        """Add one sample to the objects `rows` (all by default), in the slot the policy names.
+        """Add one sample to the objects `rows` (all by default), in the slot that the policy chooses.
 
         Args:
             samples: name -> ``(len(rows), ...)``.
@@ -133,7 +133,7 @@ class SampleMemory:
         return SampleMemory(self.policy, self.buffers, self.weights, tuple(counts), tuple(latest))
 
     def _append(self, samples: dict[str, Tensor]) -> SampleMemory:
-        """Out-of-place growth by one slot, equal weights: what training back-propagates through."""
+        """Out-of-place growth by one slot, equal weights, for training."""
         buffers = {name: torch.cat([self.buffers[name], sample[None]]) for name, sample in samples.items()}
         weights = torch.cat([self.weights, torch.ones_like(self.weights[:1])])
         counts = tuple(count + 1 for count in self.counts)
@@ -144,7 +144,7 @@ class SampleMemory:
         return [self._slot(row) for row in rows]
 
     def _slot(self, row: int) -> int:
-        """Next free slot; when full, the lightest sample, sparing the first one where its weight has a floor."""
+        """Next free slot; when full, the sample of smallest weight, except the first if its weight has a minimum."""
         if self.counts[row] < self.policy.capacity:
             return self.counts[row]
         spared = 1 if self.policy.minimum_first_weight > 0 else 0

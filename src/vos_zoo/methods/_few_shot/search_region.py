@@ -1,9 +1,9 @@
-"""One search region per object: where to look, how it is cut out, how logits go back (LWL, JOINT, LLB).
+"""One search region per object: its position, cropping, and pasting logits back (LWL, JOINT, LLB).
 
 The rules are those of docs/methods/lwl.md, "Search region".
 
-Positions are ``(y, x)``, sizes ``(h, w)``, in float32 like the published trackers: windows are truncated to whole
-pixels, so the last bits matter.
+Positions are ``(y, x)``, sizes ``(h, w)``, in float32 as in the published trackers: windows are truncated to whole
+pixels, so rounding errors matter.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Pair = NDArray[np.floating[Any]]
 
 
 class Window(NamedTuple):
-    """A rectangle of (possibly decimated) image pixels; it may reach beyond the image.
+    """A rectangle of (possibly subsampled) image pixels; it may extend beyond the image.
 
     Attributes:
-        step: the image is decimated by this factor before cutting.
-        offset: first row and column of the decimation.
-        top, left, bottom, right: the rectangle in decimated pixels, half open.
+        step: the image is subsampled by this factor before cropping.
+        offset: first row and column of the subsampling.
+        top, left, bottom, right: the rectangle in subsampled pixels, half open.
         corners: untruncated (top, left, bottom, right) in image pixels.
     """
 
@@ -54,15 +54,15 @@ def crop_window(
     half_pixel: bool = False,
     stable: bool = False,
 ) -> Window:
-    """The window that is cut out around `centre`.
+    """The window to crop around `centre`.
 
     Args:
         centre: (y, x), truncated to whole pixels.
-        size: wanted (h, w) in image pixels.
+        size: requested (h, w) in image pixels.
         output: (h, w) of the canvas it will be resized to.
         image: (H, W).
         border: "inside" (the window fits the image in both axes), "inside_major" (in one axis at least) or "replicate"
-            (it stays where it is).
+            (it is not moved).
         shrink_limit: windows larger than the image shrink by at most this factor.
         half_pixel: arithmetic of the later releases (true division: one pixel more for even sizes); default is the
             integer arithmetic of the published results.
@@ -102,11 +102,11 @@ def crop_window(
 
 
 def cut(images: Tensor, window: Window, output: tuple[int, int], *, mask: bool = False) -> Tensor:
-    """Cut a window out and resize it.
+    """Crop a window and resize it.
 
     Args:
         images: ``(T, C, H, W)``.
-        window: what to cut.
+        window: the window to crop.
         output: (h, w).
         mask: True: zero border and nearest resize; False: replicated border and bilinear resize, no antialiasing.
 
@@ -146,7 +146,7 @@ def placement(corners: Sequence[float], canvas: tuple[int, int]) -> tuple[float,
 
 
 def paste(logits: Tensor, scale: float, centre: Sequence[float] | Pair, image: tuple[int, int]) -> Tensor:
-    """Put a canvas's logits back where it was cut; outside is -100.
+    """Paste a canvas's logits into the image at the position of its window; outside is -100.
 
     The resize uses the given factor for its coordinate map, not the ratio of the rounded sizes.
 
@@ -208,7 +208,7 @@ def mask_moments(probabilities: Tensor) -> tuple[NDArray[Any], NDArray[Any], NDA
 
 @dataclass
 class _Target:
-    """Where an object was seen last: centre, size, size per unit of scale, image pixels per canvas pixel."""
+    """Last state of an object: centre, size, size per unit of scale, image pixels per canvas pixel."""
 
     centre: NDArray[np.float32]
     size: NDArray[np.float32]
@@ -223,11 +223,11 @@ class SearchRegion(View):
         size: canvas (h, w); multiples of `stride`.
         area_scale: side of the window in object sides, sqrt(area of window / area of object).
         scale_change: limits of the change of scale from frame to frame.
-        minimum_area: an object with less probability mass (pixels) keeps its place and size.
+        minimum_area: an object with less probability mass (pixels) keeps its position and size.
         half_pixel: crop arithmetic of the later releases (see `crop_window`).
         stable: see `crop_window`.
         group_size: objects per forward pass.
-        stride: stride of the features that the 3x3 filter works on; even grids shift the window by half a cell.
+        stride: stride of the features that the 3x3 filter is applied to; even grids shift the window by half a cell.
     """
 
     def __init__(
@@ -259,7 +259,7 @@ class SearchRegion(View):
         return min(self.size)
 
     def window_of(self, slot: int) -> Window:
-        """The window in which object `slot` is looked for next."""
+        """The search window of object `slot` in the next frame."""
         target = self.targets[slot]
         return crop_window(
             target.centre + self._half_cell * target.scale,
@@ -271,7 +271,7 @@ class SearchRegion(View):
         )
 
     def project(self, frames: Tensor, slots: Sequence[int]) -> Canvases:
-        """Search windows of the objects; equal windows are cut and encoded once."""
+        """Crops of the objects' search windows; equal windows are cropped and encoded once."""
         self._image = (frames.shape[-2], frames.shape[-1])
         places = [self.window_of(slot) for slot in slots]
         distinct = list(dict.fromkeys(places))
@@ -290,17 +290,17 @@ class SearchRegion(View):
         return torch.stack(pasted, dim=1)
 
     def lower(self, probabilities: Tensor, canvases: Canvases) -> Tensor:
-        """Cut the objects' probabilities with the windows that were read, ``(T, B, H, W)`` -> ``(B, T, 1, h, w)``."""
+        """Crop the objects' probabilities with the last windows, ``(T, B, H, W)`` -> ``(B, T, 1, h, w)``."""
         objects = probabilities.unbind(dim=1)
         masks = [cut(own[:, None], w, self.size, mask=True) for own, w in zip(objects, canvases.places, strict=True)]
         return torch.stack(masks)
 
     def to_plane(self, maps: Tensor, outside: float = 0.0) -> Tensor:
-        """Objects meet in the image: nothing to do."""
+        """The identity: objects are merged in the image."""
         return maps
 
     def emit(self, probabilities: Tensor) -> Tensor:
-        """Already at the video's size."""
+        """The identity: probabilities have the video's size already."""
         return probabilities
 
     def admit(
@@ -326,7 +326,7 @@ class SearchRegion(View):
         return _Target(centre.astype(np.float32), size, size / scale, scale)
 
     def _first_window(self, target: _Target) -> tuple[Window, tuple[int, int]]:
-        """A window twice as large as wanted around the object, and how far its central part is displaced."""
+        """A window of twice the requested size around the object, and the displacement of its central part."""
         image = np.asarray(self._image, dtype=np.float32)
         wanted = target.scale * self._canvas
         wanted = wanted / max(np.float32(1), (wanted / image).min())
@@ -355,7 +355,7 @@ class SearchRegion(View):
         return F.pad(doubled, margin, mode="replicate")[0]
 
     def relocate(self, probabilities: Tensor) -> None:
-        """Centre and extent from the moments of the merged probability, change of scale limited."""
+        """Centre and extent from the moments of the merged probability, with a limited change of scale."""
         mass, centres, sizes = mask_moments(probabilities[1:])
         low, high = (np.float32(limit) for limit in self.scale_change)
         for target, weight, centre, size in zip(self.targets, mass, centres, sizes, strict=True):
@@ -367,5 +367,5 @@ class SearchRegion(View):
             target.centre, target.size = centre, target.base_size * target.scale
 
     def drop(self, slots: Sequence[int]) -> None:
-        """Forget the objects' places."""
+        """Drop the objects' positions."""
         self.targets = [target for slot, target in enumerate(self.targets) if slot not in set(slots)]

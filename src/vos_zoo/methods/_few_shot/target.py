@@ -1,7 +1,7 @@
-"""Target models in the papers' narrow sense, and the few-shot branch: a filter fitted to label encodings (LWL, sec. 3).
+"""Target models in the papers' sense, and the few-shot branch: a filter fitted to label encodings (LWL, sec. 3).
 
-A `Target` is what stands between features and decoder: initialise, read, update. It owns no parameters, it refers to
-modules of the model that uses it, so the same branch serves several methods under each one's own entry names.
+A `Target` maps features to the decoder's input: initialise, read, update. It owns no parameters; it refers to
+modules of the model that uses it, so that methods share a branch and keep their own entry names.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from torch import Tensor, nn
 
 from vos_zoo.engine.features import Features
 from vos_zoo.engine.target_model import TrackSettings
-from vos_zoo.methods._few_shot.learner import FewShotLearner, Fit, apply_taps
+from vos_zoo.methods._few_shot.learner import FewShotLearner, FilterState, apply_kernel
 from vos_zoo.methods._few_shot.sample_memory import SampleMemory, SamplePolicy
 from vos_zoo.nn.norms import instance_l2_norm
 from vos_zoo.nn.precision import full_precision
 from vos_zoo.types import UsageError
 
 RESCORE_EVERY = 64
-"""Writes after which the carried scores are computed anew, so that rounding does not pile up."""
+"""Writes after which the scores are recomputed, so that rounding errors do not accumulate."""
 
 
 @dataclass(frozen=True)
 class LearnerTrackSettings(TrackSettings):
-    """How a video is run by a tracker with search regions and a few-shot learner; defaults are LWL's mask setting.
+    """Inference settings of methods with search regions and a few-shot learner; defaults are LWL's for masks.
 
     Attributes:
         size: canvas (h, w) of the search regions, multiples of 16.
         area_scale: side of the search region in object sides.
         scale_change: limits of the change of scale per frame.
-        minimum_area: an object with less probability mass, in pixels, keeps its place.
+        minimum_area: an object with less probability mass, in pixels, keeps its position.
         arithmetic: "integer" (published results) or "half_pixel" (releases since 2022) crop arithmetic.
         stable_windows: windows as large as the image are always exactly so; only then objects can share them.
         capacity: samples in memory per object.
         learning_rate: weight of the newest sample (mu in the paper's decay 1 - eta).
-        minimum_first_weight: floor of the first sample's weight; 0: none, and it may be replaced.
+        minimum_first_weight: minimum weight of the first sample; 0: none, and it may be replaced.
         equal_second: the second sample weighs as much as the first.
         first_iterations: learner iterations in an object's first frame.
         update_iterations: learner iterations per refresh.
-        refresh_every: the filter is refreshed at every n-th sample.
+        refresh_every: the filter is updated at every n-th sample.
     """
 
     size: tuple[int, int] = (480, 832)
@@ -72,24 +72,24 @@ class LearnerTrackSettings(TrackSettings):
 
 
 def sample_policy(settings: LearnerTrackSettings | None) -> SamplePolicy:
-    """How samples are weighted and replaced; None: as in training, all alike."""
+    """How samples are weighted and replaced; None: as in training, with equal weights."""
     if settings is None:
         return SamplePolicy(temporal=False)
     return SamplePolicy(settings.capacity, settings.learning_rate, settings.minimum_first_weight, settings.equal_second)
 
 
 class Target(ABC):
-    """Initialise, read, update: what a method knows of its objects, on samples that are encoded already.
+    """Initialise, read, update: a method's model of its objects, on encoded samples.
 
-    Whoever calls `initialise` and `update` does so in full precision (`vos_zoo.nn.precision`).
+    Callers run `initialise` and `update` in full precision (`vos_zoo.nn.precision`).
 
     A *sample* is a dictionary of tensors ``(B, ...)``: what `sample` takes from the features, and the label encodings
     the model adds. A target picks the entries it needs, so several targets can share one sample.
     """
 
     @abstractmethod
-    def perceive(self, f16: Tensor) -> dict[str, Tensor]:
-        """What this target needs of the pixels, from ``(B, C, h/16, w/16)``: fields of the model's features."""
+    def project_features(self, f16: Tensor) -> dict[str, Tensor]:
+        """This target's fields of the model's features, from backbone features ``(B, C, h/16, w/16)``."""
 
     @abstractmethod
     def sample(self, features: Any) -> dict[str, Tensor]:
@@ -97,7 +97,7 @@ class Target(ABC):
 
     @abstractmethod
     def new_memory(self, settings: LearnerTrackSettings | None) -> Any:
-        """Empty memory; None: of the training unroll."""
+        """Empty memory; None: for training."""
 
     @abstractmethod
     def initialise(self, memory: Any, sample: Mapping[str, Tensor], new: Sequence[int]) -> Any:
@@ -109,12 +109,12 @@ class Target(ABC):
 
     @abstractmethod
     def update(self, memory: Any, sample: Mapping[str, Tensor], rows: Sequence[int] | None) -> Any:
-        """Learn one sample of each of the objects `rows` (None: all)."""
+        """Store one sample of each of the objects `rows` (None: all) and learn from it."""
 
 
 @dataclass(frozen=True)
 class FewShotFeatures(Features):
-    """The pyramid, and the few-shot branch's view of it.
+    """The pyramid and the few-shot branch's features.
 
     Attributes:
         target: L2-normalised target-model features ``(U, T, C, h/16, w/16)``, float32; None without this branch.
@@ -125,7 +125,7 @@ class FewShotFeatures(Features):
 
 @dataclass(frozen=True)
 class LearnerSchedule:
-    """Iterations: in the first frame, per refresh, and how many writes lie between refreshes."""
+    """Iterations in the first frame and per update, and writes per update."""
 
     first: int
     update: int
@@ -140,29 +140,29 @@ class FewShotMemory:
         schedule: learner iterations.
         samples: buffers "features" ``(S, B, C, h, w)``, "labels", "weights", "scores" ``(S, B, D, h, w)``; labels and
             weights are encoded once, when a sample is written.
-        taps: the filters as rows, ``(B, 9 D, C)``.
+        kernel: the filters as rows, ``(B, 9 D, C)``.
         writes: samples written after the first one, per object.
     """
 
     schedule: LearnerSchedule
     samples: SampleMemory
-    taps: Tensor
+    kernel: Tensor
     writes: tuple[int, ...] = ()
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return self.samples.nbytes + self.taps.numel() * self.taps.element_size()
+        return self.samples.nbytes + self.kernel.numel() * self.kernel.element_size()
 
     def drop(self, slots: Sequence[int]) -> FewShotMemory:
         """The memory without the objects in `slots`."""
         kept = [row for row in range(len(self.writes)) if row not in set(slots)]
         writes = tuple(self.writes[row] for row in kept)
-        return replace(self, samples=self.samples.drop(slots), taps=self.taps[kept], writes=writes)
+        return replace(self, samples=self.samples.drop(slots), kernel=self.kernel[kept], writes=writes)
 
     def to(self, device: torch.device | str) -> FewShotMemory:
         """The same memory on `device`."""
-        return replace(self, samples=self.samples.to(device), taps=self.taps.to(device))
+        return replace(self, samples=self.samples.to(device), kernel=self.kernel.to(device))
 
 
 class FewShotTarget(Target):
@@ -186,7 +186,7 @@ class FewShotTarget(Target):
         self.train_schedule = train_schedule
         self.feature_scale = sqrt(1 / (feature_conv.out_channels * 9))
 
-    def perceive(self, f16: Tensor) -> dict[str, Tensor]:
+    def project_features(self, f16: Tensor) -> dict[str, Tensor]:
         """Target-model features "target" ``(B, C, h, w)`` (sec. 3.1)."""
         return {"target": instance_l2_norm(full_precision(self.feature_conv(f16)), self.feature_scale)}
 
@@ -203,42 +203,44 @@ class FewShotTarget(Target):
         return FewShotMemory(schedule, SampleMemory(sample_policy(settings)), empty)
 
     def initialise(self, memory: FewShotMemory, sample: Mapping[str, Tensor], new: Sequence[int]) -> FewShotMemory:
-        """Fit a filter to each object's first mask, from zero (sec. 3.2)."""
+        """FilterState a filter to each object's first mask, from zero (sec. 3.2)."""
         first = {name: sample[name][None] for name in ("features", "labels", "weights")}
         fit = self.fit(self.learner.start(first["features"], self.outputs), first, memory.schedule.first)
         own = {name: value[0] for name, value in first.items()}
         samples = memory.samples.start({**own, "scores": fit.scores[0]}, new)
-        total, taps = len(samples), fit.taps
+        total, kernel = len(samples), fit.kernel
         if list(new) != list(range(total)):
-            taps = fit.taps.new_zeros(total, *fit.taps.shape[1:])
-            taps[: len(memory.taps)] = memory.taps
-            taps[list(new)] = fit.taps
+            kernel = fit.kernel.new_zeros(total, *fit.kernel.shape[1:])
+            kernel[: len(memory.kernel)] = memory.kernel
+            kernel[list(new)] = fit.kernel
         writes = [*memory.writes, *[0] * (total - len(memory.writes))]
         for row in new:
             writes[row] = 0
-        return FewShotMemory(memory.schedule, samples, taps, tuple(writes))
+        return FewShotMemory(memory.schedule, samples, kernel, tuple(writes))
 
     def read(self, memory: FewShotMemory, features: FewShotFeatures) -> Tensor:
         """Each object's filter on its canvas, ``(B, T, 1, D, h/16, w/16)`` (sec. 3.1, eq. 1)."""
-        scores = apply_taps(features.gather(features.target).transpose(0, 1), memory.taps)
+        scores = apply_kernel(features.gather(features.target).transpose(0, 1), memory.kernel)
         return scores.transpose(0, 1)[:, :, None]
 
     def update(self, memory: FewShotMemory, sample: Mapping[str, Tensor], rows: Sequence[int] | None) -> FewShotMemory:
         """Store the samples and refine the filters that are due (sec. 3.5)."""
         rows = list(range(len(memory.writes)) if rows is None else rows)
         own = {name: sample[name] for name in ("features", "labels", "weights")}
-        own["scores"] = apply_taps(own["features"][None], memory.taps[rows])[0]
+        own["scores"] = apply_kernel(own["features"][None], memory.kernel[rows])[0]
         samples = memory.samples.write(own, rows)
         writes = tuple(count + (row in rows) for row, count in enumerate(memory.writes))
-        memory = FewShotMemory(memory.schedule, samples, memory.taps, writes)
+        memory = FewShotMemory(memory.schedule, samples, memory.kernel, writes)
         due = [row for row in rows if (writes[row] + 1) % memory.schedule.every == 0]
         return self._refine(memory, due) if due else memory
 
-    def fit(self, fit: Fit, samples: Mapping[str, Tensor], iterations: int, temporal: Tensor | None = None) -> Fit:
-        """Some learner iterations.
+    def fit(
+        self, fit: FilterState, samples: Mapping[str, Tensor], iterations: int, temporal: Tensor | None = None
+    ) -> FilterState:
+        """Run learner iterations.
 
         Args:
-            fit: where to start.
+            fit: the initial filter and its scores.
             samples: "features" ``(S, B, C, h, w)``, "labels" and "weights" ``(S, B, D, h, w)``.
             iterations: steps.
             temporal: weight of every sample, ``(S, B)``; None: one.
@@ -246,28 +248,28 @@ class FewShotTarget(Target):
         weights = samples["weights"]
         if temporal is not None:
             weights = weights * temporal[..., None, None, None]
-        fitted: Fit = self.learner(fit, samples["features"], samples["labels"], weights, iterations)
+        fitted: FilterState = self.learner(fit, samples["features"], samples["labels"], weights, iterations)
         return fitted
 
     def _refine(self, memory: FewShotMemory, rows: list[int]) -> FewShotMemory:
-        """Some iterations on all stored samples, weighted by age; the other objects' filters stay."""
+        """Refine the filters of the objects `rows` on all stored samples, with temporal weights."""
         store, everyone = memory.samples, len(rows) == len(memory.writes)
         picked = {name: store.samples(name) for name in store.buffers}
-        temporal, taps = store.sample_weights(), memory.taps
+        temporal, kernel = store.sample_weights(), memory.kernel
         if not everyone:
             picked = {name: value[:, rows] for name, value in picked.items()}
-            temporal, taps = temporal[:, rows], taps[rows]
+            temporal, kernel = temporal[:, rows], kernel[rows]
         scores = picked["scores"]
         if max(memory.writes[row] for row in rows) % RESCORE_EVERY == 0:
-            scores = apply_taps(picked["features"], taps)
-        fit = self.fit(Fit(taps, scores), picked, memory.schedule.update, temporal)
+            scores = apply_kernel(picked["features"], kernel)
+        fit = self.fit(FilterState(kernel, scores), picked, memory.schedule.update, temporal)
         if torch.is_grad_enabled():
             samples = replace(store, buffers={**store.buffers, "scores": fit.scores})
-            return replace(memory, samples=samples, taps=fit.taps)
+            return replace(memory, samples=samples, kernel=fit.kernel)
         if everyone:
             store.buffers["scores"][: store.filled] = fit.scores
-            return replace(memory, taps=fit.taps)
+            return replace(memory, kernel=fit.kernel)
         store.buffers["scores"][: store.filled, rows] = fit.scores
-        taps = memory.taps.clone()
-        taps[rows] = fit.taps
-        return replace(memory, taps=taps)
+        kernel = memory.kernel.clone()
+        kernel[rows] = fit.kernel
+        return replace(memory, kernel=kernel)

@@ -130,7 +130,7 @@ def _build(backbone: str, init: str | None) -> ResNet | TimmEncoder | SmpEncoder
         except VOSError as error:
             raise type(error)(f"model.init={init}: {error}") from error
         if init == "maskrcnn_coco":
-            _allow_for_eps(whole)
+            absorb_eps(whole)
         return whole
     if not Path(init).is_file():
         raise UsageError(f"model.init: {init!r} is neither a file nor one of none, {', '.join(_PUBLISHED)}")
@@ -148,11 +148,11 @@ def _build(backbone: str, init: str | None) -> ResNet | TimmEncoder | SmpEncoder
         raise UsageError(f"model.init: {init!r} {what}, which {backbone!r} needs; give weights of that network")
     whole.load_state_dict({**whole.state_dict(), **{n: state[n] for n in wanted if n in state}})
     if detector:
-        _allow_for_eps(whole)
+        absorb_eps(whole)
     return whole
 
 
-def _allow_for_eps(network: nn.Module) -> None:
+def absorb_eps(network: nn.Module) -> None:
     """Make norms that were trained without an epsilon (Mask R-CNN's) compute the same with ours.
 
     The variance is lowered by it, so that saved weights need no note of where they came from.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vos_zoo.methods.giel.settings import GielTrackSettings
-from vos_zoo.methods.giel.support import crowded, support_set
+from vos_zoo.methods.giel.support import most_redundant, support_set
 from vos_zoo.nn.precision import FORMATS, full_precision
 
 
@@ -113,7 +113,7 @@ class GielMemory:
         if self.settings is not None and self.settings.capacity is not None:
             pinned = self._pinned([own.number for own in frames])
             if len(frames) - len(pinned) > self.settings.capacity:
-                gone = crowded([own.number for own in frames], pinned)
+                gone = most_redundant([own.number for own in frames], pinned)
                 frames = tuple(own for own in frames if own.number != gone)
         return replace(self, frames=frames, count=self.count + 1)
 

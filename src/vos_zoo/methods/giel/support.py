@@ -1,7 +1,7 @@
 """Which frames a query is compared with (sec. 3.4): annotated frames always, the rest sampled evenly from the history.
 
 Frames of a video are numbered from 0; all lists ascend. `support_set` is the rule as published. A memory of bounded
-size keeps a subset of the history that `crowded` thins evenly, and applies the same rule to what is left.
+size keeps a subset of the history that `most_redundant` thins evenly, and applies the same rule to what is left.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _segments(frames: Sequence[int], count: int, pick: str) -> list[int]:
     return [*_segments(frames[:-1], count - 1, "center"), frames[-1]]
 
 
-def crowded(frames: Sequence[int], pinned: Sequence[int]) -> int:
+def most_redundant(frames: Sequence[int], pinned: Sequence[int]) -> int:
     """The frame that a full memory gives up: the one whose two neighbours are closest, which leaves the smallest gap.
 
     Repeated after every new frame, this keeps the history evenly spaced at every length, without knowing it in advance.

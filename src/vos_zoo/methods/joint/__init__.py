@@ -1,4 +1,4 @@
-"""JOINT: a few-shot learner and a transformer side by side, both reading the same memory of frames (ICCV 2021)."""
+"""JOINT: a few-shot learner and a transformer in parallel that read the same memory of frames (ICCV 2021)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The authors' entry names -> ours.
 
-Their two self-attention names are one tied tensor stored twice; where a file disagrees with itself the decoder's entry
-counts, as in their loader. Their value projections exist, but no computation uses them.
+The two self-attentions are one tied tensor stored twice; if the copies differ the decoder's is used,
+as in the authors' loader. The value projections exist, but no computation uses them.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def convert_state_dict(state: Mapping[str, Any]) -> Conversion:
         state: entry name -> tensor.
 
     Returns:
-        What to build and which entry goes where; entries of unknown families are left for the strict check to name.
+        What to build and which entry goes where; unknown entries are left for the strict check to report.
 
     Raises:
-        UsageError: an entry that we do not use is missing or has a wrong shape: the file is not what it seems.
+        UsageError: an unused entry is missing or has a wrong shape: the file is not the authors'.
     """
     return Conversion({}, {}, convert_names(state, PREFIXES, UNUSED, "JOINT"), UNUSED, PREFIXES)
 
@@ -53,12 +53,12 @@ def convert_state_dict(state: Mapping[str, Any]) -> Conversion:
 def convert_names(
     state: Mapping[str, Any], prefixes: Mapping[str, str], unused: Iterable[str], title: str
 ) -> dict[str, str]:
-    """Our entry names -> the authors', by prefix, once the entries that nobody uses are found to be in order.
+    """Our entry names -> the authors', by prefix, after a check of the unused entries.
 
     Args:
         state: entry name -> tensor.
         prefixes: our prefix -> theirs.
-        unused: entries that must be there all the same.
+        unused: entries that must exist although nothing uses them.
         title: of the method, for messages.
 
     Raises:
@@ -78,7 +78,7 @@ def convert_names(
 
 
 def _check_shape(name: str, state: Mapping[str, Any]) -> None:
-    """A value projection is square in the channels its key projection reads; a tied entry is as large as its twin."""
+    """A value projection is square in the channels its key projection reads; a tied entry has the shape of its copy."""
     key = state.get(f"{name.rsplit('.', 2)[0].replace('encoder', 'decoder')}.WK.{name.rsplit('.', 1)[-1]}")
     reads = state.get("transformer.feature_adjustor.0.weight")
     if state[name] is None or key is None or reads is None:

@@ -11,12 +11,12 @@ from vos_zoo.methods.lwl.label_encoder import LabelEncoder, PlainResBlock, init_
 
 
 class TwoHeadLabelEncoder(LabelEncoder):
-    """A mask becomes three encodings: the learner's label and weights, and the value the transformer carries.
+    """Three encodings of a mask: the learner's label and weights, and the transformer's value.
 
     Args:
         widths: channels after the stem and the two residual blocks.
         outputs: channels D of every encoding.
-        inputs: channels of what is encoded; 1: masks.
+        inputs: channels of the input; 1: masks.
     """
 
     def __init__(self, widths: Sequence[int] = (16, 32, 64), outputs: int = 16, inputs: int = 1) -> None:

@@ -11,13 +11,13 @@ from vos_zoo.types import UsageError
 
 @dataclass(frozen=True)
 class JointTrackSettings(LearnerTrackSettings):
-    """How a video is run; see `LearnerTrackSettings` for the rest.
+    """Inference settings; see `LearnerTrackSettings` for the rest.
 
     Attributes:
         capacity: memory frames per object, the first one included.
-        write_every: of an object's frames, counted from 1, every n-th stores the one before it.
-        incremental: keep the encoder's sums and add to them, instead of encoding the whole memory at every write; the
-            same up to rounding, for about a third more memory.
+        write_every: every n-th frame of an object, counted from 1, stores the frame before it.
+        incremental: update the encoder's sums at every write instead of encoding the whole memory again; the
+            result is equal up to rounding, for about a third more memory.
     """
 
     capacity: int = 20
@@ -36,4 +36,4 @@ PRESETS: dict[str, dict[str, Any]] = {
     "davis": {"write_every": 3},
     "youtube_vos": {"write_every": 5},
 }
-"""The two published intervals (nothing else differs between the authors' two parameter files)."""
+"""The two published intervals (nothing else differs between the authors' two settings files)."""

@@ -2,8 +2,8 @@
 
 The details are in docs/methods/joint.md, "Transformer".
 
-Tokens are pixels of the stride-16 features, row by row: ``(..., P, C)`` with P = h w. There is no value projection, no
-feed-forward layer and no position code; queries and keys of a unit go through one projection.
+Tokens are pixels of the stride-16 features in row-major order, ``(..., P, C)`` with P = h w. There is no value
+projection, no feed-forward layer and no position code; queries and keys of a unit share one projection.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vos_zoo.nn.precision import full_precision, in_full_precision
 
 
 class AttentionUnit(nn.Module):
-    """Projection of an attention: cosine similarity over a temperature.
+    """Projection of queries and keys for an attention by cosine similarity over a temperature.
 
     Args:
         channels: of the tokens.
@@ -75,7 +75,7 @@ class JointTransformer(nn.Module):
             return tokens, self.self_attention(tokens)
 
     def own_sums(self, tokens: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Self-attention of frames, each over itself: the decoder's, and the encoder's first share.
+        """Self-attention of each frame over itself: the decoder's, and the encoder's term of the frame itself.
 
         Args:
             tokens: ``(B, P, C)``.
@@ -97,11 +97,11 @@ class JointTransformer(nn.Module):
             return numerators, denominators
 
     def normed(self, tokens: Tensor, numerators: Tensor, denominators: Tensor) -> Tensor:
-        """What an attention found added to the tokens, and instance norm.
+        """Tokens plus the attention's output, instance-normalised.
 
         Args:
             tokens: ``(..., P, C)``.
-            numerators: weighted sums of the tokens that were seen, of the same shape.
+            numerators: weighted sums of the attended tokens, of the same shape.
             denominators: sums of the weights, ``(..., P)``.
         """
         return token_instance_norm(tokens + numerators / denominators[..., None])
@@ -109,7 +109,7 @@ class JointTransformer(nn.Module):
     def template_keys(self, numerators: Tensor, denominators: Tensor, tokens: Tensor) -> Tensor:
         """From the encoder's sums for one template to its cross-attention keys; no gradients.
 
-        Instance norm and projection are one affine map of the tokens, so the normalised tokens are never formed.
+        Instance norm and projection are one affine map of the tokens, so the normalised tokens are never computed.
 
         Args:
             numerators: weighted sums of the tokens, ``(P, C)``.

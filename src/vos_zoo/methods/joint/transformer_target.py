@@ -1,10 +1,9 @@
-"""The transduction branch as a target: templates are encoded when they are stored, never while frames are read.
+"""The transduction branch as a target: templates are encoded when they are stored, not when frames are read.
 
-What the encoder needs of a frame (its tokens and keys) depends on that frame alone and is stored with it. Of the
+The encoder's inputs of a frame (its tokens and keys) depend on that frame alone and are stored with it. Of the
 encoder only the cross-attention keys are kept; with `incremental` also its sums, one numerator per channel and one
-denominator per token, so that a new template adds its share and a replaced one is
-subtracted (docs/methods/joint.md, "Incremental encoder"). Objects whose search windows coincided share the attention
-between such templates.
+denominator per token: a new template's terms are added and a replaced one's subtracted (docs/methods/joint.md,
+"Incremental encoder"). Objects whose search windows coincided share the attention between such templates.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ from vos_zoo.nn.attention import bounded_attention, bounded_weights, fused_atten
 from vos_zoo.nn.precision import in_full_precision
 
 REBUILD_EVERY = 64
-"""Writes after which the encoder's sums are computed anew, so that rounding does not pile up."""
+"""Writes after which the encoder's sums are recomputed, so that rounding errors do not accumulate."""
 _PERCEIVED = ("tokens", "keys", "numerators", "denominators")
 _CANVASES = 4096
-"""More canvases than one call ever has: a canvas is named by call and place in the call."""
+"""Upper bound of the canvases per call: a canvas's id is made of the call and its position in the call."""
 
 
 @dataclass(frozen=True)
 class JointFeatures(FewShotFeatures):
-    """The pyramid, and what both branches see in it.
+    """The pyramid and the features of both branches.
 
     Attributes:
         tokens: adjusted features of the transformer, ``(U, T, P, C)``, P = h w / 256; None without this branch.
@@ -51,10 +50,10 @@ class TransformerMemory:
 
     Attributes:
         samples: buffers "tokens" ``(S, B, P, C)``, "keys" ``(S, B, P, width)``, "values" ``(S, B, D + 1, P)`` (label
-            encodings and a row of ones), "encoded" (cross-attention keys) ``(S, B, P, width)``, "canvas" (name of the
+            encodings and a row of ones), "encoded" (cross-attention keys) ``(S, B, P, width)``, "canvas" (id of the
             canvas, int64) ``(S, B)``; incremental also "numerators" ``(S, B, P, C)`` and "denominators" ``(S, B, P)``.
         incremental: whether the encoder's sums are kept.
-        calls: calls that wrote something; they name the canvases.
+        calls: number of writing calls, part of the canvases' ids.
         writes: templates written after the first one, per object.
     """
 
@@ -80,7 +79,7 @@ class TransformerMemory:
 
 @dataclass(frozen=True)
 class _Pair:
-    """Objects for which two templates are the same two canvases: one stands for all."""
+    """Objects for which two templates are the same two canvases, and a representative of them."""
 
     first: int
     objects: list[int]
@@ -99,14 +98,14 @@ class TransformerTarget(Target):
     def __init__(self, transformer: JointTransformer) -> None:
         self.transformer = transformer
 
-    def perceive(self, f16: Tensor) -> dict[str, Tensor]:
+    def project_features(self, f16: Tensor) -> dict[str, Tensor]:
         """Adjusted features as "tokens", their "keys", and each frame's attention over itself."""
         tokens, keys = self.transformer.tokens(f16)
         numerators, denominators = self.transformer.own_sums(tokens, keys)
         return {"tokens": tokens, "keys": keys, "numerators": numerators, "denominators": denominators}
 
     def sample(self, features: JointFeatures) -> dict[str, Tensor]:
-        """The objects' share of what was perceived, and which canvas each object looked at."""
+        """The objects' features, and the canvas that each object was cropped from."""
         window = features.window
         if window is None:
             window = torch.arange(len(features.tokens), device=features.tokens.device)
@@ -132,7 +131,7 @@ class TransformerTarget(Target):
     def update(
         self, memory: TransformerMemory, sample: Mapping[str, Tensor], rows: Sequence[int] | None
     ) -> TransformerMemory:
-        """Store one template of each of the objects `rows`, and encode their memories anew."""
+        """Store one template of each of the objects `rows`, and encode their memories."""
         rows = list(range(len(memory.samples)) if rows is None else rows)
         slots = memory.samples.next_slots(rows)
         if memory.incremental:
@@ -174,7 +173,7 @@ class TransformerTarget(Target):
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def _entries(self, memory: TransformerMemory, sample: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the ring buffer stores of a sample."""
+        """The entries of a sample in the ring buffer."""
         values = sample["values"].flatten(2)
         summed = memory.incremental or torch.is_grad_enabled()
         entries = {name: sample[name] for name in (_PERCEIVED if summed else _PERCEIVED[:2])}
@@ -185,7 +184,7 @@ class TransformerTarget(Target):
         return entries
 
     def _encode(self, memory: TransformerMemory, rows: list[int], slots: list[int]) -> TransformerMemory:
-        """Cross-attention keys of all templates of the objects `rows`, whose newest ones lie in `slots`."""
+        """Cross-attention keys of all templates of the objects `rows`, whose newest ones are in `slots`."""
         store = memory.samples
         if torch.is_grad_enabled():
             return replace(memory, samples=replace(store, buffers=self._encode_recorded(store.buffers)))
@@ -200,7 +199,7 @@ class TransformerTarget(Target):
         return memory
 
     def _encode_recorded(self, buffers: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The buffers ``(S, B, ...)`` after the last slot was written, with gradients: old and new see each other."""
+        """The buffers ``(S, B, ...)`` after the last slot was written, with gradients."""
         tokens, keys, numerators, denominators = (buffers[name] for name in _PERCEIVED)
         if len(tokens) > 1:
             shape = tokens[:-1].transpose(0, 1).shape[:3]
@@ -224,7 +223,7 @@ class TransformerTarget(Target):
                 )
 
     def _rebuild(self, store: SampleMemory, rows: list[int], keep: bool) -> None:
-        """The encoder over the whole memory: slot by slot, so that only one slot's sums exist at a time."""
+        """The encoder over the whole memory: slot by slot, so that only one slot's sums are in memory at a time."""
         tokens = store.buffers["tokens"]
         names, scratch = _names(store), _scratch(store)
         for slot in range(store.filled):
@@ -243,7 +242,7 @@ class TransformerTarget(Target):
     def _add(self, store: SampleMemory, written: list[tuple[int, int]]) -> None:
         """Encoder sums after new templates, (object, slot): a block of weights serves both directions.
 
-        A template comes with its share of itself.
+        A template's own term is computed with its features.
         """
         if not written:
             return
@@ -258,7 +257,7 @@ class TransformerTarget(Target):
                     _accumulate(numerators[slot], denominators[slot], weights.T, old, pair.objects)
 
     def _forget(self, store: SampleMemory, rows: list[int], slots: list[int]) -> None:
-        """Take back what templates about to be replaced gave to the others."""
+        """Subtract the terms of templates that are about to be replaced."""
         tokens, numerators, denominators = (store.buffers[n] for n in ("tokens", "numerators", "denominators"))
         names, scratch = _names(store), _scratch(store)
         for slot, members in _by_slot(list(zip(rows, slots, strict=True))):
@@ -275,19 +274,19 @@ class TransformerTarget(Target):
 
 
 def _scratch(store: SampleMemory) -> Tensor:
-    """Room for one block of weights."""
+    """Buffer for one block of weights."""
     keys = store.buffers["keys"]
     return keys.new_empty(keys.shape[2], keys.shape[2])
 
 
 def _names(store: SampleMemory) -> list[list[int]]:
-    """Name of the canvas in every slot of every object."""
+    """Canvas id in every slot of every object."""
     names: list[list[int]] = store.buffers["canvas"].tolist()
     return names
 
 
 def _by_slot(written: list[tuple[int, int]]) -> Iterator[tuple[int, list[int]]]:
-    """Objects by the slot they write."""
+    """Objects grouped by the slot they write."""
     for slot in sorted({slot for _, slot in written}):
         yield slot, [row for row, own in written if own == slot]
 

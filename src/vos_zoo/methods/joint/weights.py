@@ -1,14 +1,14 @@
-"""Published weights of JOINT: facts of the files, none of which the zoo ships."""
+"""Published weights of JOINT: facts about the files, which vos-zoo does not ship."""
 
 from __future__ import annotations
 
-from vos_zoo.registry import KnownWeights
+from vos_zoo.registry import WeightsEntry
 
 _PAGE = "https://github.com/maoyunyao/JOINT"
 _LICENCE = "none stated: all rights are the authors'"
 
 WEIGHTS = (
-    KnownWeights(
+    WeightsEntry(
         name="joint-youtubevos",
         file="joint_ytvos.pth.tar",
         page=_PAGE,
@@ -17,7 +17,7 @@ WEIGHTS = (
         track={"preset": "youtube_vos"},
         published={"youtube_vos18": {"G": 83.1}, "youtube_vos19": {"G": 82.8}},
     ),
-    KnownWeights(
+    WeightsEntry(
         name="joint-davis",
         file="joint_davis.pth.tar",
         page=_PAGE,

@@ -23,7 +23,7 @@ PREFIXES = {ours: theirs for ours, theirs in JOINT_PREFIXES.items() if not ours.
     "fuse.transductive.B.": "combiner.tr_2.",
 }
 CLASSIFIER = frozenset({"head.weight", "head.bias"})
-"""ViTAE's ImageNet classifier: in every file, never run."""
+"""ViTAE's ImageNet classifier: stored in every file, never run."""
 UNUSED = JOINT_UNUSED | {f"label_encoder.label_backbone.{name}" for name in CLASSIFIER}
 
 
@@ -34,10 +34,10 @@ def convert_state_dict(state: Mapping[str, Any]) -> Conversion:
         state: entry name -> tensor.
 
     Returns:
-        What to build and which entry goes where; entries of unknown families are left for the strict check to name.
+        What to build and which entry goes where; unknown entries are left for the strict check to report.
 
     Raises:
-        UsageError: an entry that we do not use is missing or has a wrong shape: the file is not what it seems.
+        UsageError: an unused entry is missing or has a wrong shape: the file is not the authors'.
     """
     return Conversion({}, {}, convert_names(state, PREFIXES, UNUSED, "LLB"), UNUSED, PREFIXES)
 
@@ -46,7 +46,7 @@ def load_imagenet(vitae: nn.Module, path: str | Path) -> None:
     """Initialise the label backbone from ViTAE's ImageNet checkpoint, strictly (docs/methods/llb.md, "ViTAE-6M").
 
     The moving average of the weights is taken where the file has one; the classifier is dropped. The file was trained
-    on RGB / 255 with ImageNet statistics; the method feeds mean-free BGR 0..255 all the same.
+    on RGB / 255 with ImageNet statistics; the method nevertheless feeds mean-subtracted BGR 0..255.
 
     Args:
         vitae: the label backbone, in the published size (width 256, depth 10).

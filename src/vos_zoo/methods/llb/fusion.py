@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Gate(nn.Module):
-    """``x * sigmoid(B relu(A x))`` per cell; A and B are C x C without bias."""
+    """``x * sigmoid(B relu(A x))`` per position; A and B are C x C without bias."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Gate(nn.Module):
 
 
 class AFM(nn.Module):
-    """Weighs the inductive and the transductive encoding against each other, channel by channel and cell by cell.
+    """Weights the inductive and the transductive encoding per channel and position, and adds them.
 
     Args:
         channels: channels D of the encodings.

@@ -1,4 +1,4 @@
-"""DLGM, the discriminative label generator: both branches are taught from the object's own pixels.
+"""DLGM, the discriminative label generator: labels of both branches from the object's own pixels.
 
 The layers are those of docs/methods/llb.md, "Label generator".
 """
@@ -15,7 +15,7 @@ def background_filtered(pixels: Tensor, masks: Tensor) -> Tensor:
     """Background-filtered frames (BFF): the background becomes the mean colour, which is zero.
 
     Args:
-        pixels: normalised pictures ``(B, 3, h, w)``, in the order and unit of the backbone.
+        pixels: normalised images ``(B, 3, h, w)``, in the channel order and unit of the backbone.
         masks: ``(B, 1, h, w)``, 0..1; soft masks stay soft.
 
     Returns:
@@ -25,7 +25,7 @@ def background_filtered(pixels: Tensor, masks: Tensor) -> Tensor:
 
 
 class DLGM(nn.Module):
-    """Pictures -> labels of the learner, their element weights, and values of the transformer.
+    """Images -> labels of the learner, their element weights, and values of the transformer.
 
     Args:
         outputs: channels D of all three.
@@ -46,7 +46,7 @@ class DLGM(nn.Module):
         nn.init.ones_(self.samp_w_pred.bias)  # type: ignore[arg-type]
 
     def encode(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Encode background-filtered frames; every picture is a sample of its own.
+        """Encode background-filtered frames; every image is a sample of its own.
 
         Args:
             pictures: ``(B, 3, h, w)``; masks ``(B, 1, h, w)`` are repeated over the channels (Table 4, row LLB-4).

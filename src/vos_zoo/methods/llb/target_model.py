@@ -20,9 +20,9 @@ CHOICES = {"label_input": ("bff", "mask"), "label_encoder": ("vitae", "cnn"), "f
 
 
 class LLB(Joint):
-    """Learning to learn better: JOINT taught by the object's own pixels, its branches weighed by gates.
+    """Learning to learn better: JOINT with labels from the object's own pixels and gates between its branches.
 
-    The label network runs once per stored frame; what is stored are its encodings, not the frame.
+    The label network runs once per stored frame; its encodings are stored, not the frame.
 
     Args:
         backbone: see `vos_zoo.nn.backbones.build_backbone`.
@@ -33,7 +33,7 @@ class LLB(Joint):
         key_channels: channels of the transformer's queries and keys.
         temperature: softmax temperature of the transformer's cosine similarities.
         label_channels: channels D of the mask encodings.
-        label_input: what labels are made from: "bff", the background-filtered frame, or "mask" (paper's Table 4).
+        label_input: input of the label encoder: "bff", the background-filtered frame, or "mask" (paper's Table 4).
         label_encoder: "vitae", ViTAE-6M, or "cnn", JOINT's five layers (Table 4).
         fusion: "gate", the adaptive fusion module, or "sum" (Table 3).
         vitae_width: channels of the label backbone, a multiple of 64; 256 is the published network.
@@ -115,7 +115,7 @@ class LLB(Joint):
         """Labels and weights for the learner, values for the transformer, each ``(B, D, h/16, w/16)``.
 
         Args:
-            features: their pixels are filtered by the masks (the background-filtered frame, BFF).
+            features: their pixels times the masks are the background-filtered frames (BFF).
             masks: ``(B, 1, 1, h, w)``, 0..1; soft masks stay soft.
         """
         pictures = masks[:, 0]

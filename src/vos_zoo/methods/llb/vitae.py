@@ -1,10 +1,10 @@
-"""ViTAE-6M, the vision transformer with convolution branches that reads background-filtered frames.
+"""ViTAE-6M, the vision transformer with convolution branches that encodes background-filtered frames.
 
 The layers are those of docs/methods/llb.md, "ViTAE-6M".
 
 Three stages of reduction cells (RC), then normal cells (NC); global attention, no positions, no class token. Names of
-the parts are the paper's: PRM, the pyramid of dilated convolutions; PCM, the convolution branch beside the attention.
-Attention and MLP of the normal cells are timm's.
+the parts are the paper's: PRM, the pyramid of dilated convolutions; PCM, the convolution branch parallel to the
+attention. Attention and MLP of the normal cells are timm's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vos_zoo.nn.precision import in_full_precision
 from vos_zoo.types import UsageError
 
 PERFORMER_EPS = 1e-8
-"""Added to the performer's denominator; it counts where queries and keys are long, so no maximum may be shifted out."""
+"""Added to the performer's denominator; it matters for long queries and keys, so no maximum may be subtracted."""
 
 
 def to_tokens(x: Tensor) -> Tensor:
@@ -34,10 +34,10 @@ def to_map(tokens: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
 
 
 class PRM(nn.Module):
-    """Pyramid reduction: the same picture through strided convolutions of growing dilation, side by side.
+    """Pyramid reduction: parallel strided convolutions of growing dilation.
 
     Args:
-        inputs: channels of the picture.
+        inputs: channels of the input.
         outputs: channels per dilation.
         kernel, stride: of every convolution.
         dilations: one convolution each; padding keeps the output at ``size / stride``.
@@ -81,7 +81,7 @@ class Performer(nn.Module):
     def attend(self, tokens: Tensor) -> Tensor:
         """Attention over tokens ``(B, n, inputs)`` -> ``(B, n, width)``.
 
-        Keys and queries go through exponentials: they are taken in float32 whatever the precision around them.
+        Keys and queries are inputs of exponentials, so they are computed in float32 also under autocast.
         """
         keys, queries, values = self.kqv(self.norm1(tokens)).chunk(3, dim=-1)
         with in_full_precision(tokens):
@@ -102,13 +102,13 @@ class Performer(nn.Module):
 
 
 class ReductionCell(nn.Module):
-    """PRM, with performer and convolution branch behind it or (last stage) alone.
+    """PRM, followed by performer and convolution branch except in the last stage.
 
     Args:
-        inputs: channels of the map that comes in.
+        inputs: channels of the input.
         pyramid: channels per dilation.
         kernel, stride, dilations: of the PRM; stride 2 or 4.
-        width: channels out of performer and convolution branch; None: the PRM alone.
+        width: output channels of performer and convolution branch; None: the PRM alone.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class NormalCell(nn.Module):
 
 
 class Stage(nn.Module):
-    """A reduction cell and the normal cells behind it."""
+    """A reduction cell and the normal cells after it."""
 
     def __init__(self, reduction: ReductionCell, cells: list[NormalCell]) -> None:
         super().__init__()
@@ -196,7 +196,7 @@ class Stage(nn.Module):
 
 
 class ViTAE(nn.Module):
-    """ViTAE-6M without its classifier: pictures to features at stride 16.
+    """ViTAE-6M without its classifier: images to features at stride 16.
 
     Args:
         width: channels of the normal cells, a multiple of 64 (256: the published network); the reduction cells have a

@@ -1,11 +1,11 @@
-"""Published weights of LLB: facts of the file, which the zoo does not ship."""
+"""Published weights of LLB: facts about the file, which vos-zoo does not ship."""
 
 from __future__ import annotations
 
-from vos_zoo.registry import KnownWeights
+from vos_zoo.registry import WeightsEntry
 
 WEIGHTS = (
-    KnownWeights(
+    WeightsEntry(
         name="llb",
         file="JOINTNet_ep0090.pth.tar",
         page="https://github.com/ViTAE-Transformer/VOS-LLB",

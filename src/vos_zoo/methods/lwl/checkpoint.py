@@ -24,7 +24,7 @@ def convert_state_dict(state: Mapping[str, Any]) -> Conversion:
         state: entry name -> tensor.
 
     Returns:
-        What to build and which entry goes where; entries of unknown families are left for the strict check to name.
+        What to build and which entry goes where; unknown entries are left for the strict check to report.
     """
     names = {}
     for theirs in state:

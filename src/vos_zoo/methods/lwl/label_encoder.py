@@ -1,4 +1,4 @@
-"""Label generator, weight predictor and box encoder: what the few-shot learner is taught (LWL, sec. 3.3, 3.4, 3.7)."""
+"""Label generator, weight predictor and box encoder: the targets of the few-shot learner (LWL, sec. 3.3, 3.4, 3.7)."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class LabelEncoder(nn.Module):
     Args:
         widths: channels after the stem and the two residual blocks.
         outputs: channels D of label and weights; must be 1 without `predict_labels`.
-        predict_labels: False: the label is the mask itself, averaged over each 16 x 16 cell (paper's Table 1).
+        predict_labels: False: the label is the mask itself, averaged over 16 x 16 pixels (paper's Table 1).
         predict_weights: False: all element weights are one (paper's Table 1).
-        inputs: channels of what is encoded; 1: masks.
+        inputs: channels of the input; 1: masks.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class LabelEncoder(nn.Module):
 
 
 class BoxEncoder(nn.Module):
-    """Box and image features -> a mask encoding the decoder understands (sec. 3.7).
+    """Box and image features -> a mask encoding for the decoder (sec. 3.7).
 
     Args:
         features: channels of the target-model features.
@@ -96,7 +96,7 @@ class BoxEncoder(nn.Module):
         Args:
             boxes: ``(N, 4)``, x y w h in pixels.
             features: target-model features ``(N, C, h, w)``.
-            size: picture (H, W) the boxes refer to.
+            size: image (H, W) that the boxes refer to.
 
         Returns:
             ``(N, D, h, w)``.

@@ -1,14 +1,14 @@
-"""Published weights of LWL: facts of the files, none of which the zoo ships."""
+"""Published weights of LWL: facts about the files, which vos-zoo does not ship."""
 
 from __future__ import annotations
 
-from vos_zoo.registry import KnownWeights
+from vos_zoo.registry import WeightsEntry
 
 _PAGE = "https://github.com/visionml/pytracking"
 _LICENCE = "GPL-3.0"
 
 WEIGHTS = (
-    KnownWeights(
+    WeightsEntry(
         name="lwl-youtubevos",
         file="lwl_stage2.pth",
         page=_PAGE,
@@ -16,7 +16,7 @@ WEIGHTS = (
         about="the authors', trained on YouTube-VOS and DAVIS, starts from masks",
         published={"youtube_vos18": {"G": 81.5}, "youtube_vos19": {"G": 81.0}},
     ),
-    KnownWeights(
+    WeightsEntry(
         name="lwl-boxes",
         file="lwl_boxinit.pth",
         page=_PAGE,

@@ -15,7 +15,7 @@ from vos_zoo.nn.precision import in_full_precision
 
 CPU_BYTES, CUDA_BYTES = 64 << 20, 256 << 20
 """Bytes of similarities computed together."""
-LEAST_ROWS = 64
+MIN_ROWS = 64
 """Queries that are compared together at the least; with a very long memory its frames are divided."""
 
 
@@ -177,7 +177,7 @@ class ClipMemory:
     def _block(self, frames: int, keys: Tensor) -> tuple[int, int]:
         """Queries and frames whose similarities are computed together, within the budget."""
         budget = self.policy.block_bytes or (CPU_BYTES if keys.device.type == "cpu" else CUDA_BYTES)
-        rows = max(LEAST_ROWS, budget // (4 * frames * keys.shape[1]))
+        rows = max(MIN_ROWS, budget // (4 * frames * keys.shape[1]))
         return rows, max(1, budget // (4 * rows * keys.shape[1]))
 
 

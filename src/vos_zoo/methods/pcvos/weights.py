@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vos_zoo.registry import KnownWeights
+from vos_zoo.registry import WeightsEntry
 
 WEIGHTS = (
-    KnownWeights(
+    WeightsEntry(
         name="pcvos-youtubevos",
         file="s03_pcvos_ytvos.pth",
         page="https://github.com/pkyong95/PCVOS",

@@ -1,4 +1,4 @@
-"""Keeping large CPU buffers between layers instead of asking the system for fresh pages each time."""
+"""Reuse of large CPU buffers between layers instead of allocating fresh pages each time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Pictures that stay channels last where axes of time are split off and put back, forward and backward.
+"""Images that stay channels last where a time axis is split off and merged again, forward and backward.
 
-Gradients that meet in different memory layouts make every operation behind them several times slower.
+Where gradients of different memory layouts are added, every later operation is several times slower.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 
 def branch(x: Tensor) -> Tensor:
-    """The same pictures ``(B, C, h, w)`` for a second user: their gradient comes back channels last."""
+    """The same images ``(B, C, h, w)`` for a second consumer: their gradient is channels last."""
     if not x.requires_grad:
         return x
     view = x.view_as(x)
@@ -23,10 +23,10 @@ def branch(x: Tensor) -> Tensor:
 
 
 def as_pictures(frames: Tensor) -> Tensor:
-    """Frames ``(B, T, C, h, w)`` as pictures ``(B T, C, h, w)`` in the same memory layout, without a copy if possible.
+    """Frames ``(B, T, C, h, w)`` as images ``(B T, C, h, w)`` in the same memory layout, without a copy if possible.
 
-    Flattening would do, but where one frame is left it returns strides that no longer tell the layout, and where a
-    stretch of several clips is left it returns channels in front.
+    A plain flatten loses the layout: for a single frame its strides are ambiguous, and for a
+    slice of several clips it returns channels first.
     """
     if frames.shape[1] == 1:
         return frames.squeeze(1)
@@ -36,10 +36,10 @@ def as_pictures(frames: Tensor) -> Tensor:
 
 
 def split_frames(frames: Tensor, lengths: Sequence[int]) -> tuple[Tensor, ...]:
-    """Consecutive stretches ``(B, t, ...)`` of ``(B, T, ...)``, without a copy.
+    """Consecutive slices ``(B, t, ...)`` of ``(B, T, ...)``, without a copy.
 
-    Their gradients are put together in one pass, in the layout of `frames`; stretches that nobody used cost nothing
-    but zeros.
+    Their gradients are concatenated in one pass, in the layout of `frames`; unused slices cost only
+    zeros.
     """
     if not (frames.requires_grad and torch.is_grad_enabled()):
         return frames.split(list(lengths), dim=1)

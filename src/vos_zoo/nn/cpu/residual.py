@@ -1,8 +1,8 @@
-"""Residual blocks of ResNets with their norms inside the convolutions, recorded for training.
+"""Residual blocks of ResNets with their norms folded into the convolutions, as single autograd operations.
 
-On a CPU a training step spends most of its time in bottlenecks, and a third of that in passes over pictures that only
-add, rectify or rearrange. There a whole bottleneck is one recorded operation: 1x1 convolutions are matrix products that
-add to what is there, and gradients are rectified and summed in place.
+On a CPU a training step spends most of its time in bottlenecks, and a third of that in passes that only
+add, rectify or permute. So a whole bottleneck is one autograd operation: 1x1 convolutions are matrix products that
+accumulate into their output, and gradients are rectified and summed in place.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vos_zoo.nn.norms import conv_norm, folded
 
 
 def residual_block(block: Any, x: Tensor) -> Tensor:
-    """A basic block or bottleneck of torchvision's, with its norms inside the convolutions."""
+    """A basic block or bottleneck of torchvision's, with its norms folded into the convolutions."""
     if hasattr(block, "conv3") and block.conv2.stride == (1, 1) and not plain_only(x):
         parts = [(block.conv1, block.bn1), (block.conv2, block.bn2), (block.conv3, block.bn3)]
         stride = 1
@@ -38,9 +38,9 @@ def residual_block(block: Any, x: Tensor) -> Tensor:
 
 
 class _Bottleneck(torch.autograd.Function):
-    """1x1, 3x3, 1x1, each with a bias, and a shortcut; the stride, if any, lies on the first and on the shortcut.
+    """1x1, 3x3, 1x1, each with a bias, and a shortcut; the stride, if any, is on the first and on the shortcut.
 
-    Pictures are channels last, so that pixels are the rows of matrices.
+    Images are channels last, so that pixels are the rows of matrices.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Resizing pictures as the published networks do; with gradients on a CPU, bicubic resizing is products of matrices."""
+"""Resizing as in the published networks; with gradients on a CPU, bicubic resizing is two matrix products."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch.autograd.function import once_differentiable
 from vos_zoo.tensors import cached_tensors
 
 ROWS = 32
-"""Results of one axis computed together: more would multiply more zeros, fewer would be many small products."""
+"""Outputs of one axis computed together: more would multiply more zeros, fewer would be many small products."""
 
 
 def resize_to(x: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
-    """Bilinear resize ``(B, C, h, w)`` to the last two axes of `size`; no antialiasing, nothing done if it fits."""
+    """Bilinear resize ``(B, C, h, w)`` to the last two axes of `size`, without antialiasing."""
     if x.shape[-2:] == tuple(size[-2:]):
         return x
     return F.interpolate(x, tuple(size[-2:]), mode="bilinear", align_corners=False)
@@ -25,7 +25,7 @@ def resize_to(x: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
 def bicubic(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Bicubic resize ``(B, C, h, w)`` to `size`; no antialiasing.
 
-    With gradients on a CPU it is two products, one per axis: the library's backward takes many times as long.
+    With gradients on a CPU it is two products, one per axis: torch's backward takes many times as long.
     """
     reduced = torch.is_autocast_enabled(x.device.type)
     if not torch.is_grad_enabled() or x.device.type != "cpu" or reduced or torch.compiler.is_compiling():
@@ -34,14 +34,14 @@ def bicubic(x: Tensor, size: tuple[int, int]) -> Tensor:
     if x.shape[1] < 16:
         wide: Tensor = _Resized.apply(x.contiguous().flatten(0, 1), columns, True)
         return _Resized.apply(wide, rows, False).unflatten(0, x.shape[:2])
-    pixels = x.permute(0, 2, 3, 1)  # channels last is how the convolutions before leave them
+    pixels = x.permute(0, 2, 3, 1)  # the convolutions before return channels last
     high: Tensor = _Resized.apply(pixels.flatten(2), rows, False)
     lines = high.unflatten(2, pixels.shape[2:]).flatten(0, 1)
     return _Resized.apply(lines, columns, False).unflatten(0, high.shape[:2]).permute(0, 3, 1, 2)
 
 
 class _Band(NamedTuple):
-    """Weights of the results `first` to `last` of an axis, which depend on the inputs `start` to `stop` only."""
+    """Weights of the outputs `first` to `last` of an axis, which depend on the inputs `start` to `stop` only."""
 
     first: int
     last: int
@@ -74,7 +74,7 @@ class _Resized(torch.autograd.Function):
 
 @cached_tensors(maxsize=32)
 def _bicubic_bands(length: int, size: int, dtype: torch.dtype) -> tuple[_Band, ...]:
-    """The matrix ``(size, length)`` that resizes one axis, in blocks of rows without the zeros beside them."""
+    """The matrix ``(size, length)`` that resizes one axis, in blocks of rows without their surrounding zeros."""
     unit = torch.eye(length, dtype=torch.float64)[None, None]
     matrix = F.interpolate(unit, (size, length), mode="bicubic", align_corners=False)[0, 0].to(dtype)
     bands = []

@@ -1,9 +1,9 @@
 """3x3 convolutions with a quarter of the multiplications: Winograd's F(4x4, 3x3), forward and backward, on a CPU.
 
-A tile of 4x4 results depends on 6x6 inputs. Both, and the filter, are read as polynomials and evaluated at six points;
+A tile of 4x4 outputs depends on 6x6 inputs. Both, and the filter, are polynomials, evaluated at six points;
 there a convolution is a product, 36 per tile instead of 144 (Lavin and Gray 2016). The algebra is exact; rounding is
-some five times that of a plain convolution, far less than with the usual points 0, +-1, +-2, whose powers differ more.
-Libraries for GPUs choose such algorithms by themselves; the CPU library that torch calls does not.
+about five times that of a plain convolution, far less than with the usual points 0, +-1, +-2, whose powers differ more.
+GPU libraries choose such algorithms by themselves; the CPU library that torch calls does not.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from torch.nn.grad import conv2d_weight
 from vos_zoo.tensors import cached_tensors
 
 POINTS = (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(4, 3), Fraction(-4, 3))
-"""Where polynomials are evaluated; the sixth point is infinity."""
+"""The points at which polynomials are evaluated; the sixth is infinity."""
 TILE, TAPS = 4, 3
 SIDE = TILE + TAPS - 1
-LEAST_CHANNELS, LEAST_TRAINED, LEAST_PIXELS, MOST_COMPUTED = 128, 64, 1024, 1.4
-"""Thinner layers (in training, and else), fewer pixels in all, or too many computed in vain: there the plain
+MIN_CHANNELS, MIN_TRAINED, MIN_PIXELS, MAX_COMPUTED = 128, 64, 1024, 1.4
+"""For fewer channels (in training, and otherwise), fewer pixels, or too much padding, the plain
 convolution is faster."""
 STRIP_BYTES = 4 << 20
-"""Transformed inputs held at a time, so that they stay in the cache."""
+"""Bytes of transformed inputs at a time, so that they fit the cache."""
 FILTER_SHARE, FLOAT_BYTES = 2, 4
-"""Where the filters themselves outgrow the cache, inputs of at least half their size share a pass over them."""
+"""If the filters do not fit the cache, inputs of at least half their size share one pass over them."""
 
 
 class Conv3x3(nn.Conv2d):
-    """A 3x3 convolution with a border of zeros, by the faster of two ways."""
+    """A zero-padded 3x3 convolution, by the faster of two algorithms."""
 
     def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
         super().__init__(inputs, outputs, TAPS, padding=1, bias=bias)
@@ -48,7 +48,7 @@ class Conv3x3(nn.Conv2d):
 def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None, rectify: bool = False, plus: Tensor | None = None
 ) -> Tensor:
-    """A 3x3 convolution with a border of zeros.
+    """A zero-padded 3x3 convolution.
 
     Args:
         x: ``(B, C, h, w)``.
@@ -58,7 +58,7 @@ def convolve(
         plus: added to the result, ``(B, C', h, w)``.
 
     Returns:
-        ``(B, C', h, w)``; no promise about its layout in memory.
+        ``(B, C', h, w)``; its memory layout is unspecified.
     """
     trained = torch.is_grad_enabled()
     faster = _is_faster(x, weight, trained) and not plain_only(x)
@@ -72,24 +72,24 @@ def convolve(
 
 
 def plain_only(x: Tensor) -> bool:
-    """Whether operations written for float32 on a CPU are out of the question."""
+    """Whether operations written for float32 on a CPU cannot be used."""
     elsewhere = x.dtype != torch.float32 or x.device.type != "cpu"
     return elsewhere or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
 
 
 def _is_faster(x: Tensor, weight: Tensor, trained: bool) -> bool:
-    """Whether Winograd's algorithm saves time: not for thin layers, nor where filters are most of the work.
+    """Whether Winograd's algorithm is faster: not for few channels, nor where transforming filters dominates.
 
-    At inference the way does not depend on how many pictures come together: nor should results.
+    At inference the choice does not depend on the batch size, so results do not depend on it either.
     """
     height, width = x.shape[-2:]
     pixels, computed = height * width, -(-height // TILE) * -(-width // TILE) * TILE**2
-    enough = (len(x) if trained else 1) * pixels >= LEAST_PIXELS and computed <= MOST_COMPUTED * pixels
-    return enough and min(weight.shape[:2]) >= (LEAST_TRAINED if trained else LEAST_CHANNELS)
+    enough = (len(x) if trained else 1) * pixels >= MIN_PIXELS and computed <= MAX_COMPUTED * pixels
+    return enough and min(weight.shape[:2]) >= (MIN_TRAINED if trained else MIN_CHANNELS)
 
 
 def convolve_positive(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """As `convolve` with `rectify`, by the way that is faster for a whole batch in training; records no gradients."""
+    """As `convolve` with `rectify`, by the algorithm that is faster for a whole training batch; without gradients."""
     if _is_faster(x, weight, True):
         return winograd(x, weight, bias, rectify=True)
     return F.conv2d(F.relu(x), weight, bias, padding=1)
@@ -98,7 +98,7 @@ def convolve_positive(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 def gradients(
     x: Tensor, weight: Tensor, gradient: Tensor, needed: Sequence[bool], rectify: bool
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of `convolve` for `x`, `weight` and the bias, by the faster of two ways; None where not `needed`."""
+    """Gradients of `convolve` for `x`, `weight` and the bias, by the faster algorithm; None where not `needed`."""
     of_x, of_weight, of_bias = needed
     faster = _is_faster(x, weight, True)
     back: Tensor | None = None
@@ -125,7 +125,7 @@ def rectify_back(gradient: Tensor, x: Tensor) -> Tensor:
 
 
 class _Recorded(torch.autograd.Function):
-    """Winograd's convolution with its gradients, which are convolutions of the same kind."""
+    """Winograd's convolution and its gradients, which are convolutions of the same kind."""
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -175,12 +175,12 @@ def winograd(
 ) -> Tensor:
     """As `convolve`, always by Winograd's algorithm; tensors on the CPU, without gradients; channels come last.
 
-    With `adjoint` it is the adjoint map, from gradients of the result ``(B, C', h, w)`` to those of the input.
+    With `adjoint` it is the adjoint map, from gradients of the output ``(B, C', h, w)`` to those of the input.
     """
     batch, channels, height, width = x.shape
     rows, columns, outputs = -(-height // TILE), -(-width // TILE), weight.shape[1 if adjoint else 0]
     to_points, to_filters, to_tiles = _matrices(x.dtype)
-    # Filters are read as they lie in memory, (inputs, outputs, taps): moving whole taps is cheap, single values is not.
+    # Filters are read in their memory order, (inputs, outputs, taps): moving whole taps is cheap, single values is not.
     taps = weight.flatten(2) if adjoint else weight.flatten(2).transpose(0, 1)
     filters = (to_filters.flip(1) if adjoint else to_filters) @ taps.reshape(-1, TAPS * TAPS).T
     filters = filters.view(SIDE * SIDE, channels, outputs)
@@ -209,14 +209,14 @@ def winograd(
 
 
 def _strip(rows: int, columns: int, channels: int, outputs: int) -> tuple[int, int]:
-    """Rows of tiles, and pictures, that go together: few for the cache, but many where the filters outgrow it."""
+    """Rows of tiles and images per pass: few, to fit the cache, but many where the filters do not fit it."""
     wanted = max(STRIP_BYTES, SIDE * SIDE * FLOAT_BYTES * channels * outputs // FILTER_SHARE)
     strip = max(1, wanted // (SIDE * SIDE * FLOAT_BYTES * columns * max(channels, outputs)))
     return strip, max(1, strip // rows)
 
 
 def _points(padded: Tensor, first: int, count: int, columns: int, to_points: Tensor) -> Tensor:
-    """Rows of tiles of padded pictures ``(B, H, W, C)``, evaluated: ``(36, B count columns, C)``."""
+    """Rows of tiles of padded images ``(B, H, W, C)``, evaluated at the points: ``(36, B count columns, C)``."""
     picture, line, pixel, _ = padded.stride()
     tiles = padded[:, TILE * first :].as_strided(
         (SIDE, SIDE, len(padded), count, columns, padded.shape[-1]),
@@ -231,13 +231,13 @@ def _tiled(pictures: Tensor, first: int, count: int, columns: int) -> Tensor:
 
 
 def _padded_to(pictures: Tensor, height: int, width: int) -> Tensor:
-    """Pictures ``(B, h, w, C)`` with zeros below and on the right, where they are smaller."""
+    """Images ``(B, h, w, C)`` padded with zeros below and on the right."""
     below, right = height - pictures.shape[1], width - pictures.shape[2]
     return F.pad(pictures, (0, 0, 0, right, 0, below)) if below or right else pictures
 
 
 def _padded(x: Tensor, height: int, width: int, rectify: bool) -> Tensor:
-    """Pictures ``(B, C, h, w)``, or their positive parts, within zeros: ``(B, height, width, C)``."""
+    """Images ``(B, C, h, w)``, or their positive parts, padded with zeros: ``(B, height, width, C)``."""
     padded = x.new_empty(x.shape[0], height, width, x.shape[1])
     bottom, right = 1 + x.shape[2], 1 + x.shape[3]
     for border in (padded[:, :1], padded[:, bottom:], padded[:, :, :1], padded[:, :, right:]):
