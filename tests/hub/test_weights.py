@@ -24,7 +24,7 @@ from tests.helpers.unruly_server import Site, serve
 from vos_zoo.cli import main
 from vos_zoo.create import convert_checkpoint, create_model
 from vos_zoo.hub import pretrained
-from vos_zoo.hub.pretrained import FORMAT_VERSION, MIGRATIONS, migrate
+from vos_zoo.hub.formats import FORMAT_VERSION, MIGRATIONS, migrate
 from vos_zoo.hub.weights import find_weights, known_weights, published_weights
 from vos_zoo.model import VOSModel
 from vos_zoo.registry import WeightsEntry, available_methods, load_method

@@ -83,7 +83,7 @@ def _preprocessing(name: str, weights: str | None) -> dict[str, Any]:
     from segmentation_models_pytorch.encoders import encoders
 
     published = encoders[name]["pretrained_settings"]
-    found = published.get(weights) or next(iter(published.values()), {})
+    found: dict[str, Any] = published.get(weights) or next(iter(published.values()), {})
     return {key: found.get(key) or value for key, value in _IMAGENET.items()}
 
 

@@ -32,9 +32,9 @@ def test_the_first_frame_and_the_newest_ones_are_kept(writes: int, capacity: int
     bank = filled(writes, capacity)
     room = writes if capacity is None else min(writes, capacity)
     kept = [0, *range(writes - room + 1, writes)]
-    assert [bank.numbers[place] for place in bank.places] == kept
-    assert bank.stored("keys")[bank.places, 0, 0].tolist() == kept
-    assert bank.stored("values")[bank.places, 0, 0, 0].tolist() == kept
+    assert [bank.numbers[slot] for slot in bank.frame_slots] == kept
+    assert bank.stored("keys")[bank.frame_slots, 0, 0].tolist() == kept
+    assert bank.stored("values")[bank.frame_slots, 0, 0, 0].tolist() == kept
 
 
 def test_bytes_are_constant_once_the_bank_is_full() -> None:

@@ -273,13 +273,13 @@ class SearchRegion(View):
     def project(self, frames: Tensor, slots: Sequence[int]) -> Canvases:
         """Crops of the objects' search windows; equal windows are cropped and encoded once."""
         self._image = (frames.shape[-2], frames.shape[-1])
-        places = [self.window_of(slot) for slot in slots]
-        distinct = list(dict.fromkeys(places))
-        pixels = torch.stack([cut(frames, place, self.size) for place in distinct])
-        if len(distinct) == len(places):
-            return Canvases(pixels, None, places)
-        window = torch.tensor([distinct.index(place) for place in places], device=frames.device)
-        return Canvases(pixels, window, places)
+        windows = [self.window_of(slot) for slot in slots]
+        distinct = list(dict.fromkeys(windows))
+        pixels = torch.stack([cut(frames, own, self.size) for own in distinct])
+        if len(distinct) == len(windows):
+            return Canvases(pixels, None, windows)
+        window = torch.tensor([distinct.index(own) for own in windows], device=frames.device)
+        return Canvases(pixels, window, windows)
 
     def lift(self, logits: Tensor, canvases: Canvases) -> Tensor:
         """Paste each object's logits into the image, ``(B, T, 1, h, w)`` -> ``(T, B, H, W)``."""

@@ -11,6 +11,6 @@ METHOD = MethodInfo(
     year=2021,
     url="https://openaccess.thecvf.com/content/CVPR2021/html/Ge_Video_Object_Segmentation_Using_Global_and_Instance_Embedding_Learning_CVPR_2021_paper.html",
     licence_note="The authors published no code and no weights. This implementation is our own, Apache-2.0.",
-    summary="One affinity to past frames reads a global embedding and a cheap embedding per object, all at once.",
+    summary="One affinity with past frames reads a global embedding and a cheap embedding per object.",
     target_model="vos_zoo.methods.giel.target_model:Giel",
 )

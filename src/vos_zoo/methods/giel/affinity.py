@@ -1,4 +1,4 @@
-"""From keys to the one affinity that reads everything: temporal attention (fig. 3) and similarity (eq. 4)."""
+"""The affinity that all readouts share: temporal attention (fig. 3) and similarity of keys (eq. 4)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU}
 class TemporalAttention(nn.Module):
     """One weight per support frame, from the first key, the frame's key and the query's key (fig. 3).
 
-    The activation is smooth: the normalisation over frames cancels what all frames share, so with a piecewise linear
-    network the branches of the first key and the query would hardly get a gradient. For the same reason the last layer
-    has no bias.
+    The activation is smooth: the normalisation over frames cancels terms that all frames share, so with a piecewise
+    linear network the branches of the first key and the query would hardly get a gradient. For the same reason the last
+    layer has no bias.
 
     Args:
         key: channels of the keys.
@@ -85,7 +85,7 @@ def _summary(conv: nn.Conv2d, keys: Tensor) -> Tensor:
 def affinity(
     support: Tensor, query: Tensor, log_weights: Tensor | None = None, scaled: bool = True, apply: str = "log_prior"
 ) -> Tensor:
-    """How much every query position takes from every position of every support frame (eq. 4).
+    """Weight of every position of every support frame for every query position (eq. 4).
 
     The frames' weights act as a prior: their logarithm is added to all similarities of a frame, before the softmax over
     frames and positions together. A larger weight always means a larger share, columns stay distributions, and equal
@@ -94,10 +94,10 @@ def affinity(
     Args:
         support: keys ``(B, T, k, h, w)``.
         query: keys ``(B, k, h, w)``.
-        log_weights: logarithms of the frames' weights, ``(B, T)``; None: all alike.
+        log_weights: logarithms of the frames' weights, ``(B, T)``; None: equal weights.
         scaled: similarities are divided by the square root of k.
         apply: where the weights act: "log_prior", "logits" (similarities are multiplied) or "readout" (the result is
-            multiplied, columns then do not sum to 1).
+            multiplied; columns then do not sum to 1).
 
     Returns:
         A transposed, ``(B, hw, T * hw)``: a row per query position, at least float32.

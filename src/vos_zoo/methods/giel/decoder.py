@@ -1,7 +1,7 @@
 """From embeddings to maps: STM's decoder (eq. 6 and 12), the coarse head of the fast version (eq. 10), and fusion.
 
-What depends on the query frame alone (the skip paths, and the query's half of the first convolution) is computed once
-and shared by all objects.
+Parts that depend on the query frame alone (the skip paths, and the query's half of the first convolution) are computed
+once and shared by all objects.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Residual(nn.Module):
 
 @dataclass(frozen=True)
 class Shared:
-    """What a head knows of the query frames, whatever the object.
+    """A head's features of the query frames, shared by all objects.
 
     Attributes:
         query: the query values' part of the first layer, ``(B, width, h/16, w/16)``.
-        skip8, skip4: the skip paths at strides 8 and 4 ``(B, width, ...)``; None where the head has none.
+        skip8, skip4: the skip paths at strides 8 and 4 ``(B, width, ...)``; None if the head has none.
     """
 
     query: Tensor
@@ -43,7 +43,7 @@ class Shared:
 
 
 def _rows(tensor: Tensor, rows: Tensor | None) -> Tensor:
-    """A tensor of canvases ``(B, ...)`` for maps that lie on the canvases `rows`; a single one is not copied."""
+    """A tensor of canvases ``(B, ...)`` repeated for maps on the canvases `rows`; a single canvas is not copied."""
     return tensor if rows is None or tensor.shape[0] == 1 else tensor[rows]
 
 
@@ -54,10 +54,10 @@ def _halves(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
 
 
 class Decoder(nn.Module):
-    """Refinement over two skip levels to stride 4, then x4 to the picture: one logit map.
+    """Refinement over two skip levels to stride 4, then x4 to the frame's size: one logit map.
 
     Args:
-        value: channels of the query values, and of what was read.
+        value: channels of the query values, and of the readout.
         channels: channels of the query features at strides 4 and 8.
         width: channels inside.
     """
@@ -73,7 +73,7 @@ class Decoder(nn.Module):
         self.pred = nn.Conv2d(width, 1, 3, padding=1)
 
     def share(self, values: Tensor, r3: Tensor, r2: Tensor) -> Shared:
-        """What all objects share.
+        """The features that all objects share.
 
         Args:
             values: query values ``(B, value, h/16, w/16)``.
@@ -83,7 +83,7 @@ class Decoder(nn.Module):
         return Shared(query, self.skip8(r3), self.skip4(r2))
 
     def forward(self, read: Tensor, shared: Shared, rows: Tensor | None = None) -> Tensor:
-        """Logits at the padded picture's size.
+        """Logits at the padded frame's size.
 
         Args:
             read: read values ``(N, value, h/16, w/16)``.
@@ -106,10 +106,10 @@ def _double(x: Tensor) -> Tensor:
 
 
 class CoarseHead(nn.Module):
-    """The fast version's map: 1x1 convolutions at stride 16 (eq. 10), enlarged x16 (eq. 11).
+    """The fast version's map: 1x1 convolutions at stride 16 (eq. 10), upsampled x16 (eq. 11).
 
     Args:
-        value: channels of the query values, and of what was read.
+        value: channels of the query values, and of the readout.
         hidden: channels in between; 0: a single layer.
     """
 
@@ -119,7 +119,7 @@ class CoarseHead(nn.Module):
         self.pred = nn.Conv2d(hidden, 1, 1) if hidden else None
 
     def share(self, values: Tensor, r3: Tensor, r2: Tensor) -> Shared:
-        """What all objects share, from the query values ``(B, value, h/16, w/16)`` alone."""
+        """The features that all objects share, from the query values ``(B, value, h/16, w/16)`` alone."""
         return Shared(F.conv2d(values, _halves(self.conv_in)[0], self.conv_in.bias))
 
     def forward(self, read: Tensor, shared: Shared, rows: Tensor | None = None) -> Tensor:
@@ -128,7 +128,7 @@ class CoarseHead(nn.Module):
         return x if self.pred is None else self.pred(F.relu(x))
 
 
-def enlarge(maps: Tensor) -> Tensor:
+def upsample(maps: Tensor) -> Tensor:
     """Maps at stride 16 ``(N, C, h/16, w/16)`` -> ``(N, C, h, w)``, bilinear."""
     return F.interpolate(maps, scale_factor=STRIDE, mode="bilinear", align_corners=False)
 

@@ -1,4 +1,4 @@
-"""The image encoders of GIEL (sec. 3.2): a backbone up to stride 16, for the support with the mask beside RGB."""
+"""The image encoders of GIEL (sec. 3.2): a backbone up to stride 16; the support's has the mask as a fourth channel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vos_zoo.types import UsageError, VOSError
 
 STRIDE = 16
 MASK_INITS: dict[str, Callable[[Tensor], object]] = {
-    "default": lambda kernel: None,  # PyTorch's own, already drawn
+    "default": lambda kernel: None,  # PyTorch's default, already drawn
     "zeros": nn.init.zeros_,
     "orthogonal": nn.init.orthogonal_,
 }
@@ -27,13 +27,13 @@ _BODY = "backbone.body."
 
 
 def margins(height: int, width: int, multiple: int = STRIDE) -> tuple[int, int, int, int]:
-    """Padding (left, right, top, bottom) to the next multiple, half on each side, the odd pixel right and below."""
+    """Padding (left, right, top, bottom) to the next multiple, half on each side, the odd pixel right or below."""
     y, x = -height % multiple, -width % multiple
     return x // 2, x - x // 2, y // 2, y - y // 2
 
 
 def crop_margins(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """The ``(h, w)`` = `size` inside of padded maps ``(..., H, W)``."""
+    """The inner ``(h, w)`` = `size` of padded maps ``(..., H, W)``."""
     left, _, top, _ = margins(*size)
     return maps[..., top : top + size[0], left : left + size[1]]
 
@@ -45,9 +45,9 @@ class Trunk(nn.Module):
         backbone: "resnet50" (the paper's) or any other of `build_backbone`.
         init: None or "none" (random), "maskrcnn_coco", "imagenet", or the path of a state dict: of the ResNet, or of
             torchvision's Mask R-CNN with that body.
-        mask_init: how the filters of a fourth input channel, the objects' mask, start: "default", "zeros" or
+        mask_init: initialisation of the filters of a fourth input channel, the objects' mask: "default", "zeros" or
             "orthogonal"; None: there is no such channel.
-        frozen_statistics: batch norms always use their running statistics (the paper's lineage); False trains them.
+        frozen_statistics: batch norms always use their running statistics (as in STM); False trains them.
         affine: the affine part of the batch norms is trained.
     """
 
@@ -81,14 +81,14 @@ class Trunk(nn.Module):
         self.train(self.training)
 
     def forward(self, frames: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Features at strides 4, 8 and 16 of the picture, padded with its mean colour to multiples of 16.
+        """Features at strides 4, 8 and 16 of the frames, padded with the mean colour to multiples of 16.
 
         Args:
             frames: float RGB ``(N, 3, h, w)``, 0..255.
-            masks: mask of all objects, ``(N, 1, h, w)``, 0..1, where the trunk takes one; padded with 0.
+            masks: mask of all objects, ``(N, 1, h, w)``, 0..1, if the trunk takes one; padded with 0.
 
         Returns:
-            ``(N, C, h/4, w/4)``, ``(N, C, h/8, w/8)``, ``(N, C, h/16, w/16)``, sizes rounded up to whole cells of 16.
+            ``(N, C, h/4, w/4)``, ``(N, C, h/8, w/8)``, ``(N, C, h/16, w/16)``, sizes of multiples of 16.
         """
         x = self.normalise(frames)
         if masks is not None:
@@ -115,14 +115,14 @@ class _Stages(nn.Module):
         self.layer1, self.layer2, self.layer3 = whole.layer1, whole.layer2, whole.layer3
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised pictures ``(N, 3 or 4, h, w)`` -> features at strides 4, 8, 16."""
+        """Normalised images ``(N, 3 or 4, h, w)`` -> features at strides 4, 8, 16."""
         r2 = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))))
         r3 = self.layer2(r2)
         return r2, r3, self.layer3(r3)
 
 
 def _build(backbone: str, init: str | None) -> ResNet | TimmEncoder | SmpEncoder:
-    """The whole backbone with its first weights."""
+    """The whole backbone with its initial weights."""
     stages, norms = (3, "batch") if backbone.startswith(("timm:", "smp:")) else (4, None)
     if init is None or init in _PUBLISHED:
         try:
@@ -153,9 +153,9 @@ def _build(backbone: str, init: str | None) -> ResNet | TimmEncoder | SmpEncoder
 
 
 def absorb_eps(network: nn.Module) -> None:
-    """Make norms that were trained without an epsilon (Mask R-CNN's) compute the same with ours.
+    """Adapt norms that were trained without an epsilon (Mask R-CNN's) to ours.
 
-    The variance is lowered by it, so that saved weights need no note of where they came from.
+    The stored variance is lowered by epsilon, so that saved weights need no note of their origin.
     """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d) and module.running_var is not None:
@@ -163,7 +163,7 @@ def absorb_eps(network: nn.Module) -> None:
 
 
 def _exchange_norms(network: nn.Module, frozen: bool) -> None:
-    """Batch norms of the kind that is asked for, with their entries; other classes than the library's own stay."""
+    """Replace torch's batch norms by the requested kind, with the same entries; norms of other classes are kept."""
     old, new = (nn.BatchNorm2d, FrozenBatchNorm2d) if frozen else (FrozenBatchNorm2d, nn.BatchNorm2d)
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
@@ -174,7 +174,7 @@ def _exchange_norms(network: nn.Module, frozen: bool) -> None:
 
 
 def _fix_affine(network: nn.Module) -> None:
-    """Turn the affine parts of all batch norms into buffers: saved under the same names, never trained."""
+    """Turn the affine parts of all batch norms into buffers: saved under the same names, not trained."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             for name in ("weight", "bias"):
@@ -193,21 +193,23 @@ def _widen(network: nn.Module, init: Callable[[Tensor], object]) -> None:
 
 
 def _first_convolution(network: nn.Module) -> nn.Conv2d:
-    """The convolution that sees the picture."""
+    """The convolution that reads the image."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.in_channels == 3:
             return module
-    raise UsageError("model.backbone: this encoder has no first convolution over RGB, so it takes no mask beside it")
+    raise UsageError(
+        "model.backbone: this encoder has no first convolution over RGB, so it cannot take a mask as a fourth channel"
+    )
 
 
 class KeyValueHead(nn.Module):
-    """Key and value of every position, each one convolution of the stride-16 features (eq. 3).
+    """Key and value of every position, one convolution of the stride-16 features each (eq. 3).
 
     Args:
         channels: channels C of the features.
         key: channels of the keys (paper: C/8).
-        value: channels of the values (C/2); 0 where nothing reads them.
-        kernel: 1 as in the paper, or 3 as in its forerunner STM.
+        value: channels of the values (C/2); 0: no values.
+        kernel: 1 as in the paper, or 3 as in STM.
     """
 
     def __init__(self, channels: int, key: int, value: int, kernel: int = 1) -> None:

@@ -15,13 +15,13 @@ OUTPUT_ACTIVATIONS: dict[str, type[nn.Module]] = {"none": nn.Identity, "relu": n
 
 
 def label_channels(distribution: Tensor) -> Tensor:
-    """This object, all others, background, for every object.
+    """Three channels for every object: this object, all others, background.
 
     Args:
-        distribution: ``(B, 1 + K, h, w)``, background first, sums to 1 (or 0 where nothing is known).
+        distribution: ``(B, 1 + K, h, w)``, background first, sums to 1 (or 0 at ignored pixels).
 
     Returns:
-        ``(B, K, 3, h, w)``; the channels sum to what the distribution sums to.
+        ``(B, K, 3, h, w)``; the channels have the distribution's sum.
     """
     own = distribution[:, 1:]
     others = (own.sum(dim=1, keepdim=True) - own).clamp(0, 1)
@@ -53,11 +53,11 @@ def label_map(masks: Tensor) -> Tensor:
 class LabelEncoder(nn.Module):
     """Two strided convolutions with batch norm that bring labels to stride 16 (eq. 7).
 
-    Only rows of objects that exist may be given: in training its norms use the statistics of the rows.
+    Pass only objects that exist: in training the norms use the batch's statistics.
 
     Args:
         outputs: channels, those of the values.
-        kernels: sides of the two kernels; larger than the strides, so that every label pixel counts.
+        kernels: sides of the two kernels; larger than the strides, so that no label pixel is skipped.
         strides: strides, 16 together.
         mid: channels in between.
         out_act: "none", "relu" or "sigmoid" after the last norm.

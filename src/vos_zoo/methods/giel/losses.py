@@ -8,11 +8,11 @@ from torch import Tensor
 from vos_zoo.nn.precision import full_precision
 
 IGNORED = 255
-"""Class of pixels that count in no loss."""
+"""Class of pixels that are ignored in all losses."""
 
 
 def global_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross entropy of the global map against "any object", mean over the pixels that count.
+    """Binary cross entropy of the global map against "any object", mean over the pixels that are not ignored.
 
     Args:
         logits: ``(..., h, w)``.
@@ -24,11 +24,12 @@ def global_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return total / counted.sum().clamp(min=1)
 
 
-def instance_loss(odds: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of the aggregated log-odds, mean over the pixels that count.
+def instance_loss(log_odds: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of the aggregated log-odds, mean over the pixels that are not ignored.
 
     Args:
-        odds: ``(..., 1 + K, h, w)``, background first; minus infinity for empty slots, which no pixel is labelled with.
+        log_odds: ``(..., 1 + K, h, w)``, background first; minus infinity for empty slots, which no pixel is labelled
+            with.
         labels: int64 classes ``(..., h, w)``, 255 = ignored.
     """
-    return F.cross_entropy(full_precision(odds).flatten(0, -4), labels.flatten(0, -3), ignore_index=IGNORED)
+    return F.cross_entropy(full_precision(log_odds).flatten(0, -4), labels.flatten(0, -3), ignore_index=IGNORED)

@@ -1,4 +1,4 @@
-"""What GIEL remembers: keys and values of frames, and what each object has of them; which frames a query sees."""
+"""GIEL's memory: keys and values of frames, shared and per object, and the choice of support frames."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from vos_zoo.nn.precision import FORMATS, full_precision
 
 @dataclass(frozen=True)
 class SupportFrame:
-    """One frame as it is read.
+    """One support frame.
 
     Attributes:
-        number: of the frame, counted as frames are written.
+        number: index of the frame among the written ones.
         shared: name -> ``(B, ...)``, the same for all objects.
-        owned: name -> ``(B, K, ...)``, each object's; zero where it had not started yet.
+        owned: name -> ``(B, K, ...)``, per object; zero for objects that had not started yet.
     """
 
     number: int
@@ -33,7 +33,7 @@ class SupportFrame:
         return sum(t.numel() * t.element_size() for t in (*self.shared.values(), *self.owned.values()))
 
     def objects(self, slots: Sequence[int | None]) -> SupportFrame:
-        """The frame with the objects `slots` in this order; None is one that has nothing of it."""
+        """The frame with the objects `slots` in this order; None: an object without an entry, filled with zeros."""
         owned = {}
         for name, tensor in self.owned.items():
             empty = torch.zeros_like(tensor[:, 0])
@@ -41,7 +41,7 @@ class SupportFrame:
         return replace(self, owned=owned)
 
     def each(self, change: Callable[[Tensor], Tensor]) -> SupportFrame:
-        """The same frame with every tensor changed."""
+        """The same frame with a function applied to every tensor."""
         shared = {name: change(tensor) for name, tensor in self.shared.items()}
         return replace(self, shared=shared, owned={name: change(tensor) for name, tensor in self.owned.items()})
 

@@ -1,4 +1,4 @@
-"""What GIEL consists of, and what its switches build (sec. 3, Table 1)."""
+"""GIEL's modules, and the variants that its settings build (sec. 3, Table 1)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class GielNetwork(TargetModel, ABC):
 
     Args:
         backbone: "resnet50" as published, or any of `vos_zoo.nn.backbones.build_backbone`.
-        init: first weights of both trunks: None or "none", "maskrcnn_coco" (published), "imagenet", or a path.
+        init: initial weights of both trunks: None or "none", "maskrcnn_coco" (published), "imagenet", or a path.
         key_dim: channels of the keys; None: C/8 (eq. 3).
         value_dim: channels of the values; None: C/2 (eq. 3).
         refine_decoder: a decoder per object (eq. 12); False: the fast version (eq. 10, 11).
         global_embedding: the global map multiplies the objects' maps and is supervised (eq. 5, 6; Table 1).
         instance_embedding: objects have embeddings (eq. 7 to 9; Table 1).
         no_instance_mode: without them, "per_object" runs the global branch once per object, with its own mask;
-            "label_propagation" reads the objects' labels with the affinity.
+            "label_propagation" propagates the objects' labels by the affinity.
         fusion: "product" of object map and global map (eq. 11), or "instance_only".
         share_kv: support and query have the same key and value heads.
         kv_kernel: their kernel, 1 (sec. 3.3) or 3.
@@ -38,21 +38,21 @@ class GielNetwork(TargetModel, ABC):
             `TemporalAttention`.
         label_kernels, label_strides, label_mid, label_out_act: see `LabelEncoder`.
         coarse_hidden: hidden channels of the fast version's head; 0: one layer.
-        coarse_act: its map is a "sigmoid" of the enlarged logit, "sigmoid_first" (enlarged afterwards), or a "softmax"
-            over the objects.
-        aggregate_background: odds of the background in the aggregation, "product" of what the objects leave, or
-            "global", what the global map leaves.
+        coarse_act: its map is a "sigmoid" of the upsampled logit, "sigmoid_first" (upsampled afterwards), or a
+            "softmax" over the objects.
+        aggregate_background: background probability in the aggregation, the "product" of the objects' complements, or
+            "global", the complement of the global map.
         support_mask: objects' mask of a predicted frame, the "global" map or the "union" of the merged objects.
         support_mask_hard: threshold it.
         support_label_hard: labels of a predicted frame are one-hot instead of soft.
         mask_channel_init: see `Trunk`.
         bn_affine_trainable: the trunks' batch norms have trainable affine parts.
-        bn_statistics: "frozen" running statistics in the trunks, or "batch", to train small trunks from nothing.
+        bn_statistics: "frozen" running statistics in the trunks, or "batch", to train small trunks from scratch.
         train_mode: "recurrent", every predicted frame of a clip is supervised and joins the support; "one_shot", the
-            last frame alone, from the true masks of all others.
+            last frame alone, from the ground-truth masks of all others.
         detach_support: no gradient flows through predicted masks.
         lambda_instance: weight of the objects' loss (eq. 13).
-        losses: weights of further losses of the objects' masks, by name, beside eq. 13; see `vos_zoo.losses`.
+        losses: weights of further losses of the objects' masks, by name, in addition to eq. 13; see `vos_zoo.losses`.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class GielNetwork(TargetModel, ABC):
 
 
 def _check_choices(**choices: tuple[str, Sequence[str]]) -> None:
-    """Refuse what is none of the choices, by name."""
+    """Check that each value is one of its choices."""
     for name, (value, known) in choices.items():
         if value not in known:
             raise UsageError(f"model.{name} is {value!r}; choose {', '.join(known)}")

@@ -13,19 +13,19 @@ from vos_zoo.types import UsageError
 
 @dataclass(frozen=True)
 class GielTrackSettings(TrackSettings):
-    """How a video is run.
+    """Inference settings.
 
     Attributes:
-        group_size: at most so many objects go through the decoder together; the outputs do not depend on it.
+        group_size: maximum number of objects decoded together; the outputs do not depend on it.
         short_edge: frames are resized so that the shorter side has this length; None keeps the size.
-        support_size: frames a query is compared with (paper: 5).
+        support_size: number of support frames (paper: 5).
         support_mode: "sampled" from the history, or one frame alone, "first" or "previous" (Table 1).
         segment_pick: which frame of a segment of the history is taken: "last", "center" or "center_plus_previous".
-        always_first: frames in which masks were given are always in; False samples all frames alike.
-        keep: which of these are always in: all ("annotated") or the "first".
-        capacity: predicted frames held, besides those in which masks were given; None holds all of them (the paper),
-            so that memory grows with the video.
-        memory_dtype: number format of what is held: "float32", "bf16" or "fp16".
+        always_first: frames with given masks are always in the support; False samples all frames alike.
+        keep: which of these are always in the support: all ("annotated") or the "first".
+        capacity: predicted frames in memory, in addition to those with given masks; None: all of them (as in the
+            paper), so that memory grows with the video.
+        memory_dtype: number format of the memory: "float32", "bf16" or "fp16".
         flip: average with the mirrored video, at twice the cost.
     """
 
@@ -62,4 +62,4 @@ class GielTrackSettings(TrackSettings):
 
 
 PRESETS: dict[str, dict[str, Any]] = {"paper": {"capacity": None}, "stream": {}}
-"""As published every frame is held; the default holds a bounded, evenly thinned history."""
+"""As published all frames are kept; the default keeps a bounded, evenly thinned history."""

@@ -1,7 +1,7 @@
-"""Which frames a query is compared with (sec. 3.4): annotated frames always, the rest sampled evenly from the history.
+"""The choice of support frames (sec. 3.4): annotated frames always, the rest sampled evenly from the history.
 
-Frames of a video are numbered from 0; all lists ascend. `support_set` is the rule as published. A memory of bounded
-size keeps a subset of the history that `most_redundant` thins evenly, and applies the same rule to what is left.
+Frames of a video are numbered from 0; all lists are ascending. `support_set` is the published rule. A memory of bounded
+size keeps a subset of the history that `most_redundant` thins evenly, and applies the same rule to it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ def support_set(
     always_first: bool = True,
     keep: str = "annotated",
 ) -> list[int]:
-    """The support set of the frame that comes next.
+    """The support set of the next frame.
 
-    The frames that are not annotated are cut into as many equal segments as there is room for, and each gives one.
+    The frames that are not annotated are divided into equal segments, one per remaining place, and one is taken of
+    each.
 
     Args:
         history: frames that can be chosen, annotated ones included.
-        annotated: frames in which somebody gave masks.
-        size: frames wanted; more where more are annotated.
+        annotated: frames with given masks.
+        size: number of frames; more if more are annotated.
         pick: which frame of a segment: its "last" (so the previous frame is always in), its "center", or centres and
             the previous frame ("center_plus_previous").
         mode: "sampled", or one frame alone, "first" or "previous".
@@ -63,14 +64,14 @@ def _segments(frames: Sequence[int], count: int, pick: str) -> list[int]:
 
 
 def most_redundant(frames: Sequence[int], pinned: Sequence[int]) -> int:
-    """The frame that a full memory gives up: the one whose two neighbours are closest, which leaves the smallest gap.
+    """The frame to drop from a full memory: the one whose two neighbours are closest, which leaves the smallest gap.
 
-    Repeated after every new frame, this keeps the history evenly spaced at every length, without knowing it in advance.
-    The oldest and the newest frame stay, and those that are pinned; ties go to the oldest.
+    Repeated after every new frame, this keeps the history evenly spaced without knowing its length in advance.
+    The oldest, the newest and pinned frames are kept; of ties the oldest is dropped.
 
     Args:
-        frames: the frames held, ascending; one between the ends is not pinned.
-        pinned: frames that stay.
+        frames: the frames in memory, ascending; at least one between the ends is not pinned.
+        pinned: frames to keep.
     """
     free = [i for i in range(1, len(frames) - 1) if frames[i] not in set(pinned)]
     return frames[min(free, key=lambda i: frames[i + 1] - frames[i - 1])]

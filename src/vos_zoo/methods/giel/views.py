@@ -1,4 +1,4 @@
-"""The whole frame beside its mirror image, for averaging at test time."""
+"""The whole frame and its mirror image, for averaging at test time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vos_zoo.engine.views import Canvases, FullFrame
 class MirroredFrame(FullFrame):
     """Two canvases, the frame and its mirror image (``B = 2, K = N``); their probabilities are averaged per object.
 
-    Each has a history of its own; both are written with the averaged, merged masks.
+    Each canvas has its own history; both are written with the averaged, merged masks.
     """
 
     def project(self, frames: Tensor, slots: Sequence[int]) -> Canvases:

@@ -27,7 +27,7 @@ PREFIXES = {
     "refinement.norm.": "refine_transformer.norm.",
     "decoder.": "decoder.",
 }
-"""Our prefix -> theirs, the longer of two that fit first."""
+"""Our prefix -> theirs; if two match, the longer comes first."""
 INDEX = re.compile(r"refine_transformer\.layers\.0\.blocks\.\d+\.attn\.relative_position_index")
 
 
@@ -38,10 +38,10 @@ def convert_state_dict(state: Mapping[str, Any]) -> Conversion:
         state: entry name -> tensor.
 
     Returns:
-        What to build and which entry goes where; entries of unknown families are left for the strict check to name.
+        What to build and which entry goes where; unknown entries are left for the strict check to report.
 
     Raises:
-        UsageError: an index of relative positions has a wrong shape: the file is not what it seems.
+        UsageError: an index of relative positions has a wrong shape: the file is not the authors'.
     """
     names = {}
     for theirs in state:
@@ -62,6 +62,6 @@ def convert_state_dict(state: Mapping[str, Any]) -> Conversion:
 
 
 def _check_index(name: str, index: Any) -> None:
-    """The file's index of relative positions is square; its content follows from the window and is not read."""
+    """Check that the index of relative positions is square; its content follows from the window and is not read."""
     if isinstance(index, torch.Tensor) and (index.dim() != 2 or index.shape[0] != index.shape[1]):
         raise UsageError(f"entry {name!r} of the checkpoint has shape {tuple(index.shape)}, expected a square")

@@ -1,10 +1,10 @@
-"""Which frames of a clip have to be computed so that some of them come out exactly.
+"""Which frames of a clip must be computed so that the requested ones are exact.
 
 This is item 8 of docs/methods/pcvos.md, "Computed differently, with the same result".
 
 A refined frame depends on its neighbours in time through the windows of all blocks, and on the frames that joined the
-memory before it. Windows cut a clip from its first frame on, so what is left of a clip keeps its results as long as it
-begins at a multiple of the window, and its last window is as full as it was.
+memory before it. Windows divide a clip from its first frame on, so a part of a clip has unchanged results if it
+starts at a multiple of the window and its last window is as full as in the whole clip.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Reach:
-    """What the refinement connects in time.
+    """The refinement's extent in time.
 
     Attributes:
         window: frames of a window.
@@ -35,7 +35,7 @@ def seen_from(frame: int, length: int, reach: Reach) -> set[int]:
 
 
 def in_one_window(frames: set[int], length: int, window: int, shift: int) -> set[int]:
-    """Frames of a clip that one block brings together with some of `frames`, these included."""
+    """Frames of a clip that share a window with some of `frames` in one block, these included."""
     if length <= window:
         return set(range(length))
     padded = -(-length // window) * window
@@ -43,15 +43,15 @@ def in_one_window(frames: set[int], length: int, window: int, shift: int) -> set
     for member in frames:
         place = (member - shift) % padded // window
         rolled = range(place * window, (place + 1) * window)
-        # Frames before the first and after the last one meet in the last window, and are kept apart by its mask.
+        # The roll puts frames from both ends into the last window, where its mask separates them.
         wider |= {(p + shift) % padded for p in rolled if (p + shift >= padded) == (member < shift)}
     return {member for member in wider if member < length}
 
 
 def refined_runs(length: int, needed: Sequence[int], reach: Reach) -> list[tuple[int, int]]:
-    """Stretches ``[start, stop)`` of a clip that, refined by themselves, give the `needed` frames exactly.
+    """Ranges ``[start, stop)`` of a clip that, refined separately, give the `needed` frames exactly.
 
-    They begin and end where windows do. A stretch of one window is made longer, as it would be refined without a shift.
+    They start and end at windows. A range of one window is extended, as it would be refined without a shift.
 
     Args:
         length: frames of the clip.
@@ -76,9 +76,9 @@ def plan_frames(length: int, needed: Sequence[int], reach: Reach | None, segment
 
     Args:
         length: frames of the clip.
-        needed: positions whose result is wanted, ascending.
+        needed: positions of the requested frames, ascending.
         reach: of the refinement; None: there is none.
-        segment: frames after which the clip itself joins what is read; None: never.
+        segment: frames after which the clip's own readouts are added to the memory; None: never.
     """
     runs = [(frame, frame + 1) for frame in needed] if reach is None else refined_runs(length, needed, reach)
     frames = {frame for start, stop in runs for frame in range(start, stop)}

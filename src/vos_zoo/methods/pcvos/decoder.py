@@ -1,7 +1,7 @@
-"""The decoder: refined values and a picture's features -> one logit map per object (docs/methods/pcvos.md, "Decoder").
+"""The decoder: refined values and a frame's features -> one logit map per object (docs/methods/pcvos.md, "Decoder").
 
-What depends on the picture alone (the thinned features' share of the first block, both skip convolutions) is computed
-once per frame for all objects.
+Parts that depend on the frame alone (the thinned features' part of the first block, both skip convolutions) are
+computed once per frame for all objects.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from vos_zoo.methods.pcvos.layers import ResBlock
 from vos_zoo.nn.cpu.winograd import Conv3x3
 
 CPU_MAPS, CUDA_MAPS = 8, 64
-"""Object-frames decoded together; on the CPU the finest level goes through one by one, more would leave the cache."""
+"""Object-frames decoded together; on the CPU one at a time at the finest level, more would not fit the cache."""
 COARSE = 4
-"""At stride 16, where a map is small and the filters are large, so many times more go together."""
+"""Factor for more object-frames together at stride 16, where maps are small and filters large."""
 
 
 class Upsample(nn.Module):
-    """Adds a skip connection to doubled features, then a residual block.
+    """Upsampling by two, a skip connection, and a residual block.
 
     Args:
-        skip: channels of the picture's features.
-        inputs: channels from below.
-        outputs: channels that go out.
+        skip: channels of the frame's features.
+        inputs: input channels.
+        outputs: output channels.
     """
 
     def __init__(self, skip: int, inputs: int, outputs: int) -> None:
@@ -34,7 +34,7 @@ class Upsample(nn.Module):
         self.out_conv = ResBlock(inputs, outputs)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Features from below and what is to be added at twice their size -> features of that size.
+        """Coarser features and a skip connection of twice their size -> features of that size.
 
         Args:
             x: ``(F K, inputs, h, w)``.
@@ -46,7 +46,7 @@ class Upsample(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Decodes frames and objects, as many together as suit the device.
+    """Decodes frames and objects, in batches that suit the device.
 
     Args:
         value: channels of the refined values.
@@ -84,7 +84,7 @@ class Decoder(nn.Module):
         return torch.cat(logits).unflatten(0, values.shape[:2])
 
     def maps_per_pass(self, frames: int, objects: int, times: int = 1) -> tuple[int, int]:
-        """Frames, and objects of each, that go together; all of them where gradients are recorded."""
+        """Frames per batch, and objects of each frame; all of them with gradients."""
         if torch.is_grad_enabled():
             return frames, objects
         most = times * (CPU_MAPS if self.pred.weight.device.type == "cpu" else CUDA_MAPS)
@@ -100,7 +100,7 @@ class Decoder(nn.Module):
         return torch.cat(parts)
 
     def mix(self, values: Tensor, *shared: Tensor) -> Tensor:
-        """The coarse block for some objects' values ``(F, K, C, h, w)`` and the pictures' share of it."""
+        """The coarse block for some objects' values ``(F, K, C, h, w)`` and the frames' part of it."""
         maps = values.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         both = self.compress.part(maps, 0)
         for own, pictures in zip(both, shared, strict=True):
@@ -126,8 +126,8 @@ class Decoder(nn.Module):
     def last(self, x: Tensor) -> Tensor:
         """The last convolution, of the features' positive part: ``(B, C, h, w)`` -> ``(B, 1, h, w)``.
 
-        With one output channel a convolution is bound by memory; nine maps, one per tap, shifted and added are a
-        product with nine rows, which reads its input once.
+        With one output channel a convolution is memory-bound; nine maps, one per tap, shifted and added are a
+        matrix product with nine rows, which reads its input once.
         """
         taps = self.pred.weight.flip(-2, -1).flatten(2).permute(2, 1, 0)[..., None]
         size = (x.shape[-2], x.shape[-1])

@@ -1,4 +1,4 @@
-"""What PCVOS computes of pictures: keys from pictures alone, values from pictures and masks.
+"""PCVOS's encoders: keys from frames alone, values from frames and masks.
 
 The layers are those of docs/methods/pcvos.md, "Encoders".
 """
@@ -19,13 +19,13 @@ from vos_zoo.nn.norms import FrozenBatchNorm2d, folded
 class Projections(nn.Module):
     """Three 3x3 convolutions of the stride-16 features.
 
-    The keys of a frame are made together, the thinned features where a frame is decoded.
+    The keys are computed for all frames, the thinned features only for decoded ones.
 
     Args:
         inputs: channels of the features.
         key: channels of the matching key.
-        thin: channels that the decoder gets.
-        local: channels of the local key of the refinement; 0: there is none.
+        thin: channels of the thinned features for the decoder.
+        local: channels of the local key of the refinement; 0: none.
     """
 
     def __init__(self, inputs: int, key: int, thin: int, local: int) -> None:
@@ -35,7 +35,7 @@ class Projections(nn.Module):
         self.local = orthogonal(Conv3x3(inputs, local)) if local else None
 
     def forward(self, f16: Tensor) -> tuple[Tensor, ...]:
-        """``(B, C, h, w)`` -> matching key and, where there is a refinement, local key."""
+        """``(B, C, h, w)`` -> matching key and, if there is a refinement, local key."""
         convs = [conv for conv in (self.key, self.local) if conv is not None]
         weight = torch.cat([conv.weight for conv in convs])
         bias = torch.cat([conv.bias for conv in convs if conv.bias is not None])
@@ -43,7 +43,7 @@ class Projections(nn.Module):
 
 
 def orthogonal(conv: Conv3x3) -> Conv3x3:
-    """The convolution with orthogonal weights and no bias to begin with."""
+    """Initialise a convolution with orthogonal weights and zero bias."""
     nn.init.orthogonal_(conv.weight)
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)
@@ -51,11 +51,11 @@ def orthogonal(conv: Conv3x3) -> Conv3x3:
 
 
 class Fuser(nn.Module):
-    """Mixes what was seen of an object with what was seen of its picture.
+    """Fuses features of objects with features of their frames.
 
     Args:
         objects: channels per object.
-        pictures: channels per picture.
+        pictures: channels per frame.
         outputs: channels of the value.
     """
 
@@ -76,7 +76,7 @@ class Fuser(nn.Module):
         return self.block2(x + self.attention(x))
 
     def mix(self, objects: Tensor, pictures: Tensor) -> Tensor:
-        """Result of the first block."""
+        """Output of the first block."""
         copies = objects.shape[0] // pictures.shape[0]
         shared = self.block1.part(pictures, objects.shape[1], bias=True)
         own = self.block1.part(objects, 0)
@@ -84,13 +84,13 @@ class Fuser(nn.Module):
 
 
 class ValueEncoder(nn.Module):
-    """A ResNet-18 with biases on a picture, the mask of one object and the sum of the other objects' masks.
+    """A ResNet-18 with biases, of a frame, the mask of one object and the sum of the other objects' masks.
 
     Args:
         pictures: channels of the key encoder's stride-16 features.
         outputs: channels of the values.
         width: channels of the stem; later stages have twice and four times as many.
-        others: whether there is a channel with the other objects; False: one object, four channels (static stage).
+        others: whether there is an input channel of the other objects' masks; False: one object (static stage).
         weights: None (random), "imagenet" (torchvision's ResNet-18, for width 64) or the path of a state dict.
     """
 
@@ -131,7 +131,7 @@ class ValueEncoder(nn.Module):
         return self.fuser(self.trunk(self.stem(frames, masks)), f16).unflatten(0, (batch, objects))
 
     def stem(self, frames: Tensor, masks: Tensor) -> Tensor:
-        """First convolution to pooling, ``(B K, width, h/4, w/4)``; the picture's share is computed once."""
+        """First convolution to pooling, ``(B K, width, h/4, w/4)``; the frame's part is computed once."""
         own = masks.flatten(0, 1)[:, None]
         if self.others:
             own = torch.cat([own, (masks.sum(dim=1, keepdim=True) - masks).flatten(0, 1)[:, None]], dim=1)
@@ -151,7 +151,7 @@ class ValueEncoder(nn.Module):
 
 
 def mask_filters(width: int, channels: int) -> Tensor:
-    """Fresh filters for mask channels: one orthogonal matrix, reshaped to ``(width, channels, 7, 7)``."""
+    """Initial filters for mask channels: one orthogonal matrix, reshaped to ``(width, channels, 7, 7)``."""
     return nn.init.orthogonal_(torch.empty(width, channels * 49)).view(width, channels, 7, 7)
 
 

@@ -1,4 +1,4 @@
-"""A memory of whole frames: what depends on pixels is stored once for all objects, the rest per object."""
+"""A memory of whole frames: tensors that depend on pixels alone are stored once for all objects, others per object."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from vos_zoo.types import UsageError
 
 @dataclass(frozen=True)
 class BankPolicy:
-    """How many frames are kept, and which one gives way.
+    """How many frames are kept, and the eviction policy.
 
-    The oldest frame that is not pinned gives way; where all are pinned, the oldest but the very first.
+    The oldest frame that is not pinned is evicted; if all are pinned, the oldest but the very first.
 
     Attributes:
         capacity: frames kept; None keeps all.
@@ -25,24 +25,22 @@ class BankPolicy:
 
     def __post_init__(self) -> None:
         if self.capacity is not None and self.capacity < 2:
-            raise UsageError(
-                f"the memory's capacity is {self.capacity}; it needs room for the first frame and one more"
-            )
+            raise UsageError(f"the memory's capacity is {self.capacity}; it must be at least 2")
 
 
 @dataclass(frozen=True)
 class FrameBank:
-    """Frames in the order of writing, in buffers that are filled from the front; a frame that gives way is overwritten.
+    """Frames in the order of writing, in buffers that are filled from the front; an evicted frame is overwritten.
 
-    Outside of training buffers are written in place: the bank that a method returns replaces the one it was given.
-    They grow by doubling up to the capacity. While gradients are recorded they grow by concatenation instead.
+    Outside training, buffers are written in place: the bank that a method returns replaces its argument.
+    They grow by doubling up to the capacity. With gradients they grow by concatenation instead.
 
     Attributes:
         policy: how many frames are kept.
-        shared: name -> ``(S, B, ...)``, what all objects share of each of the S frame places.
-        owned: name -> ``(S, B, K, ...)``, what each object has of each frame; zero before an object's start.
-        numbers: number of the write that filled each place, from 0; as long as there are places filled.
-        pinned: whether the frame in each place stays as long as others can go.
+        shared: name -> ``(S, B, ...)``, tensors of each of the S frame slots that all objects share.
+        owned: name -> ``(S, B, K, ...)``, tensors of each object; zero before an object's start.
+        numbers: number of the write that filled each frame slot, from 0; one per filled slot.
+        pinned: whether the frame in each slot is evicted only if all are pinned.
         starts: per object, the number of the first frame that it uses.
         count: writes so far.
     """
@@ -69,21 +67,21 @@ class FrameBank:
         return sum(t.numel() * t.element_size() for t in (*self.shared.values(), *self.owned.values()))
 
     @property
-    def places(self) -> list[int]:
-        """Filled places from the oldest frame to the newest."""
+    def frame_slots(self) -> list[int]:
+        """Filled frame slots from the oldest frame to the newest."""
         return sorted(range(len(self)), key=self.numbers.__getitem__)
 
     def stored(self, name: str) -> Tensor:
-        """The filled part of a buffer, without a copy, in the order of places: ``(len, B, ...)``."""
+        """The filled part of a buffer, without a copy, in the order of frame slots: ``(len, B, ...)``."""
         buffer = self.shared[name] if name in self.shared else self.owned[name]
         return buffer[: len(self)]
 
     def used_by(self, slot: int) -> list[bool]:
-        """Whether the frame in each filled place counts for an object (it was written at its start or later)."""
+        """Whether an object uses the frame in each filled slot (it was written at the object's start or later)."""
         return [number >= self.starts[slot] for number in self.numbers]
 
     def groups(self) -> list[list[int]]:
-        """Objects by the frames they use: those that started together, the oldest start first."""
+        """Objects grouped by their start, the oldest first; a group uses the same frames."""
         by_start: dict[int, list[int]] = {}
         for slot, start in enumerate(self.starts):
             oldest = min((n for n in self.numbers if n >= start), default=start)
@@ -102,8 +100,8 @@ class FrameBank:
         Args:
             shared: name -> ``(B, ...)``.
             owned: name -> ``(B, K, ...)``, K objects, those in `new` included.
-            new: objects that start with this frame; a known one forgets what was written before.
-            pinned: whether the frame stays as long as others can go.
+            new: objects that start with this frame; earlier frames of a known object are dropped.
+            pinned: whether the frame is evicted only if all are pinned.
         """
         objects = max([len(self.starts), *(slot + 1 for slot in new)])
         starts = tuple(
@@ -112,30 +110,30 @@ class FrameBank:
         )
         bank = replace(self, starts=starts)
         needed = [n for n in self.numbers if n >= min(starts)]
-        if not needed and self.numbers:  # nobody looks at the older frames any more
+        if not needed and self.numbers:  # no object uses the older frames any more
             bank = replace(bank, numbers=(), pinned=())
         grow = torch.is_grad_enabled() and any(t.requires_grad for t in (*shared.values(), *owned.values()))
         if grow or any(t.requires_grad for t in (*bank.shared.values(), *bank.owned.values())):
             return bank._append(shared, owned, pinned)
-        place = bank._place()
-        bank = bank._with_room(place, shared, owned)
+        slot = bank._next_slot()
+        bank = bank._with_room(slot, shared, owned)
         for name, value in shared.items():
-            bank.shared[name][place] = value.to(bank.shared[name].dtype)
+            bank.shared[name][slot] = value.to(bank.shared[name].dtype)
         for name, value in owned.items():
-            bank.owned[name][place] = value.to(bank.owned[name].dtype)
+            bank.owned[name][slot] = value.to(bank.owned[name].dtype)
         numbers, kept = list(bank.numbers), list(bank.pinned)
-        numbers[place : place + 1], kept[place : place + 1] = [self.count], [pinned]
+        numbers[slot : slot + 1], kept[slot : slot + 1] = [self.count], [pinned]
         return replace(bank, numbers=tuple(numbers), pinned=tuple(kept), count=self.count + 1)
 
-    def _place(self) -> int:
-        """The place of the next frame."""
+    def _next_slot(self) -> int:
+        """The slot of the next frame."""
         if self.policy.capacity is None or len(self) < self.policy.capacity:
             return len(self)
-        free = [place for place in self.places if not self.pinned[place]]
-        return free[0] if free else self.places[1]
+        free = [slot for slot in self.frame_slots if not self.pinned[slot]]
+        return free[0] if free else self.frame_slots[1]
 
     def _append(self, shared: Mapping[str, Tensor], owned: Mapping[str, Tensor], pinned: bool) -> FrameBank:
-        """Out-of-place growth by one frame: what training back-propagates through."""
+        """Out-of-place growth by one frame, for training."""
 
         def grown(buffers: Mapping[str, Tensor], frame: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {
@@ -160,11 +158,11 @@ class FrameBank:
         more = buffer.new_zeros(*buffer.shape[:2], missing, *buffer.shape[3:])
         return torch.cat([buffer, more], dim=2)
 
-    def _with_room(self, place: int, shared: Mapping[str, Tensor], owned: Mapping[str, Tensor]) -> FrameBank:
-        """The bank with buffers that have the place and every object."""
+    def _with_room(self, slot: int, shared: Mapping[str, Tensor], owned: Mapping[str, Tensor]) -> FrameBank:
+        """The bank with buffers that have room for the slot and every object."""
         old = next(iter(self.shared.values())).shape[0] if self.shared else 0
         size = old
-        if place >= old:
+        if slot >= old:
             size = max(4, 2 * old)
             size = size if self.policy.capacity is None else min(size, self.policy.capacity)
 
@@ -183,7 +181,7 @@ class FrameBank:
         )
 
     def drop(self, slots: Sequence[int]) -> FrameBank:
-        """The bank without the objects in `slots`; the others close ranks. Without objects no frame is kept."""
+        """The bank without the objects in `slots`; the others are re-indexed. Without objects it is empty."""
         kept = [slot for slot in range(len(self.starts)) if slot not in set(slots)]
         if not kept:
             return FrameBank(self.policy)

@@ -11,12 +11,12 @@ from vos_zoo.nn.cpu.winograd import Conv3x3, convolve
 class ResBlock(nn.Module):
     """Pre-activation residual block without norms; where the width changes, the shortcut is a 3x3 convolution.
 
-    What is concatenated before the block can be given part by part: a convolution of a concatenation is the sum of the
+    The parts of a concatenated input can be given one by one: a convolution of a concatenation is the sum of the
     parts' convolutions, so a part that several objects share is convolved once.
 
     Args:
-        inputs: channels that come in.
-        outputs: channels that go out.
+        inputs: input channels.
+        outputs: output channels.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -31,32 +31,32 @@ class ResBlock(nn.Module):
         return self.finish(self.conv1(x, rectify=True), shortcut)
 
     def part(self, x: Tensor, start: int, bias: bool = False) -> tuple[Tensor, Tensor]:
-        """What the input channels from `start` on contribute.
+        """The contribution of the input channels from `start` on.
 
         Args:
             x: some channels of the input, ``(B, C, h, w)``.
-            start: number of the first of them.
+            start: index of the first of them.
             bias: whether this part carries the biases; exactly one part must.
 
         Returns:
-            Shares of the hidden layer (before its activation) and of the shortcut, ``(B, outputs, h, w)`` each.
+            Contributions to the hidden layer (before its activation) and to the shortcut, ``(B, outputs, h, w)`` each.
         """
         assert self.downsample is not None
         hidden = conv_part(self.conv1, x, start, bias, rectify=True)
         return hidden, conv_part(self.downsample, x, start, bias)
 
     def finish(self, hidden: Tensor, shortcut: Tensor) -> Tensor:
-        """The block's result from the sums of all parts."""
+        """The block's output from the sums of all parts."""
         return self.conv2(hidden, rectify=True, plus=shortcut)
 
 
 def conv_part(conv: Conv3x3, x: Tensor, start: int, bias: bool = False, rectify: bool = False) -> Tensor:
-    """The share of the input channels from `start` on in a convolution.
+    """The contribution of the input channels from `start` on to a convolution.
 
     Args:
         conv: the convolution.
         x: some channels of the input, ``(B, C, h, w)``.
-        start: number of the first of them.
+        start: index of the first of them.
         bias: whether to add the convolution's bias.
         rectify: whether to convolve the positive part.
     """
@@ -65,18 +65,18 @@ def conv_part(conv: Conv3x3, x: Tensor, start: int, bias: bool = False, rectify:
 
 
 def spread(shared: Tensor, copies: int) -> Tensor:
-    """A tensor per picture, ``(B, ...)``, as seen by each of its objects, ``(B copies, ...)``."""
+    """Repeat a tensor per frame, ``(B, ...)``, for each of its objects, ``(B copies, ...)``."""
     if copies == 1:
         return shared
     return shared[:, None].expand(-1, copies, *shared.shape[1:]).flatten(0, 1)
 
 
 class ChannelGate(nn.Module):
-    """Scales channels by what their averages and maxima say (CBAM).
+    """Scales channels by a function of their averages and maxima (CBAM).
 
     Args:
         channels: channels of the features.
-        reduction: the hidden layer is so many times narrower.
+        reduction: ratio of input to hidden channels.
     """
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
@@ -91,7 +91,7 @@ class ChannelGate(nn.Module):
 
 
 class SpatialGate(nn.Module):
-    """Scales pixels by what the maximum and the mean over their channels say (CBAM)."""
+    """Scales positions by a function of the maximum and mean over channels (CBAM)."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 Keys belong to frames, so all objects share the similarities; they differ only in the frame with which their memory
 starts. The most similar positions are found block by block and their values gathered: no matrix of all queries times
-all memory positions is ever made.
+all memory positions is computed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch import Tensor
 from vos_zoo.nn.precision import full_precision
 
 GROUP = 16
-"""Memory positions whose largest similarity is looked at first."""
+"""Memory positions per group; only the largest similarity of a group is compared at first."""
 
 
 def similarities(queries: Tensor, keys: Tensor) -> Tensor:
-    """Negative squared distance over the root of the channels, without the query's norm (a softmax does not see it).
+    """Negative squared distance over the root of the channels, without the query's norm, which cancels in the softmax.
 
     Args:
         queries: ``(..., Q, C)``.
@@ -39,9 +39,9 @@ def similarities(queries: Tensor, keys: Tensor) -> Tensor:
 
 
 def largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` largest scores of each row and where they are, in no order that means anything.
+    """The `count` largest scores of each row and their columns, in unspecified order.
 
-    Rows are looked at in groups: a group whose largest score is not among the `count` largest groups' cannot hold one.
+    Rows are searched in groups: a group whose maximum is not among the `count` largest maxima cannot hold one of them.
 
     Args:
         scores: ``(Q, N)``.
@@ -57,8 +57,8 @@ def largest(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
         return values, index
     body = scores[:, : groups * GROUP].view(rows, GROUP, groups)
     best = body.amax(dim=1).topk(count, dim=1, sorted=False).indices
-    places = torch.arange(GROUP, device=scores.device)[:, None] * groups + best[:, None]
-    columns = places.flatten(1)
+    candidates = torch.arange(GROUP, device=scores.device)[:, None] * groups + best[:, None]
+    columns = candidates.flatten(1)
     if groups * GROUP < length:
         rest = torch.arange(groups * GROUP, length, device=scores.device).expand(rows, -1)
         columns = torch.cat([columns, rest], dim=1)
@@ -80,15 +80,15 @@ class Matches:
 
     @classmethod
     def stack(cls, parts: Sequence[Matches]) -> Matches:
-        """The matches of all queries from those of some."""
+        """Concatenate the matches of several sets of queries."""
         return cls(torch.cat([m.scores for m in parts]), torch.cat([m.positions for m in parts]))
 
     def split(self, rows: int) -> list[Matches]:
-        """The matches of `rows` queries at a time."""
+        """Split the matches into sets of `rows` queries."""
         return [Matches(s, p) for s, p in zip(self.scores.split(rows), self.positions.split(rows), strict=True)]
 
     def join(self, other: Matches, count: int) -> Matches:
-        """The best `count` of both."""
+        """The best `count` of two sets of matches."""
         scores, positions = torch.cat([self.scores, other.scores], 1), torch.cat([self.positions, other.positions], 1)
         if scores.shape[1] <= count:
             return Matches(scores, positions)
@@ -102,19 +102,19 @@ def match(queries: Tensor, keys: Tensor, positions: Tensor, count: int) -> Match
     Args:
         queries: ``(Q, C)``.
         keys: ``(N, C)``.
-        positions: names of the block's rows, int64 ``(N,)``.
-        count: how many are wanted.
+        positions: memory rows of the block, int64 ``(N,)``.
+        count: number of matches.
     """
     scores, columns = largest(similarities(queries, keys), count)
     return Matches(scores, positions[columns])
 
 
 def gather_values(values: Tensor, extra: Tensor | None, rows: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sums of some rows.
+    """Weighted sums of rows.
 
     Args:
         values: ``(R, C)``.
-        extra: further rows that follow, ``(R', C)``, or None.
+        extra: further rows after these, ``(R', C)``, or None.
         rows: int64 ``(Q, k)``.
         weights: ``(Q, k)``.
 

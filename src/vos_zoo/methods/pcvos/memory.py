@@ -1,4 +1,4 @@
-"""PCVOS's memory: a bank of frames, and how it is read for a clip, progressively (sec. 3.2, 3.4)."""
+"""PCVOS's memory: a bank of frames, and its progressive reading for a clip (sec. 3.2, 3.4)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from vos_zoo.methods.pcvos.settings import PCVOSTrackSettings
 from vos_zoo.nn.precision import in_full_precision
 
 CPU_BYTES, CUDA_BYTES = 64 << 20, 256 << 20
-"""Bytes of similarities computed together."""
+"""Bytes of similarities computed at a time."""
 MIN_ROWS = 64
-"""Queries that are compared together at the least; with a very long memory its frames are divided."""
+"""Minimum number of queries per block; for a very long memory its frames are divided instead."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class ReadPolicy:
     """How the memory is read.
 
     Attributes:
-        top_k: positions that a query reads; None: all of them.
-        segment: frames F after which a clip's own keys and readouts join what is read; None: never.
-        block_bytes: at most so many bytes of similarities are held at a time; None: what suits the device.
+        top_k: number of positions that a query reads; None: all of them.
+        segment: frames F after which a clip's own keys and readouts are added to the memory; None: never.
+        block_bytes: maximum bytes of similarities at a time; None: chosen for the device.
     """
 
     top_k: int | None = None
@@ -36,7 +36,7 @@ class ReadPolicy:
 
 @dataclass(frozen=True)
 class ClipMemory:
-    """Frames that objects are matched with.
+    """Keys and values of the frames that queries are matched with.
 
     Attributes:
         bank: "keys" ``(S, B, P, C)``, shared by all objects, and "values" ``(S, B, K, P, C')``; P positions in a frame.
@@ -48,7 +48,7 @@ class ClipMemory:
 
     @classmethod
     def empty(cls, settings: PCVOSTrackSettings | None) -> ClipMemory:
-        """Nothing remembered yet; `settings` None: as in training, everything is read in full."""
+        """An empty memory; `settings` None: all positions are read, as in training."""
         if settings is None:
             return cls()
         segment = settings.segment if settings.progressive else None
@@ -70,12 +70,12 @@ class ClipMemory:
         return replace(self, bank=self.bank.to(device))
 
     def write(self, keys: Tensor, values: Tensor, new: Sequence[int] = ()) -> ClipMemory:
-        """Remember a frame.
+        """Store a frame.
 
         Args:
             keys: ``(B, P, C)``.
             values: ``(B, K, P, C')`` of all objects.
-            new: objects that start here; their first frame stays.
+            new: objects that start here; their first frame is pinned.
         """
         return replace(self, bank=self.bank.write({"keys": keys}, {"values": values}, new, pinned=bool(new)))
 
@@ -84,7 +84,7 @@ class ClipMemory:
 
         Args:
             queries: keys of the frames, ``(B, T, P, C)``.
-            positions: place of each frame in its clip; None: the first T.
+            positions: index of each frame in its clip; None: the first T.
 
         Returns:
             Readouts ``(B, K, T, P, C')`` in the format of the values.
@@ -93,8 +93,8 @@ class ClipMemory:
             if self.policy.top_k is None:
                 return self._read_all(queries)
             assert queries.shape[0] == 1, "the most similar positions are read for one video at a time"
-            places = list(range(queries.shape[1])) if positions is None else list(positions)
-            return self._read_progressively(queries[0], places, self.policy.top_k)[None]
+            positions = list(range(queries.shape[1])) if positions is None else list(positions)
+            return self._read_progressively(queries[0], positions, self.policy.top_k)[None]
 
     def _read_all(self, queries: Tensor) -> Tensor:
         """Softmax over every position that an object may use, with gradients."""
@@ -111,11 +111,11 @@ class ClipMemory:
                 readouts[slot] = (weights.to(own.dtype) @ own).unflatten(1, queries.shape[1:3])
         return torch.stack([readout for readout in readouts if readout is not None], dim=1)
 
-    def _read_progressively(self, queries: Tensor, places: Sequence[int], count: int) -> Tensor:
+    def _read_progressively(self, queries: Tensor, positions: Sequence[int], count: int) -> Tensor:
         """Softmax over the most similar positions; queries ``(T, P, C)``, readouts ``(K, T, P, C')``.
 
-        What a frame reads from the bank does not depend on the clip: all similarities with the bank are computed first.
-        The few frames that join on the way (the last of each segment) are matched by themselves, and the best of both
+        The readout from the bank does not depend on the clip: all similarities with the bank are computed first.
+        The few frames that the clip adds (the last of each segment) are matched separately, and the best of both
         are the best of all.
         """
         bank, segment = self.bank, self.policy.segment
@@ -125,15 +125,15 @@ class ClipMemory:
         readouts = values.new_empty(bank.objects, *queries.shape[:2], values.shape[-1])
         keys: list[Tensor] = []
         extra: list[Tensor] = []
-        for t, (query, place) in enumerate(zip(queries, places, strict=True)):
+        for t, (query, position) in enumerate(zip(queries, positions, strict=True)):
             joined = (
                 []
                 if segment is None
-                else [p for p in places[:t] if p % segment == segment - 1 and p // segment < place // segment]
+                else [p for p in positions[:t] if p % segment == segment - 1 and p // segment < position // segment]
             )
             own = found[t]
             if joined:
-                for source in [places.index(p) for p in joined[len(keys) :]]:
+                for source in [positions.index(p) for p in joined[len(keys) :]]:
                     keys.append(queries[source])
                     extra.append(readouts[:, source])
                 fresh = match(query, torch.cat(keys), _rows(range(len(keys)), values, outside), count)
@@ -149,17 +149,17 @@ class ClipMemory:
     def _match(self, queries: Tensor, count: int) -> list[Matches]:
         """The best positions of queries ``(Q, C)``, for each group of objects that started together.
 
-        A group reads from its start on, so the frames are gone through from the newest to the oldest; what is best when
-        a group's start has been seen is that group's result.
+        A group reads from its start on, so frames are processed from the newest to the oldest; the best matches when
+        a group's start is reached are that group's result.
         """
         bank = self.bank
         keys, values = bank.shared["keys"][:, 0], bank.owned["values"][:, 0]
         rows, frames = self._block(len(bank), keys)
-        places, fresh = bank.places, []
+        frame_slots, fresh = bank.frame_slots, []
         for group in reversed(bank.groups()):
             used = bank.used_by(group[0])
-            fresh.append([place for place in places if used[place]])
-            places = [place for place in places if not used[place]]
+            fresh.append([slot for slot in frame_slots if used[slot]])
+            frame_slots = [slot for slot in frame_slots if not used[slot]]
         blocks = [
             [(keys[block].flatten(0, 1), _rows(block, values)) for block in _pieces(own, frames)] for own in fresh
         ]
@@ -170,25 +170,25 @@ class ClipMemory:
                 for block, positions in own:
                     matches = match(some, block, positions, count)
                     best = matches if best is None else best.join(matches, count)
-                assert best is not None, "every object has a first frame"
+                assert best is not None, "an object has no first frame"
                 results.append(best)
         return [Matches.stack(results) for results in found[::-1]]
 
     def _block(self, frames: int, keys: Tensor) -> tuple[int, int]:
-        """Queries and frames whose similarities are computed together, within the budget."""
+        """Queries and frames per block of similarities, within the budget."""
         budget = self.policy.block_bytes or (CPU_BYTES if keys.device.type == "cpu" else CUDA_BYTES)
         rows = max(MIN_ROWS, budget // (4 * frames * keys.shape[1]))
         return rows, max(1, budget // (4 * rows * keys.shape[1]))
 
 
-def _pieces(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:
-    """`size` places at a time."""
-    return (places[start : start + size] for start in range(0, len(places), size))
+def _pieces(frame_slots: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """`size` frame slots at a time."""
+    return (frame_slots[start : start + size] for start in range(0, len(frame_slots), size))
 
 
-def _rows(places: Sequence[int], values: Tensor, start: int = 0) -> Tensor:
-    """Rows of the first object's values at some frame places, int64 ``(n P,)``; values ``(S, K, P, C)``."""
+def _rows(frame_slots: Sequence[int], values: Tensor, start: int = 0) -> Tensor:
+    """Rows of the first object's values in some frame slots, int64 ``(n P,)``; values ``(S, K, P, C)``."""
     _, objects, size, _ = values.shape
     frame = torch.arange(size, device=values.device)
-    numbers = torch.tensor(list(places), device=values.device)[:, None]
+    numbers = torch.tensor(list(frame_slots), device=values.device)[:, None]
     return (start + numbers * (objects * size) + frame).flatten()

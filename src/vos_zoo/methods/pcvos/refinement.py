@@ -1,6 +1,6 @@
 """Intra-clip refinement: shifted windows over time, rows and columns (PCVOS, sec. 3.3).
 
-Who looks at whom depends on the pictures alone. So the attention weights are computed once per clip, for all objects;
+The attention weights depend on the frames alone, so they are computed once per clip, for all objects;
 and as every row of weights sums to one, value and output projection are one matrix
 (docs/methods/pcvos.md, "Refinement" and "Computed differently, with the same result").
 Rolls, padding and windows are one gather each way.
@@ -23,25 +23,25 @@ from vos_zoo.tensors import cached_tensors
 MASKED = -100.0
 """Added to the logits of pairs from different regions of a rolled volume; not minus infinity."""
 CPU_TOKENS = 2048
-"""Tokens per pass of the feed-forward layers on the CPU, so that the hidden layer stays in the cache."""
+"""Tokens per pass of the feed-forward layers on the CPU, so that the hidden layer fits the cache."""
 
 Size = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Windows:
-    """How the tokens of a clip fall into windows.
+    """The assignment of a clip's tokens to windows.
 
     Attributes:
-        tokens: int64 ``(W, n)``, the token at each place of each window; 0 where there is padding.
-        padding: bool ``(W, n)``, places without a token.
-        places: int64 ``(T h w,)``, the place of each token in the flattened windows.
-        regions: int64 ``(W, n)``, places of different regions hardly see each other; None: one region.
+        tokens: int64 ``(W, n)``, the token at each position of each window; 0 for padding.
+        padding: bool ``(W, n)``, positions without a token.
+        positions: int64 ``(T h w,)``, the position of each token in the flattened windows.
+        regions: int64 ``(W, n)``, positions of different regions get -100 added to their logit; None: one region.
     """
 
     tokens: Tensor
     padding: Tensor
-    places: Tensor
+    positions: Tensor
     regions: Tensor | None
 
 
@@ -52,7 +52,7 @@ def cut_windows(volume: Size, window: Size, shift: Size, device: torch.device) -
     Args:
         volume: tokens along each axis; padded at the end to multiples of the window.
         window: size of the windows.
-        shift: the volume is rolled by so much towards its beginning before it is cut.
+        shift: the volume is rolled by this towards its start before it is cut.
         device: of the result.
     """
     count = volume[0] * volume[1] * volume[2]
@@ -60,9 +60,9 @@ def cut_windows(volume: Size, window: Size, shift: Size, device: torch.device) -
     numbers = torch.full(padded, -1)
     numbers[: volume[0], : volume[1], : volume[2]] = torch.arange(count).view(volume)
     tokens = _cut(numbers.roll([-step for step in shift], (0, 1, 2)), window)
-    places = torch.empty(count, dtype=torch.int64)
+    positions = torch.empty(count, dtype=torch.int64)
     found = tokens.flatten() >= 0
-    places[tokens.flatten()[found]] = found.nonzero()[:, 0]
+    positions[tokens.flatten()[found]] = found.nonzero()[:, 0]
     regions = None
     if any(shift):
         labels = torch.zeros(padded, dtype=torch.int64)
@@ -72,26 +72,26 @@ def cut_windows(volume: Size, window: Size, shift: Size, device: torch.device) -
                 along[length - side :], along[length - step :] = 1, 2
             labels = 3 * labels + along.view([-1 if a == axis else 1 for a in range(3)])
         regions = _cut(labels, window).to(device)
-    return Windows(tokens.clamp(min=0).to(device), (tokens < 0).to(device), places.to(device), regions)
+    return Windows(tokens.clamp(min=0).to(device), (tokens < 0).to(device), positions.to(device), regions)
 
 
 def _cut(volume: Tensor, window: Size) -> Tensor:
-    """``(T, h, w)`` -> ``(W, n)``: windows and the places in them in the order time, row, column."""
+    """``(T, h, w)`` -> ``(W, n)``: windows and the positions in them in the order time, row, column."""
     t, y, x = window
     cut = volume.unflatten(2, (-1, x)).unflatten(1, (-1, y)).unflatten(0, (-1, t))
     return cut.permute(0, 2, 4, 1, 3, 5).reshape(-1, t * y * x)
 
 
 def relative_positions(window: Size) -> Tensor:
-    """Row of the bias table for each pair of places of a window, int64 ``(n, n)``; offsets are query minus key."""
+    """Row of the bias table for each pair of positions in a window, int64 ``(n, n)``; offsets are query minus key."""
     axes = torch.meshgrid(*(torch.arange(side) for side in window), indexing="ij")
-    places = torch.stack([axis.flatten() for axis in axes])
-    offsets = places[:, :, None] - places[:, None] + torch.tensor(window)[:, None, None] - 1
+    positions = torch.stack([axis.flatten() for axis in axes])
+    offsets = positions[:, :, None] - positions[:, None] + torch.tensor(window)[:, None, None] - 1
     return (offsets[0] * (2 * window[1] - 1) + offsets[1]) * (2 * window[2] - 1) + offsets[2]
 
 
 class WindowAttention(nn.Module):
-    """Attention inside windows, one head: queries and keys from one projection of the local key, values apart.
+    """Attention inside windows, one head: queries and keys are one projection of the local key.
 
     Args:
         keys: channels of the local key.
@@ -113,24 +113,24 @@ class WindowAttention(nn.Module):
     def weights(self, keys: Tensor, windows: Windows) -> Tensor:
         """Attention weights, ``(B, W, n, n)``; zero where the key is padding, which takes part but has no value.
 
-        A shrunk window takes the first rows and columns of the full window's index, also where that names other offsets
-        (rows or columns shrunk: pictures below 128 pixels).
+        A shrunk window uses the first rows and columns of the full window's index, also where these are other offsets
+        (rows or columns shrunk: frames below 128 pixels).
 
         Args:
             keys: normed local keys ``(B, T h w, C)``.
-            windows: how they fall into windows.
+            windows: their assignment to windows.
         """
         with in_full_precision(keys):
             q = F.linear(full_precision(keys), self.qk.weight)
             q = q[:, windows.tokens.flatten()].masked_fill(windows.padding.view(-1, 1), 0) + self.qk.bias
             q = q.unflatten(1, windows.tokens.shape)
-            places = windows.tokens.shape[1]
-            bias = self.relative_position_bias_table[self.index[:places, :places].flatten(), 0].view(places, places)
+            tokens = windows.tokens.shape[1]
+            bias = self.relative_position_bias_table[self.index[:tokens, :tokens].flatten(), 0].view(tokens, tokens)
             if windows.regions is not None:
                 apart = windows.regions[:, :, None] != windows.regions[:, None]
                 bias = bias + apart * MASKED
             weights = ((q * q.shape[-1] ** -0.5) @ q.transpose(-1, -2) + bias).softmax(dim=-1)
-            # Pairs apart have weights below what a float can hold in full: processors take many times longer for those.
+            # Masked pairs have denormal weights, which processors compute many times slower.
             vanishing = weights < torch.finfo(weights.dtype).tiny
             return weights.masked_fill(vanishing | windows.padding[:, None], 0)
 
@@ -182,9 +182,9 @@ class Block(nn.Module):
         return cut_windows(volume, window, shift, device)  # type: ignore[arg-type]
 
     def attend(self, weights: Tensor, values: Tensor, windows: Windows) -> Tensor:
-        """Values after attention, ``(B, K, T h w, C)``."""
+        """Values after the attention, ``(B, K, T h w, C)``."""
         attended = self.attn.apply_weights(weights, self.norm1_v(values), windows)
-        return attended.flatten(2, 3).index_select(2, windows.places).to(values.dtype).add_(values)
+        return attended.flatten(2, 3).index_select(2, windows.positions).to(values.dtype).add_(values)
 
     def feed_forward(self, values: Tensor) -> Tensor:
         """Values after the feed-forward layer, ``(..., C)``."""
@@ -195,7 +195,7 @@ class Block(nn.Module):
 
 
 def on_frames(layer: Callable[[Tensor], Tensor], values: Tensor, frames: set[int], count: int) -> Tensor:
-    """Apply a layer to some frames of ``(B, K, T h w, C)``, T = `count`; the others stay as they are."""
+    """Apply a layer to some frames of ``(B, K, T h w, C)``, T = `count`; the others are unchanged."""
     if len(frames) == count:
         return layer(values)
     by_frame, chosen = values.unflatten(2, (count, -1)), torch.tensor(sorted(frames), device=values.device)
@@ -203,7 +203,7 @@ def on_frames(layer: Callable[[Tensor], Tensor], values: Tensor, frames: set[int
 
 
 class Refinement(nn.Module):
-    """The intra-clip refinement: values of a clip, improved by looking at neighbours in space and time.
+    """The intra-clip refinement: values of a clip, refined from neighbours in space and time.
 
     Args:
         keys: channels of the local key.
@@ -212,7 +212,7 @@ class Refinement(nn.Module):
         depth: blocks; every second one is shifted.
 
     Attributes:
-        reach: what it connects in time.
+        reach: its extent in time.
     """
 
     def __init__(self, keys: int, values: int, window: Sequence[int] = (2, 7, 7), depth: int = 2) -> None:
@@ -232,10 +232,10 @@ class Refinement(nn.Module):
         Args:
             values: readouts ``(B, K, T, h, w, C)``.
             local: local keys ``(B, T, h, w, C')``.
-            wanted: frames that are wanted; feed-forward layers are spared what these do not see. None: all.
+            wanted: requested frames; feed-forward layers skip frames that these do not depend on. None: all.
 
         Returns:
-            Refined values of the wanted frames, ``(B, K, T', h, w, C)``.
+            Refined values of the requested frames, ``(B, K, T', h, w, C)``.
         """
         volume: Size = (local.shape[1], local.shape[2], local.shape[3])
         keys = local.flatten(1, 3)

@@ -14,17 +14,17 @@ CLIP_LENGTHS = (5, 10, 15, 25)
 
 @dataclass(frozen=True)
 class PCVOSTrackSettings(TrackSettings):
-    """How a video is run.
+    """Inference settings.
 
     Attributes:
         clip_length: frames L of a clip (sec. 3.2); 1 runs frame by frame.
-        memory_every: a frame is remembered when so many frames passed since the last one; None: every L-th.
-        capacity: frames remembered, the first of every object among them; None: all.
+        memory_every: interval between stored frames; None: L.
+        capacity: number of stored frames, the first of every object among them; None: unbounded.
         top_k: memory positions that a query position reads; None: all, as in training.
         progressive: progressive matching: later segments of a clip also read earlier ones (sec. 3.4).
         segment: frames F of such a segment.
         short_edge: frames are resized so that the shorter side has this length; None keeps the size.
-        block_megabytes: about so many megabytes of similarities are held at a time; None: what suits the device.
+        block_megabytes: approximate megabytes of similarities at a time; None: chosen for the device.
     """
 
     clip_length: int = 5
@@ -47,7 +47,7 @@ class PCVOSTrackSettings(TrackSettings):
 
     @property
     def interval(self) -> int:
-        """Frames from one remembered frame to the next."""
+        """Frames from one stored frame to the next."""
         return self.memory_every or self.clip_length
 
 

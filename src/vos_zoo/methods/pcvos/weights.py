@@ -1,4 +1,4 @@
-"""Published weights of PCVOS: facts of the file, which the zoo does not ship."""
+"""Published weights of PCVOS: facts about the file, which vos-zoo does not ship."""
 
 from __future__ import annotations
 
