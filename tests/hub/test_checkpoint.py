@@ -451,7 +451,7 @@ def test_a_spoiled_folder_is_refused_in_one_line(small: VOSModel, tmp_path: Path
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("lwl", r"'lwl-youtubevos' are not at hand: get lwl_stage2\.pth from https://\S+ and put it to \S+"),
+        ("lwl", r"'lwl-youtubevos' are not on this machine: get lwl_stage2\.pth from https://\S+ and put it at \S+"),
         ("lwl-box", r"no weights at 'lwl-box'; did you mean 'lwl-boxes'"),
         ("no/such/folder", "no weights at"),
         ("nowhere.ckpt", "no weights at"),

@@ -73,7 +73,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_stopped(
 
 def test_what_is_kept_serves_the_next_call(site: Site) -> None:
     site.faults["/w/model.bin"] = ["cut", 500, 500, 500]
-    with pytest.raises(VOSError, match=r"failed 4 times.*500.*bytes are kept, and the next call goes on"):
+    with pytest.raises(VOSError, match=r"failed 4 times.*500.*bytes are kept, and the next call continues"):
         fetch(url(site), DIGEST)
     assert leftovers(site) == ["model.bin.part"]
     assert fetch(url(site), DIGEST).read_bytes() == CONTENT
@@ -102,7 +102,7 @@ def test_a_clear_no_is_taken_at_once(site: Site, status: int) -> None:
 
 def test_a_file_with_another_digest_is_thrown_away(site: Site) -> None:
     site.files["/w/model.bin"] = CONTENT[:-1] + b"x"
-    with pytest.raises(VOSError, match=f"expected {DIGEST}; it was thrown away"):
+    with pytest.raises(VOSError, match=f"expected {DIGEST}; it was deleted"):
         fetch(url(site), DIGEST)
     assert len(site.asked) == 1 and leftovers(site) == []
     assert not cached_file(url(site), DIGEST).exists()
@@ -148,7 +148,7 @@ def test_offline_only_what_is_here_is_used(site: Site, variable: str, monkeypatc
     [
         ("https://example.org/model.bin", None, "nothing is downloaded without its digest"),
         ("https://example.org/model.bin#md5=1234", None, "nothing is downloaded without its digest"),
-        ("https://example.org/model.bin", "1234", "is no SHA-256"),
+        ("https://example.org/model.bin", "1234", "is not a SHA-256"),
         ("file:///etc/passwd", DIGEST, "only http and https"),
         ("ftp://example.org/model.bin", DIGEST, "only http and https"),
         ("https:///model.bin", DIGEST, "only http and https"),

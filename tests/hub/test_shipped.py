@@ -160,7 +160,7 @@ def test_a_shared_file_that_is_missing_or_another_one_is_named(place: Path, tmp_
     with pytest.raises(UsageError, match=r"backbone\.safetensors: SHA-256 is"):
         VOSModel.from_pretrained(folder)
     (place / "backbone.safetensors").unlink()
-    with pytest.raises(UsageError, match=r"lacks the file 'backbone\.safetensors' beside it"):
+    with pytest.raises(UsageError, match=r"lacks the file 'backbone\.safetensors' next to it"):
         VOSModel.from_pretrained(folder)
     (folder / "backbone.safetensors").write_bytes(backbone)
     assert VOSModel.from_pretrained(folder).method == "lwl"

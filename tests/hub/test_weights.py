@@ -124,7 +124,7 @@ def test_what_is_missing_is_listed_with_the_way_to_get_it(capsys: pytest.Capture
     text = capsys.readouterr().out
     for each in published_weights():
         assert re.search(rf"^{each.known.name} .*missing", text, re.MULTILINE)
-        assert f"get {each.known.file} from {each.known.page} and put it to {tmp_path / 'home'}" in text
+        assert f"get {each.known.file} from {each.known.page} and put it at {tmp_path / 'home'}" in text
     assert main(["weights", "toy"]) == 0
     text = capsys.readouterr().out
     assert "published  davis17: J&F 12.3" in text and "GPL-3.0" in text
@@ -137,7 +137,7 @@ def test_what_is_missing_is_listed_with_the_way_to_get_it(capsys: pytest.Capture
 def test_the_authors_file_is_converted_once_when_its_name_is_first_used(
     small: VOSModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(UsageError, match=r"get toy_authors\.pth from https://example\.org/toy and put it to"):
+    with pytest.raises(UsageError, match=r"get toy_authors\.pth from https://example\.org/toy and put it at"):
         VOSModel.from_pretrained("toy-authors")
     file = tmp_path / "home" / "files" / "toy_authors.pth"
     write_authors_file(small, file)

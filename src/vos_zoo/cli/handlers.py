@@ -13,7 +13,14 @@ from vos_zoo.config.resources import config_folder, model_card, variants
 from vos_zoo.files.names import camera_number, list_files, list_folders, list_pictures
 from vos_zoo.files.outputs import masks_to_replace, refuse_overwriting
 from vos_zoo.hub.download import is_url
-from vos_zoo.hub.weights import known_weights, missing, named_weights, nowhere, weights_details, weights_table
+from vos_zoo.hub.weights import (
+    known_weights,
+    missing_weights_error,
+    named_weights,
+    unknown_weights_error,
+    weights_details,
+    weights_table,
+)
 from vos_zoo.labels import check_threshold
 from vos_zoo.prompts import parse_boxes
 from vos_zoo.registry import load_method
@@ -150,7 +157,7 @@ def run_weights(options: argparse.Namespace) -> None:
         return
     chosen = [each for each in everything if options.name in (each.known.name, each.method)]
     if not chosen:
-        raise nowhere(options.name)
+        raise unknown_weights_error(options.name)
     print("\n\n".join(weights_details(each) for each in chosen))
 
 
@@ -211,7 +218,7 @@ def _config(options: argparse.Namespace, needs_method: bool = True, **more: Any)
     )
     if needs_method and config.method is None:
         if weights is not None and not Path(weights).exists() and weights.count("/") != 1 and not is_url(weights):
-            raise nowhere(weights)
+            raise unknown_weights_error(weights)
         raise UsageError(f"which method? give --model, one of: {', '.join(method_names())}")
     return config
 
@@ -222,7 +229,7 @@ def _method_of(weights: str | None) -> str | None:
         return None
     path, named = Path(weights), named_weights(weights)
     if named is not None and named.state == "missing":
-        raise missing(named)
+        raise missing_weights_error(named)
     if named is not None:
         return named.method
     if path.suffix in (".ckpt", ".safetensors", ".pth", ".pt") or path.is_absolute():

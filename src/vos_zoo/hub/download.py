@@ -1,4 +1,4 @@
-"""Downloads that resume, are checked by their SHA-256, and fail with one line; nothing is taken without a digest."""
+"""Downloads that resume and are verified by their SHA-256; nothing is downloaded without a digest."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from vos_zoo import __version__
 from vos_zoo.types import UsageError, VOSError
 
 ATTEMPTS = 4
-"""So often a download is taken up again after a failure that may pass."""
+"""Attempts of a download after failures that may be temporary."""
 PAUSE = 1.0
 """Seconds before the second attempt; doubled for each further one."""
 TIMEOUT = 30.0
-"""Seconds without a byte after which a connection counts as dead."""
+"""Seconds without data after which a connection is closed."""
 _CHUNK = 1 << 18
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 
 
 def is_url(source: str) -> bool:
-    """Whether `source` names something to download."""
+    """Whether `source` is an address to download from."""
     return re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", source) is not None
 
 
@@ -66,7 +66,7 @@ def checked_digest(sha256: str | None, source: str) -> str:
     """The digest in lower case.
 
     Raises:
-        UsageError: there is none, or it is no SHA-256.
+        UsageError: there is none, or it is not a SHA-256.
     """
     if not sha256:
         raise UsageError(
@@ -74,34 +74,34 @@ def checked_digest(sha256: str | None, source: str) -> str:
         )
     if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise UsageError(
-            f"{source}: {sha256!r} is no SHA-256; it has 64 hexadecimal digits, as `sha256sum FILE` prints"
+            f"{source}: {sha256!r} is not a SHA-256; it has 64 hexadecimal digits, as `sha256sum FILE` prints"
         )
     return sha256.lower()
 
 
 def cached_file(url: str, sha256: str) -> Path:
-    """Where the file of a URL lies once it has been downloaded; the digest is part of the place."""
+    """Path of a URL's file in the cache; the digest is part of the path."""
     name = Path(urllib.parse.unquote(urllib.parse.urlsplit(url).path)).name or "file"
     return home() / "downloads" / sha256[:16] / name
 
 
 def fetch(source: str, sha256: str | None = None, *, progress: bool | None = None) -> Path:
-    """Download a file, or find it downloaded earlier.
+    """Download a file, or find it in the cache.
 
-    A download that broke off goes on where it stopped, if the server can. The file takes its place only when it is
-    complete and has the digest.
+    An interrupted download continues where it stopped, if the server supports it. The file gets its name only when it
+    is complete and has the right digest.
 
     Args:
-        source: http or https address; the digest may stand in its fragment.
-        sha256: the digest, if it does not stand in the address.
-        progress: show a bar; None: where a person is watching.
+        source: http or https address; the digest may be in its fragment.
+        sha256: the digest, if it is not in the address.
+        progress: show a progress bar; None: if stderr is a terminal.
 
     Returns:
         The file in the cache.
 
     Raises:
-        UsageError: another kind of address, no digest, or downloads are switched off and the file is not there.
-        VOSError: the download failed for good, or the file is not the one the digest stands for.
+        UsageError: another kind of address, no digest, or downloads are switched off and the file is not in the cache.
+        VOSError: the download failed, or the file does not have the digest.
     """
     url, written = split_url(source)
     digest = checked_digest(sha256 or written, url)
@@ -115,13 +115,13 @@ def fetch(source: str, sha256: str | None = None, *, progress: bool | None = Non
         found = "was damaged since its download" if path.is_file() else "is not downloaded yet"
         raise UsageError(
             f"{url}: {found}, and downloads are switched off (VOS_ZOO_OFFLINE or HF_HUB_OFFLINE); "
-            f"unset these, or put the file to {path}"
+            f"unset these, or put the file at {path}"
         )
     from filelock import FileLock
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):  # a second process waits, and then finds the file
+        with FileLock(f"{path}.lock"):  # a second process waits and then finds the file
             if not _is_whole(path, digest):
                 _download(url, digest, path, sys.stderr.isatty() if progress is None else progress)
     except OSError as error:
@@ -130,7 +130,7 @@ def fetch(source: str, sha256: str | None = None, *, progress: bool | None = Non
 
 
 def _is_whole(path: Path, digest: str) -> bool:
-    """Whether a file is there and still the one that was downloaded."""
+    """Whether a file exists and has the digest."""
     return path.is_file() and file_digest(path) == digest
 
 
@@ -144,13 +144,13 @@ def _download(url: str, digest: str, path: Path, progress: bool) -> None:
             os.replace(partial, path)
             return
         partial.unlink()
-        if not resumed:  # else what was there before may have been the fault: one more try, from the start
+        if not resumed:  # else the kept part may be corrupt: one more attempt, from the start
             hint = "; the server sent a web page instead of the file" if kind.startswith("text/html") else ""
-            raise VOSError(f"{url}: the file has SHA-256 {found}, expected {digest}{hint}; it was thrown away")
+            raise VOSError(f"{url}: the file has SHA-256 {found}, expected {digest}{hint}; it was deleted")
 
 
 def _collect(url: str, partial: Path, progress: bool) -> str:
-    """Bring `partial` to its full length, in several attempts if need be; returns the content type."""
+    """Complete `partial`, in several attempts if necessary; returns the content type."""
     reason = ""
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -169,12 +169,12 @@ def _collect(url: str, partial: Path, progress: bool) -> str:
         except (ConnectionError, TimeoutError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
     kept = partial.stat().st_size if partial.is_file() else 0
-    rest = f"; {kept} bytes are kept, and the next call goes on from there" if kept else ""
+    rest = f"; {kept} bytes are kept, and the next call continues from there" if kept else ""
     raise VOSError(f"{url}: the download failed {ATTEMPTS} times, the last time because: {reason}{rest}")
 
 
 def _continue(url: str, partial: Path, progress: bool) -> str:
-    """One request for what `partial` lacks.
+    """One request for the missing part of `partial`.
 
     Raises:
         http.client.IncompleteRead: the connection ended before the announced length.

@@ -1,4 +1,4 @@
-"""Formats of a saved model's config.json, and how an older one becomes today's."""
+"""Format versions of a saved model's config.json, and migration of older ones."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ FORMAT_VERSION = 3
 
 
 def _add_origin(config: dict[str, Any]) -> dict[str, Any]:
-    """1 -> 2: a configuration says where the weights come from (an empty origin: trained by whoever saved them)."""
+    """1 -> 2: adds the origin of the weights (empty: trained by whoever saved them)."""
     return {**config, "origin": {}}
 
 
 def _add_shared(config: dict[str, Any]) -> dict[str, Any]:
-    """2 -> 3: a configuration says which entries lie in another file (none did)."""
+    """2 -> 3: adds the entries that are in another file (none)."""
     return {**config, "shared": {}}
 
 
 MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _add_origin, 2: _add_shared}
-"""Format version -> how its configuration becomes one of the next version."""
+"""Format version -> migration of its configuration to the next version."""
 
 
 def migrate(config: dict[str, Any], source: str) -> dict[str, Any]:
-    """A saved configuration in today's format, whatever version wrote it.
+    """A saved configuration migrated to the current format.
 
     Args:
         config: content of a config.json.
-        source: where it lies, for messages.
+        source: its path, for messages.
 
     Raises:
         UsageError: it is of a later format than this version knows.

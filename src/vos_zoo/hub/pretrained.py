@@ -1,4 +1,4 @@
-"""Saving and loading models: folders and single files for the hub, checkpoints of the training, published weights."""
+"""Saving and loading models: folders and single files for the hub, training checkpoints, published weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ from vos_zoo.engine.target_model import TargetModel
 from vos_zoo.hub.download import fetch, file_digest, is_url, offline, split_url
 from vos_zoo.hub.formats import FORMAT_VERSION, migrate
 from vos_zoo.hub.shared_entries import read_entries
-from vos_zoo.hub.weights import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, LocalWeights, missing, named_weights, nowhere
+from vos_zoo.hub.weights import (
+    CARD_FILE,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    LocalWeights,
+    missing_weights_error,
+    named_weights,
+    unknown_weights_error,
+)
 from vos_zoo.nn.state_dicts import find_state_dict
 from vos_zoo.nn.unpickling import load_converted, read_state_dict
 from vos_zoo.registry import load_method
@@ -39,9 +47,9 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
     Attributes:
         network: the target model.
         method: name of the method.
-        origin: where the weights come from, if not from a training that began with random ones: the name they are
+        origin: where the weights come from, if they were not trained from scratch: the name they are
             known by, file and sha256 of converted ones, licence and page if known; "trained" where they were
-            trained further since.
+            fine-tuned since.
     """
 
     network: TargetModel
@@ -52,9 +60,9 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
     # -- saving ------------------------------------------------------------------------------------------------------
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """Write model.safetensors, config.json, README.md (the method's card) and its pictures; nothing by halves.
+        """Write model.safetensors, config.json, README.md (the method's card) and its images; written atomically.
 
-        The weights' file carries the configuration, too: alone, it is a model that an address can lead to.
+        The weights file also contains the configuration, so it can be loaded alone, for example from an address.
         """
         config = json.dumps(self._configuration(), indent=2) + "\n"
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
@@ -76,7 +84,7 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
         return {"format_version": FORMAT_VERSION, "vos_zoo": __version__, **kept, **more}
 
     def _card(self) -> str:
-        """The method's card; for weights with an origin it says which that is, and takes its licence."""
+        """The method's card; for weights with an origin it names the origin and has its licence."""
         path = model_card(self.method)
         text = path.read_text(encoding="utf-8") if path else _PLAIN_CARD.format(method=self.method)
         if not self.origin:
@@ -87,14 +95,14 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
         card.data["license"] = known or "other"
         if known is None:
             card.data["license_name"] = "weights-of-others"
-        note = f"> The weights beside this card {self._history()} and keep their licence: {licence or 'not known'}."
+        note = f"> The weights next to this card {self._history()} and keep their licence: {licence or 'not known'}."
         head, title, rest = card.text.partition("\n# ")
         line, _, body = rest.partition("\n")
         card.text = f"{head}{title}{line}\n\n{note}\n{body}" if title else f"{note}\n\n{card.text}"
         return str(card)
 
     def _history(self) -> str:
-        """How the weights came from their origin, for the card."""
+        """How the weights were made from their origin, for the card."""
         converted = "file" in self.origin or "name" not in self.origin
         how = "were trained further from" if "trained" in self.origin else "are converted from" if converted else "are"
         if not converted:
@@ -135,12 +143,12 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
             source: a folder written by `save_pretrained`, its model.safetensors alone, a checkpoint (.ckpt) written in
                 training, a name that `vos-zoo weights` lists (or a method's name), a hub id "owner/name", or the http
                 address of a model.safetensors or .ckpt.
-            sha256: digest of what lies at an address; it may stand in the address, as ``#sha256=DIGEST``.
+            sha256: digest of the file at an address; it may be in the address, as ``#sha256=DIGEST``.
             overrides: "track" (inference settings, merged into the saved ones), "optim"; for hub ids also revision,
                 cache_dir, token, force_download and local_files_only.
 
         Raises:
-            UsageError: nothing is found there, or it is not a saved model.
+            UsageError: nothing is found, or it is not a saved model.
             VOSError: a download failed.
         """
         track = dict(overrides.pop("track", {}))
@@ -181,7 +189,7 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
         if is_url(source):
             return cls._load_file(fetch(source, sha256), split_url(source)[0], overrides)
         if sha256 is not None:
-            raise UsageError(f"{source!r}: sha256 belongs to an address, and this is none; leave it out")
+            raise UsageError(f"{source!r}: sha256 belongs to an address, and this is not one; leave it out")
         named = named_weights(given)
         if named is not None:
             return cls._load_named(named, overrides)
@@ -192,17 +200,17 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
         if path.is_dir():
             return cls._load_saved(path / WEIGHTS_FILE, source, _config_file(path / CONFIG_FILE, source), overrides)
         if source.count("/") != 1:
-            raise nowhere(source)
+            raise unknown_weights_error(source)
         return cls._load_hub(source, overrides)
 
     @classmethod
     def _load_file(cls, path: Path, source: str, overrides: dict[str, Any]) -> Self:
-        """A single file: weights that carry their configuration, or a checkpoint of the training."""
+        """Load a single file: weights with their configuration, or a training checkpoint."""
         if path.suffix == ".safetensors":
             return cls._load_saved(path, source, _config_inside(path, source), overrides)
         if path.suffix != ".ckpt":
             raise UsageError(
-                f"{source!r} is no folder, .ckpt or .safetensors; authors' files go through `vos-zoo convert` first"
+                f"{source!r} is not a folder, .ckpt or .safetensors; convert it with `vos-zoo convert`"
             )
         try:
             loaded: Self = cls.load_from_checkpoint(path, map_location="cpu", weights_only=True, **overrides)
@@ -212,13 +220,13 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
 
     @classmethod
     def _load_named(cls, local: LocalWeights, overrides: dict[str, Any]) -> Self:
-        """Weights with a name: shipped ones, or published ones, fetched where possible and converted once."""
+        """Load weights by name: shipped ones, or published ones, downloaded if possible and converted once."""
         known, file, folder = local.known, local.file, local.folder
         if not (folder / CONFIG_FILE).is_file():
             if file is None and known.url and known.sha256:
                 file = fetch(known.url, known.sha256)
             if file is None:
-                raise missing(local)
+                raise missing_weights_error(local)
             if not known.converted:
                 return cls._load_file(file, str(file), overrides)
             cls._convert_to(folder, file, local)
@@ -227,7 +235,7 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
 
     @classmethod
     def _convert_to(cls, folder: Path, file: Path, local: LocalWeights) -> None:
-        """Turn an authors' file into a model folder; two processes that do so at once do not disturb each other."""
+        """Convert an authors' file to a model folder; safe for concurrent processes."""
         known = local.known
         origin = {"name": known.name, "page": known.page, "licence": known.licence}
         model = cls.from_authors(file, local.method, track=known.track, origin=origin)
@@ -254,7 +262,7 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
 
     @classmethod
     def _load_saved(cls, weights: Path, source: str, config: Mapping[str, Any], overrides: dict[str, Any]) -> Self:
-        """Weights and the configuration that belongs to them, entry by entry."""
+        """Load weights and their configuration, entry by entry."""
         try:
             known = {name: config[name] for name in _PARTS if name in config}
             model = cls(**{**known, **overrides})
@@ -291,7 +299,7 @@ def _config_file(path: Path, source: str) -> dict[str, Any]:
 
 
 def _config_inside(path: Path, source: str) -> dict[str, Any]:
-    """The configuration that a weights file carries, or the one that lies beside it."""
+    """The configuration in a weights file, or the one next to it."""
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get("vos_zoo")
@@ -301,24 +309,24 @@ def _config_inside(path: Path, source: str) -> dict[str, Any]:
         raise UsageError(f"{source!r} is not a saved model: {_first_line(error)}") from error
     if (path.parent / CONFIG_FILE).is_file():
         return _config_file(path.parent / CONFIG_FILE, source)
-    raise UsageError(f"{source!r} does not say how its model is built; put the {CONFIG_FILE} saved with it beside it")
+    raise UsageError(f"{source!r} does not say how its model is built; put the {CONFIG_FILE} saved with it next to it")
 
 
 def _origin_of(method: str, path: Path) -> dict[str, str]:
-    """Name and digest of an authors' file; licence and page where a published file bears that name."""
+    """Name and digest of an authors' file; licence and page if a published file has that name."""
     known = next((weights for weights in load_method(method).weights if weights.file == path.name), None)
     more = {} if known is None else {"name": known.name, "page": known.page, "licence": known.licence}
     return {"file": path.name, "sha256": file_digest(path), **more}
 
 
 def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file under another name and rename it; nobody ever sees half of it."""
+    """Write a file atomically: under another name, then renamed."""
     temporary = path.with_name(f".{path.name}-{os.getpid()}.tmp")
     try:
         temporary.touch()
         mode = temporary.stat().st_mode
         write(temporary)
-        temporary.chmod(mode)  # the writer of the weights makes private files
+        temporary.chmod(mode)  # safetensors creates files that only the owner can read
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -17,12 +17,12 @@ def read_entries(weights: Path, shared: Mapping[str, Mapping[str, str]], wanted:
 
     Args:
         weights: the model's own safetensors file.
-        shared: name of a file -> "prefix", which its entries get in this model, and "sha256", its digest; it lies
-            beside the model's own file, or beside the model's folder. What the model does not have is left out.
+        shared: name of a file -> "prefix" of its entries in this model, and "sha256", its digest; it is
+            next to the model's own file, or next to the model's folder. Entries that the model lacks are left out.
         wanted: names of the model's entries.
 
     Raises:
-        UsageError: a shared file is missing, or another one than the model was saved with.
+        UsageError: a shared file is missing or has another digest.
         OSError, SafetensorError: a file cannot be read.
     """
     state = dict(load_file(weights))
@@ -38,8 +38,8 @@ def _shared_file(weights: Path, name: str, sha256: str) -> Path:
         raise UsageError(f"{str(weights.parent)!r} shares entries with {name!r}; a shared file is a plain file name")
     path = next((place / name for place in weights.resolve().parents[:2] if (place / name).is_file()), None)
     if path is None:
-        raise UsageError(f"{str(weights.parent)!r} lacks the file {name!r} beside it, which holds some of its weights")
+        raise UsageError(f"{str(weights.parent)!r} lacks the file {name!r} next to it, which holds some of its weights")
     found = file_digest(path)
     if found != sha256:
-        raise UsageError(f"{path}: SHA-256 is {found}, but the model beside it was saved with {sha256}; get that file")
+        raise UsageError(f"{path}: SHA-256 is {found}, but the model next to it was saved with {sha256}; get that file")
     return path

@@ -1,6 +1,6 @@
-"""Weights by name: those that come with the package, and published ones: which lie here, how to get the others.
+"""Weights by name: shipped and published ones, which of them are on this machine, and how to get the others.
 
-Shipped weights lie in the package, in ``shipped/NAME`` (a model folder with its card and ``measured.json``). The folder
+Shipped weights are in the package, in ``shipped/NAME`` (a model folder with its card and ``measured.json``). The folder
 `home()` holds ``files/FILE`` (put there by hand: most authors share their files in ways that cannot be downloaded by a
 program), ``downloads`` (see `vos_zoo.hub.download`) and ``models/NAME`` (converted, ready to load).
 """
@@ -19,8 +19,8 @@ from vos_zoo.registry import WeightsEntry, available_methods, load_method, sugge
 from vos_zoo.types import UsageError, VOSError
 
 State = Literal["ready", "to convert", "to download", "missing"]
-"""Loadable as it is; the published file is here and is converted when first used; the zoo can download it; it has
-to be fetched by hand."""
+"""The states: loadable; the published file is here and is converted when first used; vos-zoo can download it; it must
+be downloaded by hand."""
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 """The files of a model folder."""
 NUMBERS_FILE = "measured.json"
@@ -29,17 +29,17 @@ NUMBERS_FILE = "measured.json"
 
 @dataclass(frozen=True)
 class LocalWeights:
-    """What this machine has of weights with a name.
+    """The state of named weights on this machine.
 
     Attributes:
         method: the method they belong to.
-        known: what is known of them.
-        folder: where the model lies, or will lie, in our form.
-        file: the published file, or None where it is not here.
-        shipped: whether they come with the package.
-        size: bytes of the weights, or None where they are not here.
-        prompts: what objects may start from, "masks" and "boxes"; known of shipped weights.
-        measured: our own scores, rows of "data", "real" and scores in percent; known of shipped weights.
+        known: their entry.
+        folder: folder of the converted model, present or future.
+        file: the published file, or None if it is not on this machine.
+        shipped: whether they are shipped with the package.
+        size: bytes of the weights, or None if they are not on this machine.
+        prompts: kinds of prompts, "masks" and "boxes"; of shipped weights.
+        measured: our own scores, rows of "data", "real" and scores in percent; of shipped weights.
     """
 
     method: str
@@ -53,7 +53,7 @@ class LocalWeights:
 
     @property
     def state(self) -> State:
-        """How far the weights are from being loaded."""
+        """Whether the weights can be loaded, and if not, what is missing."""
         if (self.folder / CONFIG_FILE).is_file() or (self.file is not None and not self.known.converted):
             return "ready"
         if self.file is not None:
@@ -61,23 +61,23 @@ class LocalWeights:
         return "to download" if self.known.url and self.known.sha256 else "missing"
 
     def how_to_get(self) -> str:
-        """One line on what is left to do; empty where nothing is."""
+        """One line on what to do to load them; empty if nothing."""
         place = home() / "files" / self.known.file
         return {
             "ready": "",
             "to convert": f"{self.file} is converted when first used",
             "to download": f"{self.known.url} is downloaded when first used",
-            "missing": f"get {self.known.file} from {self.known.page} and put it to {place}",
+            "missing": f"get {self.known.file} from {self.known.page} and put it at {place}",
         }[self.state]
 
 
-def missing(local: LocalWeights) -> UsageError:
-    """The error for published weights that somebody has to fetch first."""
-    return UsageError(f"weights {local.known.name!r} are not at hand: {local.how_to_get()}")
+def missing_weights_error(local: LocalWeights) -> UsageError:
+    """The error for published weights that must be downloaded by hand first."""
+    return UsageError(f"weights {local.known.name!r} are not on this machine: {local.how_to_get()}")
 
 
 def known_weights() -> list[LocalWeights]:
-    """All weights with a name: the shipped ones by name, then the published ones in the order of the methods."""
+    """All named weights: the shipped ones by name, then the published ones in the order of the methods."""
     return [*shipped_weights(), *published_weights()]
 
 
@@ -87,7 +87,7 @@ def published_weights() -> list[LocalWeights]:
 
 
 def shipped_weights() -> list[LocalWeights]:
-    """The weights that come with the package, by name.
+    """The weights shipped with the package, by name.
 
     Raises:
         VOSError: the installation is damaged.
@@ -96,7 +96,7 @@ def shipped_weights() -> list[LocalWeights]:
 
 
 def find_weights(name: str) -> LocalWeights | None:
-    """The weights called `name`, or the first ones listed of the method `name`; None where the name is neither."""
+    """The weights called `name`, or the first ones listed of the method `name`; None if the name is neither."""
     everything = known_weights()
     for local in everything:
         if local.known.name == name:
@@ -105,10 +105,10 @@ def find_weights(name: str) -> LocalWeights | None:
 
 
 def named_weights(source: str | Path) -> LocalWeights | None:
-    """The weights that `source` names, or None where it is a path, or no name at all.
+    """The weights that `source` names, or None if it is a path or unknown.
 
     A shipped name always means the shipped weights, whatever lies in the working directory; a folder of that name is
-    ``./NAME``, or a `Path`. Every other name gives way to a file or folder of that name.
+    ``./NAME``, or a `Path`. For every other name a file or folder of that name has precedence.
     """
     if isinstance(source, str) and (folder := _shipped_folders().get(source)):
         return _shipped(folder)
@@ -116,12 +116,12 @@ def named_weights(source: str | Path) -> LocalWeights | None:
 
 
 def box_weights() -> LocalWeights | None:
-    """The shipped weights that draw first masks from boxes for weights that take none; None where none do."""
+    """The shipped weights that predict first masks from boxes for models without a box encoder, or None."""
     return next((local for local in shipped_weights() if "boxes" in local.prompts), None)
 
 
-def nowhere(source: str) -> UsageError:
-    """The error for weights that are no file, no folder and no known name."""
+def unknown_weights_error(source: str) -> UsageError:
+    """The error for weights that are neither a file nor a folder nor a known name."""
     if source in available_methods():
         return UsageError(f"no weights named {source!r} are published; train the method, or give a folder of your own")
     names = [local.known.name for local in known_weights()]
@@ -141,7 +141,7 @@ def _locate(method: str, known: WeightsEntry) -> LocalWeights:
 
 
 def _bytes(*files: Path | None) -> int | None:
-    """Size of the first of some files that is there."""
+    """Size of the first of these files that exists."""
     return next((file.stat().st_size for file in files if file is not None and file.is_file()), None)
 
 
@@ -175,7 +175,7 @@ def _shipped(folder: Path) -> LocalWeights:
 
 
 def weights_table(found: Sequence[LocalWeights]) -> str:
-    """Names, methods, states, sizes, scores and licences as a text table, with what is left to do under it."""
+    """Names, methods, states, sizes, scores and licences as a text table, with instructions under it."""
     rows = [("name", "method", "state", "size", "J&F by us", "licence", "source")]
     rows += [
         (each.known.name, each.method, each.state, _size(each), _score(each), _licence(each), _source(each))
@@ -192,7 +192,7 @@ def _size(local: LocalWeights) -> str:
 
 
 def _score(local: LocalWeights) -> str:
-    """The first J&F we measured on a real data set."""
+    """Our first J&F on a real data set."""
     row = next((row for row in local.measured if row["real"] and "J&F" in row), None)
     return "-" if row is None else f"{row['J&F']:.1f} on {row['data']}"
 
@@ -206,7 +206,7 @@ def _source(local: LocalWeights) -> str:
 
 
 def weights_details(local: LocalWeights) -> str:
-    """All that is known of one entry, line by line; published scores are marked as such."""
+    """All facts about one entry, line by line; published scores are marked as such."""
     known = local.known
     lines = [f"{known.name}: {known.about}", f"method     {local.method}"]
     if local.shipped:

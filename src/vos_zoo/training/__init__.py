@@ -1,1 +1,1 @@
-"""What a training run needs beside the model: optimiser, checkpoints, monitoring, run folders."""
+"""A training run's parts besides the model: optimiser, checkpoints, monitoring, run folders."""

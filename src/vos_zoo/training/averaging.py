@@ -1,4 +1,4 @@
-"""A running average of the weights (EMA): it is validated and saved, while training goes on with the weights."""
+"""A running average of the weights (EMA): it is validated and saved, while training continues with the weights."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 class MovingAverage(WeightAveraging):
     """Averages the weights after every optimiser step: average = decay * average + (1 - decay) * weights.
 
-    The average starts as the weights after the first step. Checkpoints hold the average as "state_dict", so that
-    whoever loads one gets it, and the weights themselves as "current_model_state", with which a resumed run goes on.
+    The average starts as the weights after the first step. Checkpoints hold the average as "state_dict", which
+    loading uses, and the weights themselves as "current_model_state", with which a resumed run continues.
     Buffers are copied, not averaged.
 
     Args:
@@ -22,6 +22,6 @@ class MovingAverage(WeightAveraging):
         super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Make the average on the device the model is trained on (it is not there yet)."""
+        """Create the average on the training device (the model is not there yet)."""
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)

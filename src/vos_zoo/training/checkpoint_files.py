@@ -1,4 +1,4 @@
-"""Checkpoint files that are whole or not there: written aside, synced, renamed; verified before they are read."""
+"""Atomic checkpoint files: written under another name, synced, renamed; verified before they are read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, syncs it to the disk, and only then gives it its name.
+    """Writes a checkpoint under another name, syncs it to disk, and then renames it.
 
-    So a process that dies, or a disk that is full, leaves the file that was there before. Of the checkpoint of every
-    few steps the one before it stays, too, as `previous.ckpt`: should the disk itself damage the newest one, a run goes
-    on from there. The file's own checksums (CRC-32 of every tensor) tell.
+    So after a crash, or on a full disk, the former file is still there. Of the checkpoint of every
+    few steps the one before it is kept, too, as `previous.ckpt`: if the newest one is damaged, a run continues
+    from there. Damage is detected by the file's own checksums (CRC-32 of every tensor).
     """
 
     def save_checkpoint(
@@ -34,7 +34,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
             VOSError: it cannot be written, for example because the disk is full.
         """
         if storage_options is not None:
-            raise TypeError(f"checkpoints are files of this machine; storage options {storage_options!r} mean nothing")
+            raise TypeError(f"checkpoints are files of this machine; {storage_options!r} is not supported")
         path = Path(path)
         part = path.with_name(f".{path.name}.part")
         try:
@@ -57,20 +57,20 @@ class SafeCheckpointIO(TorchCheckpointIO):
         map_location: Callable[..., Any] | None = lambda storage, _: storage,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """Read a checkpoint that is whole; tensors and plain values only.
+        """Read an undamaged checkpoint; tensors and plain values only.
 
         Raises:
             UsageError: it is damaged.
         """
         damage = damage_of(path)
         if damage is not None:
-            raise UsageError(f"checkpoint {str(path)!r} is damaged ({damage}); go on from another one")
+            raise UsageError(f"checkpoint {str(path)!r} is damaged ({damage}); continue from another one")
         loaded: dict[str, Any] = super().load_checkpoint(str(path), map_location, weights_only is not False)
         return loaded
 
 
 def damage_of(path: str | os.PathLike[str]) -> str | None:
-    """What is wrong with a checkpoint file, by its own checksums; None if it is whole."""
+    """The damage of a checkpoint file, by its own checksums; None if there is none."""
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
@@ -80,11 +80,11 @@ def damage_of(path: str | os.PathLike[str]) -> str | None:
 
 
 def newest_checkpoint(folder: Path, warn: Callable[[str], object] | None = None) -> Path | None:
-    """The newest whole one of the checkpoints that a run renews; None if there is none.
+    """The newest undamaged one of `last.ckpt` and `previous.ckpt`; None if there is none.
 
     Args:
         folder: the run's checkpoints.
-        warn: told of a newer one that is damaged.
+        warn: called with a message if a newer one is damaged.
     """
     for name in (LAST, PREVIOUS):
         path = folder / name
@@ -98,7 +98,7 @@ def newest_checkpoint(folder: Path, warn: Callable[[str], object] | None = None)
 
 
 def _keep(path: Path) -> None:
-    """Give a checkpoint its second name; where files cannot have two, it loses the first one."""
+    """Keep a checkpoint under its second name, by a hard link, or by renaming where links are not supported."""
     second = path.with_name(f".{PREVIOUS}.part")
     second.unlink(missing_ok=True)
     try:
@@ -110,7 +110,7 @@ def _keep(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a renaming last."""
+    """Sync a folder, so that a renaming is durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -119,7 +119,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Why a file could not be written: torch hides the system's own words."""
+    """Why a file could not be written: torch hides the system's message."""
     causes = [error, error.__cause__, error.__context__]
     said = next((e.strerror for e in causes if isinstance(e, OSError) and e.strerror), None)
     return said or " ".join(str(error).split())

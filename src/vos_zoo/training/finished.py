@@ -1,4 +1,4 @@
-"""Whether a training run has come to the end that its configuration asks for."""
+"""Whether a training run has reached the end that its configuration sets."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ SUMMARY_FILE = "summary.json"
 
 
 def reached_limit(checkpoint: str | Path, options: Mapping[str, Any]) -> str | None:
-    """Which limit of the trainer a checkpoint has reached, as "trainer.max_epochs=70"; None if it can be trained on.
+    """Which limit of the trainer a checkpoint has reached, as "trainer.max_epochs=70"; None if training can continue.
 
     Args:
         checkpoint: a checkpoint of a run.
         options: the `trainer` part of the configuration.
     """
     content = _read(checkpoint)
-    if content is None:  # whoever loads it says what is wrong with it
+    if content is None:  # loading it reports what is wrong
         return None
     epochs = content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     most = {"max_epochs": options.get("max_epochs"), "max_steps": options.get("max_steps")}
@@ -43,7 +43,7 @@ def reached_limit(checkpoint: str | Path, options: Mapping[str, Any]) -> str | N
 
 
 def trained_steps(checkpoint: str | Path) -> int:
-    """Optimiser steps that a checkpoint has seen."""
+    """Optimiser steps taken before a checkpoint."""
     content = _read(checkpoint)
     return 0 if content is None else int(content["global_step"])
 
@@ -58,16 +58,16 @@ def is_saved(folder: Path, checkpoint: str | Path) -> bool:
 
 
 def has_ended(folder: Path, options: Mapping[str, Any]) -> bool:
-    """Whether a run with a model has come to its end: its newest checkpoint has, and the model is that of it.
+    """Whether a run with a model has ended: its newest checkpoint has, and the model was saved from it.
 
-    True, too, where the checkpoints have been taken away.
+    Also True if the checkpoints were removed.
     """
     newest = newest_checkpoint(folder / "checkpoints")
     return newest is None or (reached_limit(newest, options) is not None and is_saved(folder, newest))
 
 
 def _read(checkpoint: str | Path) -> dict[str, Any] | None:
-    """The content of a checkpoint of Lightning, its tensors left on disk; None if it is none."""
+    """The content of a checkpoint of Lightning, its tensors left on disk; None if it is not one."""
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
         known = "global_step" in content and "epoch_progress" in content["loops"]["fit_loop"]

@@ -1,4 +1,4 @@
-"""Pictures of validation videos, for the run folder and the logger."""
+"""Images of validation videos, for the run folder and the logger."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vos_zoo.types import VideoSequence
 from vos_zoo.video.panels import overlay_panel, write_picture
 
 
-class ValidationPictures(Callback):
-    """Writes an overlay panel (prediction above, truth below) of the first validation videos after every validation.
+class ValidationImages(Callback):
+    """Writes overlays (prediction above, ground truth below) of the first videos after every validation.
 
     Args:
-        folder: where the PNGs go, one folder per video.
-        count: so many videos.
+        folder: folder of the PNGs, one folder per video.
+        count: number of videos.
     """
 
     def __init__(self, folder: Path, count: int) -> None:

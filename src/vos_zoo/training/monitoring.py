@@ -1,4 +1,4 @@
-"""What a training run says about itself while it runs, and the table at its end."""
+"""Monitoring of a training run, and the summary table at its end."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from vos_zoo.types import Batch
 _WAIT, _WORK = "train_dataloader_next", "run_training_batch"
 _WINDOW = 50
 _KEY = "insight"
-"""Under which a checkpoint holds what the final table needs."""
+"""Key of the monitor's state in a checkpoint."""
 
 
 class StepClock(Profiler):
-    """Seconds spent waiting for batches and working on them."""
+    """Measures seconds spent waiting for batches and processing them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,34 +31,34 @@ class StepClock(Profiler):
         self._began: dict[str, float] = {}
 
     def start(self, action_name: str) -> None:
-        """Note when an action of interest begins."""
+        """Start timing an action."""
         if action_name.endswith((_WAIT, _WORK)):
             self._began[action_name] = time.perf_counter()
 
     def stop(self, action_name: str) -> None:
-        """Add what it took."""
+        """Stop timing an action."""
         began = self._began.pop(action_name, None)
         if began is not None:
             kind = _WAIT if action_name.endswith(_WAIT) else _WORK
             self.seconds[kind] += time.perf_counter() - began
 
     def take(self) -> tuple[float, float]:
-        """Seconds of waiting and of work since the last call."""
+        """Seconds of waiting and of processing since the last call."""
         taken = self.seconds[_WAIT], self.seconds[_WORK]
         self.seconds.clear()
         return taken
 
 
 class Insight(Callback):
-    """Logs throughput, data-wait share and peak memory after every step, and remembers what the final table shows.
+    """Logs throughput, data-wait share and peak memory after every step, and collects the numbers of the final table.
 
-    What it remembers is part of every checkpoint, so that the table covers the whole run, however often it was resumed.
+    Its state is part of every checkpoint, so that the table covers the whole run, also if it was resumed.
 
     Args:
-        clock: the trainer's profiler; None: times are not measured (another profiler is at work).
+        clock: the trainer's profiler; None: times are not measured (another profiler is used).
 
     Attributes:
-        first_step: optimiser steps that were taken before this start.
+        first_step: optimiser steps before this start.
     """
 
     def __init__(self, clock: StepClock | None) -> None:
@@ -74,7 +74,7 @@ class Insight(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep what is known so far with the weights."""
+        """Save the state."""
         checkpoint[_KEY] = {
             "totals": list(self._totals),
             "norms": torch.tensor(self._norms, dtype=torch.float64),
@@ -87,7 +87,7 @@ class Insight(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on from what was known; a checkpoint of an earlier version knows nothing."""
+        """Restore the state; checkpoints of earlier versions have none."""
         self.first_step = int(checkpoint.get("global_step", 0))
         known = checkpoint.get(_KEY)
         if known is not None:
@@ -96,7 +96,7 @@ class Insight(Callback):
             self._seconds, self._memory = known["seconds"], known["memory"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start counting; building and loading are over."""
+        """Start counting after building and loading."""
         self._started = time.monotonic()
         if self.clock is not None:
             self.clock.take()
@@ -122,7 +122,7 @@ class Insight(Callback):
         pl_module.log("train/data_wait", wait / max(wait + work, 1e-9), on_step=True, batch_size=1)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember J&F over time."""
+        """Record J&F over time."""
         score = trainer.callback_metrics.get("val/J&F")
         if score is not None and not trainer.sanity_checking:
             self._scores[trainer.global_step] = float(score)
@@ -135,7 +135,7 @@ class Insight(Callback):
         return {**self._losses, **{name: value for name, value in terms.items() if not name.startswith(skipped)}}
 
     def summary(self, trainer: pl.Trainer) -> dict[str, Any]:
-        """What happened in the run, with all its starts, by name; see `format_summary`."""
+        """The numbers of the run, over all its starts, by name; see `format_summary`."""
         clips, wait, work = self._totals
         found: dict[str, Any] = {
             "steps": trainer.global_step,
@@ -157,7 +157,7 @@ class Insight(Callback):
 
 
 def peak_memory() -> int:
-    """Bytes at the highest point: what torch allocated on the GPU, or else the resident memory of this process."""
+    """Peak bytes: memory allocated by torch on the GPU, or else the resident memory of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

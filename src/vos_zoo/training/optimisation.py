@@ -1,4 +1,4 @@
-"""Learning-rate groups by parameter name, freezing of everything no group names, optimisers and their schedules."""
+"""Learning-rate groups by parameter name, freezing of all other parameters, optimisers and their schedules."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ def _prefix_of(name: str, groups: Mapping[str, float]) -> str | None:
 
 
 def check_groups(network: nn.Module, groups: Mapping[str, float]) -> None:
-    """Refuse prefixes that name no parameter.
+    """Check that every prefix names a parameter.
 
     Raises:
-        UsageError: there is one; the message lists the network's parts.
+        UsageError: a prefix names none; the message lists the network's parts.
     """
     names = [name for name, _ in network.named_parameters()]
     for prefix in groups:
         if not any(_prefix_of(name, {prefix: 1.0}) is not None for name in names):
             tops = sorted({name.split(".")[0] for name in names})
-            raise UsageError(f"optim.groups: no parameter is named {prefix!r}; the network's parts: {', '.join(tops)}")
+            raise UsageError(
+                f"optim.groups: no parameter begins with {prefix!r}; the network's parts: {', '.join(tops)}"
+            )
 
 
 def freeze_unnamed(network: nn.Module, groups: Mapping[str, float]) -> None:
-    """Let gradients reach exactly the parameters that some group names with a rate above zero."""
+    """Require gradients of exactly the parameters that a group with a rate above zero names."""
     for name, parameter in network.named_parameters():
         owner = _prefix_of(name, groups)
         parameter.requires_grad_(owner is not None and groups[owner] > 0)
@@ -78,13 +80,13 @@ def make_optimiser(groups: list[dict[str, Any]], settings: Mapping[str, Any]) ->
 def make_schedule(
     optimiser: torch.optim.Optimizer, settings: Mapping[str, Any], lengths: Callable[[], Mapping[str, float]]
 ) -> tuple[LRScheduler, str]:
-    """The schedule of the learning rates, and whether it moves after every "epoch" or optimiser "step".
+    """The schedule of the learning rates, and whether it is stepped after every "epoch" or optimiser "step".
 
     Args:
-        optimiser: whose rates.
+        optimiser: the optimiser.
         settings: "schedule" ("steps" or "poly"), "interval", "milestones", "gamma", "power".
-        lengths: gives the number of epochs and optimiser steps of the whole run, by "epoch" and "step"; infinite where
-            the run has no end. Asked only by "poly".
+        lengths: returns the number of epochs and optimiser steps of the whole run, by "epoch" and "step"; infinite if
+            the run has no end. Called only for "poly".
 
     Raises:
         UsageError: another schedule or interval, or "poly" in a run without an end.

@@ -1,4 +1,4 @@
-"""The folder of a training run: where it is, what it can go on from, the record of its starts, its model."""
+"""The folder of a training run: its path, its checkpoints, the record of its starts, its model."""
 
 from __future__ import annotations
 
@@ -34,15 +34,16 @@ PACKAGES = (
 
 
 def find_run(config: RunConfig, ckpt: str | None) -> tuple[Path, str | None]:
-    """Run folder, and the checkpoint to go on from.
+    """Run folder, and the checkpoint to continue from.
 
     Args:
         config: the configuration of the run.
-        ckpt: None starts a run; "last" goes on from the newest whole checkpoint of the run named (or of the newest run
-            of the method), and warns of a newer one that is damaged; else the path of a checkpoint.
+        ckpt: None starts a run; "last" continues from the newest undamaged checkpoint of the named run (or of the
+            newest run of the method), and warns of a newer one that is damaged; else the path of a checkpoint.
 
     Raises:
-        UsageError: the folder holds a run or a configuration written by hand, or there is nothing to go on from.
+        UsageError: the folder holds a run or a configuration written by hand, or there is no checkpoint to continue
+            from.
     """
     runs = Path(config.output)
     if ckpt is None:
@@ -68,7 +69,9 @@ def find_run(config: RunConfig, ckpt: str | None) -> tuple[Path, str | None]:
         raise UsageError(f"--ckpt last: no checkpoint of {config.run_name or config.method} under {str(runs)!r}")
     newest = newest_checkpoint(found[-1] / "checkpoints", warnings.warn)
     if newest is None:
-        raise UsageError(f"--ckpt last: every checkpoint in {str(found[-1] / 'checkpoints')!r} is damaged; start anew")
+        raise UsageError(
+            f"--ckpt last: every checkpoint in {str(found[-1] / 'checkpoints')!r} is damaged; start a new run"
+        )
     return found[-1], str(newest)
 
 
@@ -84,7 +87,7 @@ def _is_saved(path: Path) -> bool:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a run has written a checkpoint there, whole or not."""
+    """Whether a run has written a checkpoint there, damaged or not."""
     return any((folder / "checkpoints").glob("*.ckpt"))
 
 
@@ -112,7 +115,7 @@ def record_start(folder: Path, command: str, resumed: str | None) -> None:
 
 
 def save_model(model: Pretrained, folder: Path) -> None:
-    """Save a model so that its folder is there either whole or not at all."""
+    """Save a model folder atomically."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".model.") as part:
         model.save_pretrained(Path(part) / "new")
         if folder.is_dir():

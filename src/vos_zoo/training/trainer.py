@@ -1,4 +1,4 @@
-"""The Lightning trainer of a run: checkpoints, logger, pictures, averages and insight, as the configuration asks."""
+"""The Lightning trainer of a run: checkpoints, logger, images, weight averaging, monitoring."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from vos_zoo.evaluation.wandb_runs import goes_online
 from vos_zoo.processes import fill_in_processes
 from vos_zoo.training.averaging import MovingAverage
 from vos_zoo.training.checkpoint_files import SafeCheckpointIO
-from vos_zoo.training.images import ValidationPictures
+from vos_zoo.training.images import ValidationImages
 from vos_zoo.training.monitoring import Insight, StepClock
 
 
 def make_trainer(config: RunConfig, folder: Path) -> tuple[pl.Trainer, Insight]:
-    """The trainer, and the callback that sums the run up."""
+    """The trainer, and the callback that summarises the run."""
     options: dict[str, Any] = fill_in_processes(dict(config.trainer))
     logger = make_logger(config, folder)
     clock = None if options.get("profiler") else StepClock()
     insight = Insight(clock)
     callbacks: list[Callback] = [insight, *_checkpoints(config, folder / "checkpoints")]
     if config.trainer.get("limit_val_batches", 1.0) != 0 and config.logger.images:
-        callbacks.append(ValidationPictures(folder / "pictures", config.logger.images))
+        callbacks.append(ValidationImages(folder / "pictures", config.logger.images))
     if config.optim.ema is not None:
         callbacks.append(MovingAverage(config.optim.ema))
     if logger:
@@ -41,15 +41,15 @@ def make_trainer(config: RunConfig, folder: Path) -> tuple[pl.Trainer, Insight]:
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """Keeps checkpoints in the folder of a run, and knows its best one after the folder was moved or renamed, too."""
+    """Keeps checkpoints in the folder of a run, and finds its best one also after the folder was moved or renamed."""
 
     @property
     def state_key(self) -> str:
-        """Under which a checkpoint holds its state; as of its base class."""
+        """Key of its state in a checkpoint; that of its base class."""
         return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a state; its paths are those of the folder as it is now."""
+        """Restore a state, with paths adapted to the current folder."""
         before, now = str(state_dict.get("dirpath", self.dirpath)), str(self.dirpath)
         super().load_state_dict({name: _moved(value, before, now) for name, value in state_dict.items()})
 
@@ -62,7 +62,7 @@ def _moved(value: Any, before: str, now: str) -> Any:
 
 
 def _checkpoints(config: RunConfig, folder: Path) -> list[Callback]:
-    """The last one every few steps and after every epoch, the best one after validations."""
+    """Callbacks that save the last checkpoint every few steps and epochs, and the best one after validations."""
     kept: dict[str, Any] = {"enable_version_counter": False}
     callbacks: list[Callback] = [
         RunCheckpoint(folder, "last", every_n_train_steps=config.checkpoint_every, **kept),
@@ -74,7 +74,7 @@ def _checkpoints(config: RunConfig, folder: Path) -> list[Callback]:
 
 
 def make_logger(config: RunConfig, folder: Path) -> Logger | bool:
-    """The logger the configuration names; wandb runs offline unless it has a key."""
+    """The logger of the configuration; wandb runs offline unless it has a key."""
     if config.logger.name == "csv":
         return CSVLogger(folder, name="logs")
     if config.logger.name == "none":
@@ -90,7 +90,7 @@ def make_logger(config: RunConfig, folder: Path) -> Logger | bool:
 
 
 def quieten() -> None:
-    """Lightning's banners and hints are not for our users."""
+    """Suppress Lightning's banners and hints."""
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (

@@ -24,8 +24,8 @@ def track_and_score(
         keep: frames whose label maps are returned.
 
     Returns:
-        Scores (None if the video is too short or lacks truth, or no frame of any object is scored) and the kept label
-        maps by frame.
+        Scores (None if the video is too short or lacks ground truth, or no frame of any object is scored) and the kept
+        label maps by frame.
     """
     prompts, scored = sequence.prompts(), not why_unscored(sequence)
     first = min(prompts)

@@ -85,7 +85,7 @@ class GielMemory:
         What is held of known ones is forgotten; frames older than every object are, too.
 
         Args:
-            slots: new objects, or known ones that start anew.
+            slots: new objects, or known ones that are started again.
             present: bool ``(B, K)`` of all objects then alive; read for `slots` only.
         """
         total = present.shape[1]
