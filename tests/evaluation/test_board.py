@@ -1,4 +1,4 @@
-"""The leaderboard: what may stand in one table, and how it is written down."""
+"""The leaderboard: what may be in one table, and how it is written down."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_runs_that_differ_in_size_precision_or_device_stand_apart_and_the_board_
     if word:
         merged = build_board([scored("lwl", 0.8), scored("joint", 0.7, **change)], across=[word])
         assert len(merged.groups) == 1 and len(merged.groups[0].rows) == 2
-        assert [f"runs that differ in {word} stand in one table" in warning for warning in merged.groups[0].warnings]
+        assert [f"runs that differ in {word} are in one table" in warning for warning in merged.groups[0].warnings]
 
 
 def test_other_videos_never_share_a_table_whatever_is_asked() -> None:

@@ -173,7 +173,7 @@ def test_sequences_without_truth_are_run_but_not_scored_and_the_report_says_so(t
     assert len(list((tmp_path / "masks" / "hidden").iterdir())) == 8
     table = format_table(report)
     assert "not scored (it has no ground truth): hidden" in table
-    assert "not scored (no frame is scored: its objects start in the last ones): late" in table
+    assert "not scored (no frame is scored: its objects start in the last frames): late" in table
     alone = quiet(perfect, [Squares(truth=False)])
     assert (alone.j, alone.f, alone.jf) == (None, None, None)
 
@@ -541,7 +541,7 @@ def test_sequences_that_cannot_be_opened_or_tracked_are_failures() -> None:
     report = quiet(perfect, Data([Squares("a"), Squares("b"), Squares("a"), Squares("d", given={})]))
     assert [failure.message for failure in report.failures] == [
         "sequence dog: folder missing",
-        "two sequences are called 'a'; sequences need names of their own",
+        "two sequences are called 'a'; their names must differ",
         "has no given mask, so there is nothing to track; check its annotations",
     ]
 
@@ -549,7 +549,7 @@ def test_sequences_that_cannot_be_opened_or_tracked_are_failures() -> None:
 @pytest.mark.parametrize(
     ("indices", "message"),
     [
-        ([0, 1, 2], r"owes a result for frame 00015 \(number 3\), but its results ended"),
+        ([0, 1, 2], r"returned no result for frame 00015 \(number 3\), but its results ended"),
         ([0, 2, 1, 3, 4, 5, 6, 7], "but frame number 2 came"),
         ([*range(8), 8], "more results than the 8 frames"),
     ],

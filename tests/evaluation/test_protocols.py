@@ -1,4 +1,4 @@
-"""The evaluation protocols: what is scored, reported and handed in, and what the worst objects look like."""
+"""The evaluation protocols: what is scored, reported and submitted, and what the worst objects look like."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ FAULTS: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     ),
     "another first mask": (lambda e: e.update({A: png(np.zeros(SIZE))}), r"00005\.png: differs from the given mask"),
     "a broken picture": (lambda e: e.update({LAST: e[LAST][:60]}), "cannot be read as an image"),
-    "rubbish of a system": (lambda e: e.update({"__MACOSX/._x": b""}), "does not belong into an archive"),
+    "rubbish of a system": (lambda e: e.update({"__MACOSX/._x": b""}), "does not belong in an archive"),
     "no top folder": (
         lambda e: [e.update({name.removeprefix("Annotations/"): e.pop(name)}) for name in list(e)],
         "must lie in one folder 'Annotations'",
@@ -259,7 +259,7 @@ def test_what_does_no_harm_is_only_noted(hidden: tuple[list[Late], Path], tmp_pa
     more = {"Annotations/abc/00011.png": png(np.full(SIZE, 7)), LAST: png(np.full(SIZE, 7), palette=False)}
     checked = check_submission(repack(path, tmp_path / "more.zip", lambda e: e.update(more)), videos, YOUTUBE.form)
     assert checked.sound
-    assert "1 masks are not asked for" in str(checked) and "another colour table" in str(checked)
+    assert "1 masks are not requested" in str(checked) and "another colour table" in str(checked)
 
 
 def test_a_common_folder_above_the_davis_sequences_is_refused(tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_a_folder_of_one_object_masks_may_say_255(tmp_path: Path) -> None:
 
 def test_what_is_no_archive_is_a_wrong_request(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_text("no zip")
-    with pytest.raises(UsageError, match="is no readable zip"):
+    with pytest.raises(UsageError, match="is not a readable zip"):
         check_submission(tmp_path / "x.zip", [Squares()], DAVIS.form)
     with pytest.raises(UsageError, match="there is no such archive"):
         check_submission(tmp_path / "y.zip", [Squares()], DAVIS.form)
@@ -376,7 +376,7 @@ def test_an_archive_of_a_split_without_truth_is_written_by_test_and_checked_by_i
     words = ["test", "--weights", str(tiny), "--output", str(tmp_path / "out"), *data]
     assert main([*words, "trainer.accelerator=cpu"]) == 0
     text = capsys.readouterr().out
-    assert "no ground truth" in text and "can be handed in" in text and "submission.zip" in text
+    assert "no ground truth" in text and "can be submitted" in text and "submission.zip" in text
     assert main(["check-submission", str(tmp_path / "out" / "submission.zip"), *data]) == 0
     assert main(["check-submission", str(tmp_path / "out" / "masks"), *data]) == 0
     shutil.rmtree(next((tmp_path / "out" / "masks").iterdir()))
@@ -416,7 +416,7 @@ def test_every_method_writes_a_sound_archive_of_late_objects_and_of_wanted_frame
     write_youtube(tmp_path)
     data = ["--data", "youtube_vos18", f"data.root={tmp_path}", "trainer.accelerator=cpu"]
     assert main(["test", "--weights", str(tmp_path / "model"), *data, "--output", str(tmp_path / "run")]) == 0
-    assert "can be handed in" in capsys.readouterr().out
+    assert "can be submitted" in capsys.readouterr().out
     with zipfile.ZipFile(tmp_path / "run" / "submission.zip") as archive:
         assert archive.namelist() == [f"Annotations/2bf8bf0a3c/{t:05d}.png" for t in (5, 10, 15)]
 
@@ -429,7 +429,7 @@ def test_youtube_vos_gives_an_archive_where_the_server_knows_and_g_where_the_tru
     words = ["test", "--weights", str(tiny), *data, "trainer.accelerator=cpu", "--output"]
     assert main([*words, str(tmp_path / "valid_run")]) == 0
     text = capsys.readouterr().out
-    assert "can be handed in" in text and "only the sampled frames" not in text
+    assert "can be submitted" in text and "only the sampled frames" not in text
     with zipfile.ZipFile(tmp_path / "valid_run" / "submission.zip") as archive:
         assert archive.namelist() == [f"Annotations/2bf8bf0a3c/{t:05d}.png" for t in (5, 10, 15)]
     assert main(["check-submission", str(tmp_path / "valid_run" / "submission.zip"), *data]) == 0

@@ -319,7 +319,7 @@ def test_the_video_metric_refuses_what_it_cannot_score() -> None:
     metric = DavisScores()
     with pytest.raises(UsageError, match=r"cow.*both must be one"):
         metric.update(prediction[1:], truth, name="cow")
-    with pytest.raises(UsageError, match="cow: the truth is missing"):
+    with pytest.raises(UsageError, match="cow: the ground truth is missing"):
         metric.update(prediction, name="cow")
     with pytest.raises(UsageError, match="2 different frame names for 6 frames"):
         metric.update(prediction, truth, frame_names=["a", "b"])

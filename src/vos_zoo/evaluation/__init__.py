@@ -1,6 +1,6 @@
-"""Running trackers over data sets: scores, speed, memory, masks on disk, pictures of the worst frames.
+"""Evaluating trackers on data sets: scores, speed, memory, mask files, images of the worst frames.
 
-The names below are loaded when first used, so that ``import vos_zoo.evaluation`` stays cheap.
+The names below are loaded lazily, so that ``import vos_zoo.evaluation`` is cheap.
 """
 
 from __future__ import annotations

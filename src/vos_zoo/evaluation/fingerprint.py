@@ -1,4 +1,4 @@
-"""What a result depends on, as a digest: a finished sequence is reused only if nothing of it has changed."""
+"""Digests of everything a result depends on: a finished sequence is reused only if none has changed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _PACKAGES = ("vos-zoo", "torch", "pytorch-lightning", "numpy", "opencv-python-he
 
 
 def describe_tracker(tracker: Any) -> dict[str, str]:
-    """Name, hyper-parameters and weights of a tracker, as far as it shows them.
+    """Name, hyper-parameters and weights of a tracker, as far as they are accessible.
 
-    A network (anything with a `state_dict`, or a bound method of one) is known by its class, its `hparams` and the hash
-    of its weights; a `functools.partial` by its function and arguments; anything else by its name.
+    A network (anything with a `state_dict`, or a bound method of one) is identified by its class, its `hparams` and the
+    hash of its weights; a `functools.partial` by its function and arguments; anything else by its name.
     """
     if isinstance(tracker, functools.partial):
         return describe_tracker(tracker.func) | {"arguments": repr((tracker.args, sorted(tracker.keywords.items())))}
@@ -37,7 +37,7 @@ def _qualified(thing: Any) -> str:
 
 
 def weights_digest(state: Mapping[str, Any]) -> str:
-    """SHA-256 of a state dict: names, types, shapes and values of its tensors, wherever they live."""
+    """SHA-256 of a state dict: names, types, shapes and values of its tensors, on any device."""
     import torch
 
     digest = hashlib.sha256()
@@ -52,7 +52,7 @@ def weights_digest(state: Mapping[str, Any]) -> str:
 
 
 def describe_device(tracker: Any) -> str:
-    """Where a network's parameters live, with the GPU's name; empty for trackers that have none."""
+    """The device of a network's parameters, with the GPU's name; empty for trackers without parameters."""
     owner = getattr(tracker, "__self__", tracker)
     first = next(iter(owner.parameters()), None) if hasattr(owner, "parameters") else None
     if first is None:
@@ -73,7 +73,7 @@ def package_versions() -> dict[str, str]:
 
 
 def tracker_source(tracker: Any) -> str:
-    """SHA-256 of the code behind a tracker: the package's source, and the modules of the tracker's own classes."""
+    """SHA-256 of a tracker's code: the package's source, and the modules of the tracker's own classes."""
     if isinstance(tracker, functools.partial):
         return tracker_source(tracker.func)
     owner = getattr(tracker, "__self__", tracker)
@@ -82,15 +82,15 @@ def tracker_source(tracker: Any) -> str:
 
 
 def data_digest(sequence: VideoSequence, prompts: Mapping[int, LabelMap], scored: Iterable[int]) -> str:
-    """SHA-256 of all that is read of a video: what the tracker is given and what its results are compared with.
+    """SHA-256 of everything read of a video: the tracker's inputs and the ground truth.
 
     Covers the names of the video and its frames, the content of every frame from the first given mask on, the given
-    masks, uint8 ``(H, W)``, the objects with their categories, the frames that are asked for, and the truth.
+    masks, uint8 ``(H, W)``, the objects with their categories, the requested frames, and the ground truth.
 
     Args:
         sequence: the video.
         prompts: frame -> given mask.
-        scored: frames whose truth counts; none where there is no truth.
+        scored: frames whose ground truth is used; none if there is none.
 
     Raises:
         VOSError: a frame or mask cannot be read.
@@ -116,6 +116,6 @@ def _add_labels(digest: Any, what: str, labels: LabelMap) -> None:
 
 
 def result_fingerprint(settings: Mapping[str, Any], data: str) -> str:
-    """SHA-256 of all that decides a video's result: the settings of the evaluation, and the digest of the data."""
+    """SHA-256 of everything that determines a video's result: the evaluation's settings and the digest of the data."""
     told = json.dumps(settings, sort_keys=True, default=repr)
     return hashlib.sha256(f"{told}{data}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Which frames of a video were worst, found while its results stream in."""
+"""Selection of a video's worst frames while its results stream in."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from vos_zoo.types import LabelMap
 
 
 class FrameKeeper:
-    """Keeps the predictions of a few frames for pictures: chosen ones, and those with the lowest scores.
+    """Keeps the predictions of a few frames for images: chosen ones, and those with the lowest scores.
 
-    Frames beside each other look alike, so of every `spacing` frames only the worst one is kept.
+    Neighbouring frames are similar, so of every `spacing` frames only the worst one is kept.
     """
 
     def __init__(self, chosen: set[int], worst: int, spacing: int = 1) -> None:
@@ -18,7 +18,7 @@ class FrameKeeper:
         self._blocks: dict[int, tuple[float, int, LabelMap]] = {}  # block number -> its worst frame
 
     def add(self, index: int, labels: LabelMap, score: float | None) -> None:
-        """Look at frame `index` with its label map, uint8 ``(H, W)``, and its score (None: not scored)."""
+        """Consider frame `index` with its label map, uint8 ``(H, W)``, and its score (None: not scored)."""
         if index in self._wanted:
             self.chosen[index] = labels
         if score is None:
@@ -30,6 +30,6 @@ class FrameKeeper:
             del self._blocks[max(self._blocks, key=lambda number: self._blocks[number][:2])]
 
     def worst(self) -> list[tuple[int, float, LabelMap]]:
-        """(frame, score, label map) of the worst frames, worst first, equal ones in time order."""
+        """(frame, score, label map) of the worst frames, worst first, ties in order of time."""
         kept = sorted(self._blocks.values(), key=lambda entry: entry[:2])
         return [(index, score, labels) for score, index, labels in kept]

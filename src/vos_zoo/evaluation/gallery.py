@@ -1,4 +1,4 @@
-"""A report as one HTML file that opens offline: scores, tables, and pictures of the objects that went worst."""
+"""A report as one HTML file that opens offline: scores, tables, and images of the objects with the lowest scores."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def write_gallery(
     """Write the report.
 
     Args:
-        report: what was found.
-        sequences: the videos, for the pictures.
+        report: the report.
+        sequences: the videos, for the images.
         masks: folder of the results, ``SEQUENCE/FRAME.png``.
         path: the HTML file.
-        worst: so many objects are shown, the one with the lowest J&F first.
+        worst: number of objects shown, the lowest J&F first.
         pictures: frames per object.
         title: heading of the page.
 
@@ -92,13 +92,13 @@ def write_gallery(
 
 
 _LEGEND = (
-    "<p>Above the prediction, below the truth, of this object alone. The curve is the mean of J and F per scored "
+    "<p>Above the prediction, below the ground truth of this object. The curve is the mean of J and F per scored "
     "frame, from 0 to 100; the dots are the frames shown.</p>"
 )
 
 
 def _article(sequence: VideoSequence, score: ObjectResult, masks: Path, pictures: int) -> str:
-    """One object: its numbers, its curve, its strip."""
+    """One object: its numbers, its curve, its row of frames."""
     values = (np.array(score.j) + np.array(score.f)) / 2
     shown = chosen_frames(values, pictures)
     names = [score.frames[index] for index in shown]
@@ -106,7 +106,7 @@ def _article(sequence: VideoSequence, score: ObjectResult, masks: Path, pictures
     frames, predictions, truths = [], [], []
     for number, name in zip(numbers, names, strict=True):
         truth, shown_there = sequence.labels(number), read_mask(masks / f"{name}.png")
-        assert truth is not None, "a scored frame has a truth"
+        assert truth is not None, "a scored frame has ground truth"
         crop = _window(truth == score.id, shown_there == score.id)
         frames.append(sequence.frame(number)[crop])
         predictions.append(_only(shown_there, score.id)[crop])
@@ -125,11 +125,11 @@ def _article(sequence: VideoSequence, score: ObjectResult, masks: Path, pictures
 
 
 def chosen_frames(values: np.ndarray, count: int) -> list[int]:
-    """Frames that tell the story of an object: first, last and worst, the fall into the worst, and evenly spread ones.
+    """Frames that summarise an object: first, last and worst, the drop before the worst, and evenly spread ones.
 
     Args:
         values: score per scored frame, ``(T,)``.
-        count: at most so many.
+        count: maximum number.
     """
     worst = int(np.argmin(values))
     before = np.flatnonzero(values[:worst] > (values.max() + values[worst]) / 2)
@@ -138,7 +138,7 @@ def chosen_frames(values: np.ndarray, count: int) -> list[int]:
 
 
 def _window(*masks: np.ndarray) -> tuple[slice, slice]:
-    """A cut-out in the picture's proportions around the pixels of all masks; the whole where they are large or none."""
+    """A crop of the frame's aspect ratio around the pixels of all masks; the whole frame if they are large or empty."""
     either = np.logical_or.reduce(masks)
     height, width = either.shape
     rows, columns = np.flatnonzero(either.any(axis=1)), np.flatnonzero(either.any(axis=0))

@@ -1,4 +1,4 @@
-"""How long a tracker takes and how much memory it needs."""
+"""Measurement of a tracker's time and memory."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from vos_zoo.types import Frame
 
 
 class Clock:
-    """Wall time of the tracker: the time spent asking it for results, less the time it spends reading frames."""
+    """Wall time of the tracker: the time until its results arrive, without the time for reading frames."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def tracking(self) -> _Span:
-        """Counts the time inside a `with` block as the tracker's."""
+        """Adds the time inside a `with` block."""
         return _Span(self, 1.0)
 
     def reading(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """The frames; the time it takes to read them is not the tracker's."""
+        """The frames, with the time for reading them subtracted."""
         iterator = iter(frames)
         while True:
             with _Span(self, -1.0):
@@ -44,7 +44,7 @@ class _Span:
 
 
 class MemoryMeter:
-    """Peak memory since it was made: what torch allocated on GPUs if that rose, else the process's resident memory."""
+    """Peak memory since its creation: torch's allocation on GPUs if there was any, else the resident memory."""
 
     def __init__(self) -> None:
         self._before = {}
@@ -53,7 +53,7 @@ class MemoryMeter:
             self._before[device] = sys.modules["torch"].cuda.memory_allocated(device)
 
     def peak(self) -> tuple[int, str]:
-        """Bytes and "cuda" or "process"; the resident memory is the highest of the whole life of the process."""
+        """Bytes and "cuda" or "process"; the resident memory is the peak of the process's whole lifetime."""
         peaks = {device: sys.modules["torch"].cuda.max_memory_allocated(device) for device in _cuda_devices()}
         risen = [peak for device, peak in peaks.items() if peak > self._before.get(device, 0)]
         if risen:
@@ -65,6 +65,6 @@ class MemoryMeter:
 
 
 def _cuda_devices() -> range:
-    """The GPUs in use; none before torch is imported and has touched one."""
+    """The GPUs in use; none before torch is imported and has used one."""
     torch = sys.modules.get("torch")
     return range(torch.cuda.device_count()) if torch is not None and torch.cuda.is_initialized() else range(0)

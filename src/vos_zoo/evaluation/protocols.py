@@ -1,4 +1,4 @@
-"""The field's evaluation protocols: which frames are scored, which numbers are reported, what a server wants to get."""
+"""The field's evaluation protocols: which frames are scored, which numbers are reported, the form of submissions."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from vos_zoo.metrics.streaming import Rule
 from vos_zoo.types import VideoSequence
 
 Numbers = Literal["means", "davis", "youtube_vos"]
-"""Besides J, F and J&F: nothing; recall and decay of both; or G with its four groups."""
+"""In addition to J, F and J&F: nothing; recall and decay of both; or G with its four groups."""
 
 
 @dataclass(frozen=True)
 class ResultForm:
-    """How results lie in a folder or archive.
+    """Layout of results in a folder or archive.
 
     Attributes:
-        top: folder in which the sequences' folders lie; "" for none.
-        server: who scores such an archive; "" where everybody can do so alone, and one object may be written as 255.
-        from_first_mask: whether frames before the first given mask are left out.
+        top: folder that holds the sequences' folders; "" for none.
+        server: the server that scores such an archive; "" if ground truth is public, and one object may be written as
+            255.
+        from_first_mask: whether frames before the first given mask are omitted.
     """
 
     top: str = ""
@@ -38,8 +39,8 @@ class Protocol:
         name: its name in reports.
         rule: which frames are scored.
         numbers: what is reported.
-        form: how results are handed in.
-        sampled_frames_cost: whether published scores come from more frames than are scored (YouTube-VOS).
+        form: form of submissions.
+        sampled_frames_cost: whether published results were tracked on more frames than are scored (YouTube-VOS).
     """
 
     name: str
@@ -50,7 +51,7 @@ class Protocol:
 
     @property
     def convention(self) -> str:
-        """Which frames are scored, in words."""
+        """A description of which frames are scored."""
         if self.rule == "davis":
             return "DAVIS: first and last frame dropped, objects scored from the frame after their given mask"
         return (
@@ -69,7 +70,7 @@ def protocol_of(data: str, year: int) -> Protocol:
 
     Args:
         data: name of its reader.
-        year: its edition, where it has several.
+        year: its edition, if it has several.
     """
     if data == "davis" and year == 2016:
         return Protocol("DAVIS 2016", numbers="davis")
@@ -81,14 +82,14 @@ def protocol_of(data: str, year: int) -> Protocol:
 
 
 def readable(sequences: Sequence[VideoSequence]) -> Iterator[VideoSequence]:
-    """The videos that can be opened; the others are among a run's failures already."""
+    """The videos that can be opened; the others are already among a run's failures."""
     for number in range(len(sequences)):
         with suppress(Exception):
             yield sequences[number]
 
 
 def only_sampled(frame_names: tuple[str, ...]) -> bool:
-    """Whether a video's frames are every fifth one of a film, or fewer: their names are numbers at least 5 apart."""
+    """Whether a video has only sampled frames, every fifth or fewer: their names are numbers at least 5 apart."""
     if len(frame_names) < 2 or not all(name.isdigit() for name in frame_names):
         return False
     numbers = [int(name) for name in frame_names]

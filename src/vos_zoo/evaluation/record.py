@@ -1,8 +1,8 @@
-"""One evaluated model as a record: what came out, where, and how fast; JSON with a version, written in one piece.
+"""The record of one evaluation: scores, environment and speed; versioned JSON, written atomically.
 
 A record has three parts. `result` depends on the weights, the data and the settings alone: the same weights evaluated
-twice give the same result, bit by bit. `environment` says where it was computed, `run` holds what differs every time:
-the clock, the speed, the memory.
+twice give the same result, bit for bit. `environment` is where it was computed, `run` is what differs every time:
+time, speed, memory.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from vos_zoo.evaluation.report import EvaluationReport, write_text
 from vos_zoo.types import VOSError
 
 SCHEMA = 2
-"""Version of the form below; a reader refuses what is newer than itself. In version 1 the digest of the data covers the
-given masks, but neither frames nor truth."""
+"""Version of the schema below; newer versions are refused. In version 1 the digest of the data covers the
+given masks, but neither frames nor ground truth."""
 RECORD_FILE = "record.json"
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What was evaluated.
+    """The evaluated data.
 
     Attributes:
         name: name of the data set in the configuration.
-        title: edition and split as the data set calls itself, e.g. "davis2017-val"; published rows name it, too.
+        title: edition and split, e.g. "davis2017-val"; published rows use the same.
         split: name of the split.
-        digest: SHA-256 of the frames, masks and lists that were used (`fingerprint.data_digest` of every video).
-        videos: videos that were finished.
+        digest: SHA-256 of the used frames, masks and lists (`fingerprint.data_digest` of every video).
+        videos: finished videos.
         frames: frames of these videos.
-        objects: objects that were scored.
+        objects: scored objects.
     """
 
     name: str
@@ -48,19 +48,19 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class Result:
-    """What came out: a function of weights, data and settings.
+    """The result: a function of weights, data and settings.
 
     Attributes:
         method: the method's name.
         model: its hyper-parameters.
         weights: SHA-256 of the weights (names, types, shapes and values).
         parameters: number of them.
-        data: what it was evaluated on.
+        data: the evaluated data.
         preset: named inference settings, "" for the model's own.
         track: all inference settings.
-        size: shorter side in pixels that the network sees of a frame or search region; None where videos differ.
+        size: shorter side in pixels of the network's input; None if videos differ.
         precision: number format of the convolutions.
-        scores: name -> mean over the objects, 0..1, None where nothing could be scored.
+        scores: name -> mean over the objects, 0..1, None if nothing could be scored.
         sequences: video -> object -> {"J": ..., "F": ..., "J&F": ...}, 0..1.
         unscored: video -> why it has no score.
         failures: video -> why it was not finished.
@@ -83,7 +83,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Environment:
-    """Where it was computed: the device, the source's git revision (see `git_revision`), versions by package."""
+    """The environment: the device, the source's git revision (see `git_revision`), versions by package."""
 
     device: str
     git: str | None
@@ -92,17 +92,17 @@ class Environment:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What differs every time.
+    """Facts that differ every time.
 
     Attributes:
-        time: when the run ended, ISO 8601 with the zone.
-        source: the weights as they were named on the command line.
+        time: when the run ended, ISO 8601 with the time zone.
+        source: the weights as named on the command line.
         seconds: wall time of all videos, with reading, tracking, writing and scoring.
         fps: frames per second over `seconds`.
         tracking_fps: frames per second inside the tracker alone.
-        peak_memory: bytes at the highest point.
+        peak_memory: in bytes.
         memory_kind: "cuda" (allocated on the GPU) or "process" (resident memory of the whole process).
-        reused: videos whose result an earlier run into the same folder had finished (their times are that run's).
+        reused: videos finished by an earlier run into the same folder (their times are that run's).
     """
 
     time: str
@@ -120,10 +120,10 @@ class RunRecord:
     """A run of `vos-zoo test`.
 
     Attributes:
-        result: what came out.
-        environment: where it was computed.
-        run: what differs every time.
-        schema: version of the form it was written in.
+        result: the result.
+        environment: the environment.
+        run: facts that differ every time.
+        schema: version of the schema it was written in.
     """
 
     result: Result
@@ -150,7 +150,7 @@ class RunRecord:
             source: where it comes from, for the message.
 
         Raises:
-            VOSError: it is of a newer schema, incomplete, no record at all, or its result was changed afterwards.
+            VOSError: it is of a newer schema, incomplete, not a record, or its result was edited.
         """
         if not isinstance(content, Mapping) or not isinstance(content.get("schema"), int):
             raise VOSError(f"{source}: not a run record (it names no schema)")
@@ -169,7 +169,7 @@ class RunRecord:
 
 
 def scores_of(report: EvaluationReport) -> dict[str, float | None]:
-    """The means of a report by name: all that its JSON calls scores, but the number of objects."""
+    """The means of a report by name, without the number of objects."""
     scores = report.to_json()["scores"]
     return {name: value for name, value in scores.items() if value is None or isinstance(value, float)}
 
@@ -199,7 +199,7 @@ def run_facts(report: EvaluationReport, time: str, source: str) -> RunFacts:
 
 
 def write_record(record: RunRecord, folder: str | Path) -> Path:
-    """Write ``record.json`` into `folder`; a reader sees all of it or nothing."""
+    """Write ``record.json`` into `folder` atomically."""
     path = Path(folder) / RECORD_FILE
     write_text(path, json.dumps(record.to_json(), indent=2) + "\n")
     return path
@@ -209,7 +209,7 @@ def read_record(path: str | Path) -> RunRecord:
     """Read a record.
 
     Raises:
-        VOSError: the file cannot be read, or is no record.
+        VOSError: the file cannot be read, or is not a record.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -219,6 +219,6 @@ def read_record(path: str | Path) -> RunRecord:
 
 
 def find_records(folders: Iterable[str | Path]) -> Iterator[Path]:
-    """The record files in `folders` and below, sorted, none twice."""
+    """The record files in `folders` and below, sorted, without duplicates."""
     found = {path.resolve(): path for folder in folders for path in sorted(Path(folder).rglob(RECORD_FILE))}
     yield from (found[key] for key in sorted(found))

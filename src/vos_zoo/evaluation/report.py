@@ -1,4 +1,4 @@
-"""What an evaluation found: scores per object, speed and memory per sequence; as table, JSON and CSV.
+"""The report of an evaluation: scores per object, speed and memory per sequence; as table, JSON and CSV.
 
 J and F are means over all objects of all sequences, J&F = (mean J + mean F) / 2.
 """
@@ -35,7 +35,7 @@ class ObjectResult:
         frames: names of the scored frames.
         j: region similarity per scored frame, 0..1.
         f: boundary accuracy per scored frame, 0..1.
-        category: what it is, where the data set says so, else empty.
+        category: its category, if the data set has categories, else empty.
     """
 
     id: int
@@ -63,7 +63,7 @@ class ObjectResult:
 
 @dataclass(frozen=True)
 class SequenceResult:
-    """What happened on one sequence.
+    """The result of one sequence.
 
     Attributes:
         name: the sequence.
@@ -75,10 +75,10 @@ class SequenceResult:
         tracking_seconds: wall time inside the tracker alone.
         peak_memory: bytes at the highest point.
         memory_kind: "cuda" (allocated by the tracker on the GPU) or "process" (resident memory of the whole process).
-        size: height and width of its frames in pixels.
-        data: digest of the frames, masks and lists that were used; see `fingerprint.data_digest`.
-        fingerprint: digest of all that decides the result; only a result of equal fingerprint is reused.
-        reused: whether it was found finished on disk (times and memory are then those of the earlier run).
+        size: (height, width) of its frames in pixels.
+        data: digest of the used frames, masks and lists; see `fingerprint.data_digest`.
+        fingerprint: digest of everything that determines the result; only a result of equal fingerprint is reused.
+        reused: whether it was read from an earlier run (times and memory are then that run's).
     """
 
     name: str
@@ -103,7 +103,7 @@ class SequenceResult:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], *, reused: bool) -> SequenceResult:
-        """The result `to_json` wrote; raises KeyError or TypeError if it is none."""
+        """The result that `to_json` wrote; raises KeyError or TypeError if it is not one."""
         fields = dict(content)
         objects = []
         for score in fields.pop("objects"):
@@ -113,7 +113,7 @@ class SequenceResult:
         return cls(**fields, size=(height, width), objects=tuple(objects), reused=reused)
 
     def scores(self) -> SequenceScores:
-        """The scores as the metrics have them."""
+        """The scores in the metrics' form."""
         objects = tuple(
             ObjectScores(self.name, score.id, score.frames, np.array(score.j), np.array(score.f))
             for score in self.objects
@@ -137,9 +137,9 @@ class EvaluationReport:
     Attributes:
         sequences: finished sequences in the order of the data set.
         failures: the others.
-        settings: tracker, options and package versions the results were made with.
+        settings: tracker, options and package versions of the results.
         protocol: which frames were scored, and which numbers are reported.
-        notes: what a reader of the numbers has to know.
+        notes: caveats for readers of the numbers.
     """
 
     sequences: tuple[SequenceResult, ...]
@@ -155,17 +155,17 @@ class EvaluationReport:
 
     @property
     def j(self) -> float | None:
-        """Mean J over all objects, None where nothing was scored."""
+        """Mean J over all objects, None if nothing was scored."""
         return float(np.mean([score.mean_j for score in self.objects])) if self.objects else None
 
     @property
     def f(self) -> float | None:
-        """Mean F over all objects, None where nothing was scored."""
+        """Mean F over all objects, None if nothing was scored."""
         return float(np.mean([score.mean_f for score in self.objects])) if self.objects else None
 
     @property
     def jf(self) -> float | None:
-        """J&F = (mean J + mean F) / 2, None where nothing was scored."""
+        """J&F = (mean J + mean F) / 2, None if nothing was scored."""
         return (self.j + self.f) / 2 if self.j is not None and self.f is not None else None
 
     @property
@@ -175,7 +175,7 @@ class EvaluationReport:
 
     @property
     def youtube_vos(self) -> YouTubeReport | None:
-        """The scored objects as YouTube-VOS groups them; None where their categories are not known."""
+        """The scored objects as YouTube-VOS groups them; None if their categories are unknown."""
         categories = {(video.name, score.id): score.category for video in self.sequences for score in video.objects}
         if not categories or not all(categories.values()):
             return None
@@ -200,22 +200,22 @@ class EvaluationReport:
 
     @property
     def data(self) -> str:
-        """SHA-256 of what was evaluated: the frames, masks and lists of all finished sequences."""
+        """SHA-256 of the frames, masks and lists of all finished sequences."""
         return hashlib.sha256("".join(sorted(sequence.data for sequence in self.sequences)).encode()).hexdigest()
 
     @property
     def fps(self) -> float | None:
-        """Frames per second with reading, writing and scoring, None where nothing ran."""
+        """Frames per second with reading, writing and scoring, None if nothing ran."""
         return _rate(self.sequences, sum(sequence.seconds for sequence in self.sequences))
 
     @property
     def tracking_fps(self) -> float | None:
-        """Frames per second of the tracker alone, None where nothing ran."""
+        """Frames per second of the tracker alone, None if nothing ran."""
         return _rate(self.sequences, sum(sequence.tracking_seconds for sequence in self.sequences))
 
     @property
     def peak_memory(self) -> int | None:
-        """Bytes at the highest point of all sequences (see `SequenceResult.memory_kind`), None where nothing ran."""
+        """Peak bytes over all sequences (see `SequenceResult.memory_kind`), None if nothing ran."""
         return max((sequence.peak_memory for sequence in self.sequences), default=None)
 
     @property
@@ -315,7 +315,7 @@ def object_statistics(score: ObjectResult) -> dict[str, float]:
 
 
 def object_rows(report: EvaluationReport) -> str:
-    """The table per object as CSV text: where it is, what it is, its number of scored frames, `object_statistics`."""
+    """The table per object as CSV text: sequence, id, category, number of scored frames, `object_statistics`."""
     rows: list[list[Any]] = [["sequence", "object", "category", "start", "frames", *_STATISTICS]]
     for sequence in report.sequences:
         for score in sequence.objects:
@@ -326,7 +326,7 @@ def object_rows(report: EvaluationReport) -> str:
 
 
 def sequence_rows(report: EvaluationReport) -> str:
-    """The table per sequence as CSV text: scores, frames, speed, peak memory, and why there is no score."""
+    """The table per sequence as CSV text: scores, frames, speed, peak memory, and the reason of a missing score."""
     rows: list[list[Any]] = [
         ["sequence", "objects", "frames", "J&F", "J", "F", "fps", "tracking_fps", "peak_memory", "note"]
     ]
@@ -355,9 +355,9 @@ def _csv(rows: Sequence[Sequence[Any]]) -> str:
 
 
 def write_report(report: EvaluationReport, folder: str | Path) -> None:
-    """Write ``scores.json`` and the tables per object and per sequence into `folder`, each complete or not at all.
+    """Write ``scores.json`` and the tables per object and per sequence into `folder`, atomically.
 
-    Where the protocol is DAVIS's, the official toolkit's two files of results are written, too.
+    For DAVIS protocols the official toolkit's two result files are written, too.
     """
     folder = Path(folder)
     write_text(folder / "scores.json", json.dumps(report.to_json(), indent=2) + "\n")
@@ -369,7 +369,7 @@ def write_report(report: EvaluationReport, folder: str | Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file by way of a temporary one, so that nobody ever sees half of it; creates the folder."""
+    """Write a text file atomically; creates the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}-{os.getpid()}.tmp")
     try:

@@ -1,4 +1,4 @@
-"""The folder of an evaluation never is one that the evaluation reads from."""
+"""Check that an evaluation's output folder holds none of its inputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vos_zoo.types import UsageError, VideoSequence
 
 
 def check_results_folder(folder: Path | None, sequences: Sequence[VideoSequence]) -> None:
-    """Refuse a folder for results that would replace frames or masks, or lie among them.
+    """Check that results would neither replace frames or masks nor be written among them.
 
     Args:
         folder: holds masks/SEQUENCE, sequences, overlays and worst; it need not exist. None: nothing is written.
@@ -20,7 +20,7 @@ def check_results_folder(folder: Path | None, sequences: Sequence[VideoSequence]
 
     Raises:
         UsageError: the folder is a file, the data set's own folder, or one of its folders of frames or masks, or holds
-            these where the results would go; both are named.
+            these where the results would be written; both are named.
     """
     if folder is None or not os.path.exists(os.path.realpath(folder)):
         return

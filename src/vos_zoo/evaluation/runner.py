@@ -1,6 +1,6 @@
-"""Runs a tracker over a data set: masks to disk, scores, speed, memory, pictures; finished sequences are not redone.
+"""Evaluates a tracker on a data set: mask files, scores, speed, memory, images; finished sequences are reused.
 
-Nothing of a video is held but the frames and probabilities the tracker itself holds, and a few label maps for pictures.
+Memory holds only the tracker's own frames and probabilities, and a few label maps for images.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ from vos_zoo.video.panels import overlay_panel, spread, write_picture
 _log = logging.getLogger(__name__)
 _HEADINGS = {"overlays": "evenly spread frames", "worst": "worst frames"}
 _FORMAT = 3
-"""Raise it when the content of a result changes: older results are then redone."""
+"""Increase it when the content of a result changes: older results are then recomputed."""
 
 
 @dataclass(frozen=True)
 class _Job:
-    """What is the same for all sequences of an evaluation."""
+    """The options of an evaluation, the same for all sequences."""
 
     track: Callable[[Iterable[Frame], Mapping[int, LabelMap]], Iterable[FrameResult]]
     decisive: Mapping[str, Any]
@@ -88,11 +88,11 @@ def evaluate(
 ) -> EvaluationReport:
     """Run a tracker on every sequence and score it.
 
-    Sequences without truth are run but not scored. A sequence that fails is reported and the rest goes on. With an
-    `output` folder it holds ``masks/SEQUENCE/FRAME.png`` for every frame the data set asks for (the given masks as they
+    Sequences without ground truth are run but not scored. A sequence that fails is reported and the others continue.
+    With an `output` folder it holds ``masks/SEQUENCE/FRAME.png`` for every requested frame (the given masks as they
     were given; frames before the first given mask are empty), ``sequences/SEQUENCE.json`` with the values of every
     frame, ``overlays/SEQUENCE.png``, ``worst/SEQUENCE.png`` and the files of `write_report`. Several processes may
-    share the work by calling this on parts of a data set with one folder; a last call on the whole collects their
+    share the work by calling this on parts of a data set with one folder; a final call on the whole collects their
     results.
 
     Args:
@@ -101,19 +101,19 @@ def evaluate(
         sequences: the videos, e.g. a `VideoDataset`.
         output: folder for all files; None writes none.
         write_masks: whether to write the masks there.
-        overlays: pictures per contact sheet (evenly spread frames, and the worst ones); 0 draws none.
-        resume: reuse sequences that `output` holds as finished by the same code (version, revision and source files),
+        overlays: frames per contact sheet (evenly spread ones, and the worst ones); 0: no sheets.
+        resume: reuse sequences in `output` that were finished by the same code (version, revision and source files),
             tracker, weights and options on the same frames, masks and lists.
         progress: show progress bars.
         track_options: keyword arguments of every call of `track`.
-        identity: text that tells this tracker from others where name, hyper-parameters and weights do not (a lambda).
+        identity: text that identifies this tracker if name, hyper-parameters and weights do not (a lambda).
         protocol: which frames are scored, which numbers are reported.
 
     Returns:
-        The report; `report.failures` lists what went wrong, `report.exit_code` is 1 then.
+        The report; `report.failures` lists failures; `report.exit_code` is then 1.
 
     Raises:
-        UsageError: there is nothing to evaluate, `tracker` cannot track, or `output` is a file or would replace inputs.
+        UsageError: there are no sequences, `tracker` cannot track, or `output` is a file or would replace inputs.
     """
     items: Sequence[VideoSequence] = sequences if isinstance(sequences, Sequence) else list(sequences)
     track = getattr(tracker, "track", tracker)
@@ -153,7 +153,7 @@ def evaluate(
 
 
 def _run_all(items: Sequence[VideoSequence], job: _Job) -> tuple[list[SequenceResult], list[Failure]]:
-    """Run the sequences one by one; whatever one of them raises becomes a `Failure`."""
+    """Run the sequences one by one; exceptions become a `Failure`."""
     from tqdm.auto import tqdm
 
     finished: list[SequenceResult] = []
@@ -162,10 +162,10 @@ def _run_all(items: Sequence[VideoSequence], job: _Job) -> tuple[list[SequenceRe
     for number in tqdm(range(len(items)), desc="sequences", unit="sequence", disable=not job.progress):
         name = f"number {number}"
         try:
-            sequence = items[number]  # opening it may already fail
+            sequence = items[number]  # opening it may fail
             name = sequence.name
             if name in seen:
-                raise VOSError(f"two sequences are called {name!r}; sequences need names of their own")
+                raise VOSError(f"two sequences are called {name!r}; their names must differ")
             seen.add(name)
             finished.append(_reuse_or_run(sequence, job))
         except Exception as error:
@@ -176,7 +176,7 @@ def _run_all(items: Sequence[VideoSequence], job: _Job) -> tuple[list[SequenceRe
 
 
 def _notes(items: Sequence[VideoSequence], finished: Sequence[SequenceResult], protocol: Protocol) -> tuple[str, ...]:
-    """What the numbers hide: frames the trackers of the papers have seen and this one has not, estimates."""
+    """Caveats: sampled frames where published results used all frames, and estimates."""
     notes = []
     if protocol.sampled_frames_cost and finished and all(only_sampled(item.frame_names) for item in readable(items)):
         notes.append(
@@ -193,7 +193,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _reuse_or_run(sequence: VideoSequence, job: _Job) -> SequenceResult:
-    """The sequence's earlier result if it is still good, else a new one, which is written down last of all."""
+    """The sequence's earlier result if it is still valid, else a new one, which is written last."""
     prompts = sequence.prompts()
     if not prompts:
         raise VOSError("has no given mask, so there is nothing to track; check its annotations")
@@ -206,7 +206,7 @@ def _reuse_or_run(sequence: VideoSequence, job: _Job) -> SequenceResult:
         earlier = _earlier_result(file, fingerprint) if job.resume else None
         if earlier is not None and _masks_complete(sequence, job):
             return earlier
-        file.unlink(missing_ok=True)  # from now on its masks are being replaced
+        file.unlink(missing_ok=True)  # from here on its masks are replaced
     result = replace(_run(sequence, prompts, unscored, job), data=data, fingerprint=fingerprint)
     if file is not None:
         write_text(file, json.dumps(result.to_json()) + "\n")
@@ -216,7 +216,7 @@ def _reuse_or_run(sequence: VideoSequence, job: _Job) -> SequenceResult:
 def _earlier_result(file: Path, fingerprint: str) -> SequenceResult | None:
     try:
         result = SequenceResult.from_json(json.loads(file.read_text(encoding="utf-8")), reused=True)
-    except (OSError, ValueError, KeyError, TypeError):  # none yet, or not one of ours
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, or of another program
         return None
     return result if result.fingerprint == fingerprint else None
 
@@ -227,7 +227,7 @@ def _masks_complete(sequence: VideoSequence, job: _Job) -> bool:
 
 
 def _run(sequence: VideoSequence, prompts: Mapping[int, LabelMap], unscored: str, job: _Job) -> SequenceResult:
-    """Track one sequence from its first given mask on; write, score and keep pictures as the results come."""
+    """Track one sequence from its first given mask on; write, score and keep frames while the results stream in."""
     began, clock, memory = time.perf_counter(), Clock(), MemoryMeter()
     start = min(prompts)
     scorer = StreamScorer(sequence, prompts, job.protocol.rule)
@@ -242,7 +242,7 @@ def _run(sequence: VideoSequence, prompts: Mapping[int, LabelMap], unscored: str
     seconds = time.perf_counter() - began
     peak, kind = memory.peak()
     height, width = prompts[start].shape
-    note = "" if objects else unscored or "no frame is scored: its objects start in the last ones"
+    note = "" if objects else unscored or "no frame is scored: its objects start in the last frames"
     result = SequenceResult(
         name=sequence.name,
         frames=len(sequence),
@@ -274,7 +274,7 @@ def _object_result(sequence: VideoSequence, start: int, scores: ObjectScores) ->
 
 
 def _keeper(length: int, start: int, pictures: int) -> FrameKeeper:
-    """Keeps `pictures` evenly spread frames from `start` on and as many bad ones that are not all neighbours."""
+    """Keeps `pictures` evenly spread frames from `start` on and as many of the worst, spaced apart."""
     chosen = {start + index for index in spread(length - start, pictures)}
     return FrameKeeper(chosen, pictures, spacing=max(1, (length - start) // (3 * max(pictures, 1))))
 
@@ -282,7 +282,7 @@ def _keeper(length: int, start: int, pictures: int) -> FrameKeeper:
 def _tracked(
     sequence: VideoSequence, prompts: Mapping[int, LabelMap], job: _Job, clock: Clock
 ) -> Iterator[tuple[int, LabelMap]]:
-    """Frame number and final label map of the frames asked for, from the first prompt on; given masks win."""
+    """Frame number and final label map of the requested frames, from the first prompt on; given masks win."""
     from tqdm.auto import tqdm
 
     start = min(prompts)
@@ -299,7 +299,7 @@ def _tracked(
                 raise VOSError(_out_of_order(sequence, index, None if result is None else result.index + start))
             if labels.shape != prompts[start].shape:
                 raise VOSError(
-                    f"frame {sequence.frame_names[index]}: the tracker's answer is {labels.shape}, the given mask "
+                    f"frame {sequence.frame_names[index]}: the tracker's result is {labels.shape}, the given mask "
                     f"{prompts[start].shape} (height, width); both must have the frame's size"
                 )
             yield index, with_given(labels, prompts.get(index), first=index == start)
@@ -311,7 +311,7 @@ def _tracked(
 def _results(
     track: Any, frames: Iterable[Frame], prompts: Mapping[int, LabelMap], wanted: Set[int], length: int
 ) -> Iterator[FrameResult]:
-    """The tracker's results for the frames `wanted`; one that can leave frames undecoded is told which these are."""
+    """The tracker's results for the frames `wanted`; a tracker that can skip decoding is told which these are."""
     if len(wanted) < length and "wanted" in inspect.signature(track).parameters:
         return iter(track(frames, prompts, wanted=wanted))
     return (result for result in track(frames, prompts) if result.index in wanted or result.index >= length)
@@ -319,7 +319,7 @@ def _results(
 
 def _out_of_order(sequence: VideoSequence, expected: int, got: int | None) -> str:
     came = "its results ended" if got is None else f"frame number {got} came"
-    return f"the tracker owes a result for frame {sequence.frame_names[expected]} (number {expected}), but {came}"
+    return f"the tracker returned no result for frame {sequence.frame_names[expected]} (number {expected}), but {came}"
 
 
 def _write(file: Path | None, labels: LabelMap) -> None:
@@ -328,7 +328,7 @@ def _write(file: Path | None, labels: LabelMap) -> None:
 
 
 def _draw(sequence: VideoSequence, result: SequenceResult, keeper: FrameKeeper, output: Path) -> None:
-    """Contact sheets of evenly spread frames and of the worst ones (prediction above, truth below)."""
+    """Contact sheets of evenly spread frames and of the worst ones (prediction above, ground truth below)."""
     part = EvaluationReport((result,))
     scores = "" if part.j is None or part.f is None else f"   J {100 * part.j:.1f}   F {100 * part.f:.1f}"
     names = sequence.frame_names
@@ -344,7 +344,7 @@ def _draw(sequence: VideoSequence, result: SequenceResult, keeper: FrameKeeper, 
             [labels for _, _, labels in pictures],
             [sequence.labels(index) for index, _, _ in pictures] if result.objects else None,
             columns=3,
-            title=f"{sequence.name}: {_HEADINGS[kind]}{', the truth below' if result.objects else ''}{scores}",
+            title=f"{sequence.name}: {_HEADINGS[kind]}{', the ground truth below' if result.objects else ''}{scores}",
             captions=[caption for _, caption, _ in pictures],
         )
         write_picture(output / kind / f"{sequence.name}.png", sheet)

@@ -1,6 +1,6 @@
-"""Archives for the evaluation servers: written from a folder of masks, and checked before they are sent.
+"""Archives for the evaluation servers: written from a folder of masks and validated.
 
-DAVIS wants the sequences' folders at the top of the archive, YouTube-VOS wants them in one folder ``Annotations``.
+DAVIS expects the sequences' folders at the top of the archive, YouTube-VOS in one folder ``Annotations``.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from vos_zoo.types import LabelMap, UsageError, VideoSequence, VOSError
 from vos_zoo.video.masks import davis_palette
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-"""Time of every entry: equal masks make equal archives."""
+"""Time stamp of every entry, so that equal masks make equal archives."""
 _JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with results, and where; `fatal` ones make a server refuse them or score them wrongly."""
+    """A fault of results, and its location; with `fatal` faults a server refuses them or scores them wrongly."""
 
     where: str
     what: str
@@ -43,12 +43,12 @@ class Fault:
 
 @dataclass
 class CheckedSubmission:
-    """What `check_submission` found.
+    """The result of `check_submission`.
 
     Attributes:
-        sequences: number of sequences looked at.
-        masks: number of masks looked at.
-        faults: all that is wrong.
+        sequences: number of checked sequences.
+        masks: number of checked masks.
+        faults: all faults.
     """
 
     sequences: int = 0
@@ -57,33 +57,33 @@ class CheckedSubmission:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing stands in the way of handing it in."""
+        """Whether there is no fatal fault."""
         return not any(fault.fatal for fault in self.faults)
 
     def __str__(self) -> str:
-        """The faults, at most 20 of a kind, and a last line that says whether it can be handed in."""
+        """The faults, at most 20 of a kind, and a last line that says whether it can be submitted."""
         lines = []
         for fatal in (True, False):
             chosen = [str(fault) for fault in self.faults if fault.fatal is fatal]
             lines += chosen[:20] + ([f"... and {len(chosen) - 20} more"] if len(chosen) > 20 else [])
-        verdict = "can be handed in" if self.sound else "must be corrected first"
+        verdict = "can be submitted" if self.sound else "must be corrected before submission"
         return "\n".join([*lines, f"{self.sequences} sequences, {self.masks} masks: {verdict}"])
 
 
 def asked_frames(sequence: VideoSequence, form: ResultForm) -> list[int]:
-    """Frames of a sequence that belong into an archive."""
+    """Frames of a sequence that belong in an archive."""
     start = min(sequence.prompts()) if form.from_first_mask else 0
     return [index for index in wanted_frames(sequence) if index >= start]
 
 
 def write_archive(masks: str | Path, sequences: Sequence[VideoSequence], form: ResultForm, path: str | Path) -> Path:
-    """Pack the masks that a server asks for into a zip; equal masks make an equal archive.
+    """Pack the requested masks into a zip; equal masks make an equal archive.
 
     Args:
         masks: folder with ``SEQUENCE/FRAME.png``.
         sequences: all videos of the split.
-        form: where things lie in the archive.
-        path: the archive; it appears complete or not at all.
+        form: layout of the archive.
+        path: the archive; written atomically.
 
     Raises:
         VOSError: a mask is missing.
@@ -91,7 +91,7 @@ def write_archive(masks: str | Path, sequences: Sequence[VideoSequence], form: R
     path, masks = Path(path), Path(masks)
     temporary = path.with_name(f".{path.name}-{os.getpid()}.tmp")
     try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:  # PNGs do not get smaller
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
             for sequence in sequences:
                 for index in asked_frames(sequence, form):
                     name = f"{sequence.name}/{sequence.frame_names[index]}.png"
@@ -140,19 +140,19 @@ class _Archive:
 def check_submission(
     source: str | Path, sequences: Sequence[VideoSequence], form: ResultForm, *, server: bool = True
 ) -> CheckedSubmission:
-    """Look through results before they are handed in.
+    """Validate results before submission.
 
-    All sequences and frames must be there and nothing else beside them; masks must be palette PNGs of the frames' size;
-    ids must be given ones, and not before they are given; the first given masks must be as they were given.
+    All sequences and frames must be present and nothing else; masks must be palette PNGs of the frames' size;
+    ids must be given ones, and not appear earlier; the first given masks must be unchanged.
 
     Args:
         source: a zip, or the folder that will be packed.
         sequences: all videos of the split.
-        form: what the results must look like.
-        server: whether a server will read them; else wrong folders and formats that other tools accept are only noted.
+        form: required form.
+        server: whether a server will read them; else wrong folders and formats that other tools accept are notes only.
 
     Raises:
-        UsageError: there is no such file or folder, or it is no zip.
+        UsageError: there is no such file or folder, or it is not a zip.
     """
     path = Path(source)
     checked = CheckedSubmission()
@@ -163,7 +163,7 @@ def check_submission(
             try:
                 store = _Archive(stack.enter_context(zipfile.ZipFile(path)))
             except (zipfile.BadZipFile, OSError) as error:
-                raise UsageError(f"{source}: is no readable zip ({error}); pack the folder again") from error
+                raise UsageError(f"{source}: is not a readable zip ({error}); pack the folder again") from error
         else:
             raise UsageError(f"{source}: there is no such archive or folder")
         found = _sort_files(store, sequences, form, checked)
@@ -187,33 +187,33 @@ _ONLY_SERVERS = (_NO_PALETTE,)
 def _sort_files(
     store: _Store, sequences: Sequence[VideoSequence], form: ResultForm, checked: CheckedSubmission
 ) -> dict[str, dict[str, str]]:
-    """Sequence -> frame -> entry; what lies elsewhere is a fault."""
+    """Sequence -> frame -> entry; files elsewhere are faults."""
     found: dict[str, dict[str, str]] = {sequence.name: {} for sequence in sequences}
     names = store.names()
     top = _common_top(names, form, found)
     if top != form.top:
         wanted = f"in one folder {form.top!r}" if form.top else "at the top"
         where = f"in the folder {top!r}" if top else "at the top"
-        checked.faults.append(Fault(where, f"the sequences' folders lie here; they must lie {wanted} of the archive"))
+        checked.faults.append(Fault(where, f"the sequences' folders are here; they must be {wanted} of the archive"))
     for name in names:
         parts = PurePosixPath(name).parts
         if any(part in _JUNK or part.startswith("._") for part in parts):
-            checked.faults.append(Fault(name, "does not belong into an archive"))
+            checked.faults.append(Fault(name, "does not belong in an archive"))
             continue
         inner = parts[1:] if top and parts[0] == top else parts
         if ".." in parts or len(inner) != 2 or inner[0] not in found:
-            checked.faults.append(Fault(name, "is in no folder of a sequence of this split"))
+            checked.faults.append(Fault(name, "is not in a folder of a sequence of this split"))
         elif not inner[1].endswith(".png"):
             checked.faults.append(Fault(name, "is not a .png"))
         elif inner[1].removesuffix(".png") in found[inner[0]]:
-            checked.faults.append(Fault(name, "is there twice"))
+            checked.faults.append(Fault(name, "is a duplicate"))
         else:
             found[inner[0]][inner[1].removesuffix(".png")] = name
     return found
 
 
 def _common_top(names: Sequence[str], form: ResultForm, known: dict[str, dict[str, str]]) -> str:
-    """The folder above the sequences' folders: the right one, or whichever is there."""
+    """The folder above the sequences' folders: the expected one, or the actual one."""
     tops = {PurePosixPath(name).parts[0] for name in names if len(PurePosixPath(name).parts) > 2} - set(_JUNK)
     if form.top in tops:
         return form.top
@@ -230,7 +230,7 @@ def _check_names(sequence: VideoSequence, files: dict[str, str], form: ResultFor
     if unknown:
         yield Fault(sequence.name, f"{len(unknown)} masks belong to no frame, the first is {unknown[0]}.png")
     elif more:
-        yield Fault(sequence.name, f"{len(more)} masks are not asked for, the first is {more[0]}.png", fatal=False)
+        yield Fault(sequence.name, f"{len(more)} masks are not requested, the first is {more[0]}.png", fatal=False)
 
 
 def _check_masks(
@@ -245,7 +245,7 @@ def _check_masks(
     for index, name in enumerate(sequence.frame_names):
         given = prompts.get(index)
         if given is not None:
-            given = np.where(np.isin(given, sequence.object_ids), given, 0)  # void is nothing to hand in
+            given = np.where(np.isin(given, sequence.object_ids), given, 0)  # void is not an object
             ids |= {int(identity) for identity in np.unique(given) if identity}
         if name not in files:
             continue
@@ -272,7 +272,7 @@ def _check_masks(
 
 
 def _read(store: _Store, name: str) -> tuple[LabelMap | None, list[tuple[str, bool]]]:
-    """A mask, uint8 ``(H, W)`` (None where it is not one), and (what is wrong, whether that is fatal)."""
+    """A mask, uint8 ``(H, W)`` (None if it is not one), and (fault, whether it is fatal)."""
     from PIL import Image, UnidentifiedImageError
 
     try:

@@ -18,14 +18,14 @@ from vos_zoo.evaluation.record import RunRecord
 from vos_zoo.types import UsageError, VOSError
 
 CONFIG_KEY = "record"
-"""Entry of a run's configuration that holds the whole record as JSON text (the service drops what is empty)."""
+"""Entry of a run's configuration that holds the whole record as JSON text (the service drops empty values)."""
 EVALUATION, LEADERBOARD = "test", "leaderboard"
 """Job types of our runs."""
 _BLOCK, _HEADER = 32768, 7
 
 
 def goes_online() -> bool:
-    """Whether runs are sent: as `WANDB_MODE` says, or where it says nothing, if there is a key to log in with."""
+    """Whether runs are uploaded: by `WANDB_MODE`, or if it is not set, if there is an API key."""
     mode = os.environ.get("WANDB_MODE")
     return mode == "online" if mode else _has_key()
 
@@ -44,16 +44,16 @@ def _has_key() -> bool:
         return True
     import wandb
 
-    return bool(hosts) and urlparse(wandb.Settings().base_url).hostname in hosts  # a server of one's own
+    return bool(hosts) and urlparse(wandb.Settings().base_url).hostname in hosts  # a self-hosted server
 
 
 @contextmanager
 def wandb_run(folder: Path, project: str, name: str, job: str, config: Mapping[str, Any]) -> Iterator[Any]:
-    """A run of Weights & Biases in `folder`, silent, closed at the end; offline without a key.
+    """Context manager of a Weights & Biases run in `folder`, without console output; offline without a key.
 
     Args:
-        folder: gets the run's files, in ``wandb/``.
-        project: "project", or "entity/project" where it is not the user's own.
+        folder: folder of the run's files, in ``wandb/``.
+        project: "project", or "entity/project" if it is not the user's own.
         name: name of the run.
         job: its job type.
         config: its configuration.
@@ -79,18 +79,18 @@ def wandb_run(folder: Path, project: str, name: str, job: str, config: Mapping[s
         run.finish(exit_code=1)
         raise
     run.finish()
-    if wandb.run is None:  # nobody else's run: end the background process, which only then has written the file out
+    if wandb.run is None:  # no other run is active: end the background process, which flushes the file
         wandb.teardown()
 
 
 def log_record(record: RunRecord, folder: Path, project: str, pictures: int) -> None:
-    """Log a record: itself as configuration, the means as summary, tables per sequence and object, overlay pictures.
+    """Log a record: itself as configuration, the means as summary, tables per sequence and object, overlay images.
 
     Args:
         record: the record.
         folder: the run's folder; its ``overlays`` are logged.
         project: name of the project.
-        pictures: so many contact sheets.
+        pictures: number of contact sheets.
     """
     import wandb
 
@@ -109,7 +109,7 @@ def log_record(record: RunRecord, folder: Path, project: str, pictures: int) -> 
 
 
 def _configuration(record: RunRecord) -> dict[str, Any]:
-    """What runs are found and filtered by, and the record itself."""
+    """Facts to search and filter runs by, and the record itself."""
     result = record.result
     return {
         "method": result.method,
@@ -126,7 +126,7 @@ def _configuration(record: RunRecord) -> dict[str, Any]:
 
 
 def summary(record: RunRecord) -> dict[str, float | int | None]:
-    """The numbers a run is compared by: means, speed, memory, size."""
+    """The numbers of a run: means, speed, memory, size."""
     numbers: dict[str, float | int | None] = dict(record.result.scores)
     numbers["fps"], numbers["tracking_fps"] = record.run.fps, record.run.tracking_fps
     numbers["peak_memory"], numbers["parameters"] = record.run.peak_memory, record.result.parameters
@@ -134,7 +134,7 @@ def summary(record: RunRecord) -> dict[str, float | int | None]:
 
 
 def sequence_rows(record: RunRecord) -> list[list[Any]]:
-    """Sequence, number of objects, and means of J, F and J&F over them (None where nothing was scored)."""
+    """Sequence, number of objects, and means of J, F and J&F over them (None if nothing was scored)."""
     rows = []
     for name, objects in record.result.sequences.items():
         means = [_mean(scores[key] for scores in objects.values()) for key in ("J", "F", "J&F")]
@@ -160,7 +160,7 @@ def fetch_records(project: str) -> list[RunRecord]:
     """The records of all evaluation runs of a project ("project" or "entity/project") on the server.
 
     Raises:
-        UsageError: nobody is logged in.
+        UsageError: the user is not logged in.
         VOSError: the server does not answer, or has no such project.
     """
     if not _has_key():
@@ -190,22 +190,22 @@ def find_run_files(folders: Iterable[Path]) -> list[Path]:
 
 
 def read_run_file(path: Path) -> RunRecord | None:
-    """The record that a run file holds; None where the run is no evaluation.
+    """The record in a run file; None if the run is not an evaluation.
 
     Raises:
-        VOSError: the file is damaged, or what it holds is no record.
+        VOSError: the file is damaged, or holds no valid record.
     """
     text = offline_config(path).get(CONFIG_KEY)
     return None if text is None else _parse(text, str(path))
 
 
 def publish_board(board: Board, page: str, folder: Path, project: str) -> str:
-    """Write a board to a run of its own: a table and charts per group, and the page; returns where the run is.
+    """Write a board to a run of its own: a table and charts per group, and the page; returns its location.
 
     Args:
         board: the board.
         page: the board as an HTML file.
-        folder: where the run's files lie.
+        folder: folder of the run's files.
         project: name of the project.
     """
     import wandb
@@ -240,7 +240,7 @@ def _board_rows(group: Group) -> list[list[Any]]:
 
 
 def offline_config(path: Path) -> dict[str, Any]:
-    """The configuration that a run file holds.
+    """The configuration in a run file.
 
     Raises:
         VOSError: the file is damaged.
@@ -270,10 +270,10 @@ def _entries(content: bytes) -> Iterator[bytes]:
             continue
         _, length, kind = struct.unpack_from("<IHB", content, position)
         position += _HEADER
-        if kind not in (1, 2, 3, 4) or position + length > len(content):  # a run that is still being written
+        if kind not in (1, 2, 3, 4) or position + length > len(content):  # the run is still being written
             return
         parts += content[position : position + length]
         position += length
-        if kind in (1, 4):  # whole, or last part
+        if kind in (1, 4):  # a full entry, or its last part
             yield parts
             parts = b""

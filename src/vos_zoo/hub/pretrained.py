@@ -209,9 +209,7 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
         if path.suffix == ".safetensors":
             return cls._load_saved(path, source, _config_inside(path, source), overrides)
         if path.suffix != ".ckpt":
-            raise UsageError(
-                f"{source!r} is not a folder, .ckpt or .safetensors; convert it with `vos-zoo convert`"
-            )
+            raise UsageError(f"{source!r} is not a folder, .ckpt or .safetensors; convert it with `vos-zoo convert`")
         try:
             loaded: Self = cls.load_from_checkpoint(path, map_location="cpu", weights_only=True, **overrides)
         except (AttributeError, EOFError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:

@@ -1,6 +1,6 @@
 """Scores: J, F, their statistics, the evaluations of the field's data sets, and torchmetrics classes.
 
-The functions need NumPy and OpenCV only; the classes, which need torch, are loaded when they are first used.
+The functions need NumPy and OpenCV only; the classes, which need torch, are loaded lazily.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What J and F share: checking a pair of masks, walking over frames, finding the box that holds an object."""
+"""Shared by J and F: checking a pair of masks, iterating over frames, the bounding box of an object."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Mask: TypeAlias = NDArray[np.bool_]
 
 
 class Span(NamedTuple):
-    """Rows ``top <= y < bottom`` and columns ``left <= x < right`` of a picture."""
+    """Rows ``top <= y < bottom`` and columns ``left <= x < right`` of an image."""
 
     top: int
     bottom: int
@@ -29,7 +29,7 @@ class Span(NamedTuple):
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     def padded(self, margin: int, shape: tuple[int, ...]) -> Span:
-        """The span grown by `margin` pixels on each side, but not beyond a picture of `shape` (H, W)."""
+        """The span grown by `margin` pixels on each side, within an image of `shape` (H, W)."""
         return Span(
             max(self.top - margin, 0),
             min(self.bottom + margin, shape[0]),
@@ -39,13 +39,13 @@ class Span(NamedTuple):
 
 
 def span_of(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> Span | None:
-    """The smallest span with every non-zero pixel of `mask`, bool or uint8 ``(H, W)``; None where there is none."""
+    """The smallest span with every non-zero pixel of `mask`, bool or uint8 ``(H, W)``; or None."""
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     return Span(y, y + height, x, x + width) if width else None
 
 
 def span_of_object(mask: Mask) -> Span | None:
-    """`span_of` for a whole frame, contiguous bool ``(H, W)``, where searching its bytes is much faster."""
+    """`span_of` for a whole frame, contiguous bool ``(H, W)``, by a search of its bytes, which is much faster."""
     flat = mask.tobytes()  # True is byte 1
     first = flat.find(1)
     if first < 0:
@@ -56,7 +56,7 @@ def span_of_object(mask: Mask) -> Span | None:
 
 
 def union_span(first: Span | None, second: Span | None) -> Span | None:
-    """The smallest span that holds both."""
+    """The smallest span that contains both."""
     if first is None or second is None:
         return first or second
     return Span(
@@ -87,7 +87,7 @@ def per_frame(
     """`measure` of one pair of masks (a float) or of each of `T` pairs (float64 ``(T,)``), without the void pixels.
 
     Raises:
-        UsageError: the shapes differ, or something is no mask.
+        UsageError: the shapes differ, or an array is not a mask.
     """
     named = {"prediction": as_mask(prediction, "prediction"), "truth": as_mask(truth, "truth")}
     if void is not None:

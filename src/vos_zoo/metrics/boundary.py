@@ -1,8 +1,8 @@
 """Boundary accuracy F: precision and recall of contours within a tolerance (DAVIS 2016, Perazzi et al., sec. 5).
 
 The official toolkit works on whole frames. Contours can only lie next to the object, and a pixel that a smaller disk
-already matches needs no larger one, so the work here is done in the boxes that matter; the counts, and with them F,
-are the same to the last bit (a test compares them with the full-frame form).
+already matches needs no larger one, so only bounding boxes are processed here; the counts, and so F,
+are bit-identical (a test compares them with the full-frame form).
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _SHARE_OF_DIAGONAL = 0.008
 
 
 def boundary_tolerance(height: int, width: int) -> int:
-    """How many pixels a contour may be off in a picture of that size: 0.8 % of the diagonal, rounded up."""
+    """Tolerance of a contour in pixels: 0.8 % of the image diagonal, rounded up."""
     return math.ceil(_SHARE_OF_DIAGONAL * math.sqrt(height**2 + width**2))
 
 
 def boundary_map(mask: ArrayLike) -> Mask:
     """Contour pixels of a mask: those that differ from their right, lower or lower-right neighbour.
 
-    The border of the picture is no contour: in the last row only the right neighbour counts, in the last column only
-    the lower one, and a mask that fills the picture has no contour at all.
+    The image border is not a contour: in the last row only the right neighbour is compared, in the last column only
+    the lower one, and a mask that fills the image has no contour.
 
     Args:
         mask: bool ``(H, W)``.
@@ -54,8 +54,8 @@ def boundary_accuracy(
     """F: harmonic mean of the precision and the recall of one object's contour.
 
     A contour pixel is matched if the other contour has a pixel within the disk x^2 + y^2 <= tolerance^2; several may
-    share a partner. Without a contour in both masks F is 1, without one in either it is 0. A mask that fills the
-    picture has no contour, so against an empty one it gets F = 1 (as in the official toolkit) although J = 0.
+    share a partner. If neither mask has a contour F is 1, if only one has, it is 0. A mask that fills the
+    image has no contour, so against an empty one F = 1 (as in the official toolkit) although J = 0.
 
     Args:
         prediction: bool ``(H, W)`` or ``(T, H, W)``; of integer masks every non-zero pixel is the object.
@@ -70,7 +70,7 @@ def boundary_accuracy(
         UsageError: the shapes differ, the arrays are not masks, or the tolerance is negative or not an integer.
     """
     if tolerance is not None and (int(tolerance) != tolerance or tolerance < 0):
-        raise UsageError(f"tolerance: {tolerance} is no number of pixels; give an integer >= 0, or None for 0.8 %")
+        raise UsageError(f"tolerance: {tolerance} is not a number of pixels; give an integer >= 0, or None for 0.8 %")
     return per_frame(_f_measure, prediction, truth, void, tolerance=tolerance)
 
 
@@ -93,8 +93,8 @@ def f_measure(
     span = union_span(span_of_object(prediction), span_of_object(truth))
     if span is None:
         return 1.0
-    # One pixel more than the objects need: contours lie up to one pixel left of and above them, and inside the picture
-    # the last row and column must be empty, so that the rules for the picture's border change nothing in a crop.
+    # One pixel more than the objects need: contours lie up to one pixel left of and above them, and inside the image
+    # the last row and column must be empty, so that the rules for the image border do not apply in a crop.
     window = span.padded(1, truth.shape).window
     predicted, true = _contour(prediction[window]), _contour(truth[window])
     n_predicted, n_true = cv2.countNonZero(predicted), cv2.countNonZero(true)
@@ -136,10 +136,10 @@ def _contour(mask: Mask) -> NDArray[np.uint8]:
 
 
 def _matched(contour: NDArray[np.uint8], other: NDArray[np.uint8], count: int, radius: int) -> int:
-    """How many of the `count` pixels of `contour` have a pixel of `other` within the disk of `radius`.
+    """Number of the `count` pixels of `contour` with a pixel of `other` within the disk of `radius`.
 
     Most lie within the largest square inside the disk, which is cheap to test (a square splits into a row and a
-    column); the disk itself is only tried for what is left: pixel by pixel where that is less work than a dilation.
+    column); the disk itself is only tested for the rest: pixel by pixel if that is less work than a dilation.
     """
     left = _array(cv2.subtract(contour, _dilate(other, _square(radius))))
     span = span_of(left)
@@ -154,23 +154,23 @@ def _matched(contour: NDArray[np.uint8], other: NDArray[np.uint8], count: int, r
 
 
 def _with_partner(contour: NDArray[np.uint8], other: NDArray[np.uint8], radius: int) -> int:
-    """How many pixels of `contour` have one of `other` within the disk of `radius`, looked up pixel by pixel."""
+    """Number of pixels of `contour` with one of `other` within the disk of `radius`, tested pixel by pixel."""
     padded = np.pad(other, radius)
     offset_rows, offset_columns = np.nonzero(_disk(radius))
     columns, rows = _array_of_points(cv2.findNonZero(contour))
     width = padded.shape[1]
-    corners = rows * width + columns  # of the disk's bounding square, in the padded picture
+    corners = rows * width + columns  # of the disk's bounding square, in the padded image
     neighbours = corners[:, None] + (offset_rows * width + offset_columns)
     return int(np.count_nonzero(padded.ravel()[neighbours].any(axis=1)))
 
 
 def _dilate(contour: NDArray[np.uint8], kernel: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    # Outside the picture there is nothing: OpenCV's default border for dilation is the smallest value.
+    # Outside the image is background: OpenCV's default border for dilation is the smallest value.
     return _array(cv2.dilate(contour, kernel))
 
 
 def _array(image: Any) -> NDArray[np.uint8]:
-    """OpenCV's result as the array it is (its type stubs say `MatLike`)."""
+    """OpenCV's result typed as an array (its type stubs say `MatLike`)."""
     return np.asarray(image, dtype=np.uint8)
 
 

@@ -1,9 +1,9 @@
 """The DAVIS evaluation (semi-supervised task) on folders of palette PNGs, and its report.
 
 Rules (official toolkit `davis2017-evaluation`): the first and the last frame are not scored; frames in which an object
-is absent stay in its mean (1 if the prediction is empty too, else 0); 255 in the truth is background (but object 1
-where the truth holds only 0 and 255); labels are compared by id; data set numbers are plain means over all objects of
-all sequences. DAVIS-2016 is the same with one object: every non-zero pixel.
+is absent count in its mean (1 if the prediction is empty too, else 0); 255 in the ground truth is background (but
+object 1 if the ground truth holds only 0 and 255); labels are compared by id; data set numbers are means over all
+objects of all sequences. DAVIS-2016 is the same with one object: every non-zero pixel.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class SequenceScores:
     Attributes:
         name: name of the sequence.
         frames: names of the scored frames.
-        objects: scores per object, by rising id; empty where the truth has no object to score.
-        dropped: predicted labels that were dropped, each with the number of frames that had it.
+        objects: scores per object, by ascending id; empty if the ground truth has no object to score.
+        dropped: dropped predicted labels, each with its number of frames.
     """
 
     name: str
@@ -53,12 +53,12 @@ class SequenceScores:
 
 @dataclass(frozen=True)
 class DavisReport:
-    """What `evaluate_davis` finds; `str()` of it is a table for people.
+    """The result of `evaluate_davis`; `str()` of it is a table.
 
     Attributes:
         sequences: scores per sequence, in the order of the list.
-        official: whether the official toolkit's faults were reproduced.
-        dropped_labels: whether unknown predicted labels were allowed and dropped (it changes the score).
+        official: whether the official toolkit's bugs were reproduced.
+        dropped_labels: whether unknown predicted labels were dropped (which changes the score).
     """
 
     sequences: tuple[SequenceScores, ...]
@@ -72,7 +72,7 @@ class DavisReport:
 
     @property
     def scores(self) -> dict[str, float]:
-        """The seven numbers (`SCORE_NAMES`), each a plain mean over all objects, not rounded.
+        """The seven numbers (`SCORE_NAMES`), each a mean over all objects, not rounded.
 
         Raises:
             VOSError: there is no object.
@@ -80,7 +80,7 @@ class DavisReport:
         return mean_scores(self.objects, "the data set")
 
     def csv_line(self) -> str:
-        """The seven numbers with 3 decimals, as the official toolkit's file of global results has them."""
+        """The seven numbers with 3 decimals, as in the official toolkit's file of global results."""
         return ",".join(f"{value:.3f}" for value in self.scores.values())
 
     def csv(self) -> str:
@@ -96,8 +96,8 @@ class DavisReport:
         return "\n".join(["Sequence,J-Mean,F-Mean", *lines, ""])
 
     def notes(self) -> list[str]:
-        """What a reader of the numbers has to know: official faults reproduced, labels dropped."""
-        notes = ["official=True: the official toolkit's faults are reproduced"] if self.official else []
+        """Caveats: bugs reproduced, labels dropped."""
+        notes = ["official=True: the official toolkit's bugs are reproduced"] if self.official else []
         if self.dropped_labels:
             found = [
                 f"{sequence.name} label {label} ({count} frames)"
@@ -120,17 +120,17 @@ class DavisReport:
 
 
 def mean_scores(objects: Sequence[ObjectScores], name: str = "the data set") -> dict[str, float]:
-    """The seven DAVIS numbers: means over objects of mean, recall and decay of J and F; J&F is the mean of two means.
+    """The seven DAVIS numbers: means over objects of mean, recall and decay of J and F, and J&F.
 
     Args:
         objects: scores per object, of any number of sequences.
-        name: what they belong to, for the message.
+        name: data set or sequence, for the message.
 
     Raises:
         VOSError: there is no object.
     """
     if not objects:
-        raise VOSError(f"{name}: there is no object to score; check that the truth's first frame shows the objects")
+        raise VOSError(f"{name}: there is no object to score; check that the first frame's ground truth shows the objects")
     region = np.mean([scores.region for scores in objects], axis=0).tolist()
     boundary = np.mean([scores.boundary for scores in objects], axis=0).tolist()
     return dict(zip(SCORE_NAMES, ((region[0] + boundary[0]) / 2, *region, *boundary), strict=True))
@@ -146,7 +146,7 @@ def score_sequence(
     drop_unknown_labels: bool = False,
     last_frame: bool = False,
 ) -> SequenceScores:
-    """Score one sequence by the DAVIS rules; label maps are asked for one at a time.
+    """Score one sequence by the DAVIS rules; label maps are read one at a time.
 
     Args:
         name: name of the sequence.
@@ -155,21 +155,21 @@ def score_sequence(
         truth: frame name -> label map, uint8 ``(H, W)`` of ids 1..254, 0, and 255 for void (background); not called for
             the last frame.
         official: score the ids 1..K, K = highest label of the first frame, as the official toolkit does: gaps in the
-            ids are scored as perfect, objects above K that come later are not scored and must not be predicted, and the
-            decay overflows beyond 255 frames. By default every id the truth shows before its last frame is scored, over
-            the same frames, and no other.
-        drop_unknown_labels: turn predicted labels that are no object into background instead of refusing them.
+            ids are scored as perfect, later objects above K are not scored and must not be predicted, and the
+            decay overflows beyond 255 frames. By default every id that the ground truth shows before its last frame is
+            scored, over the same frames, and no other.
+        drop_unknown_labels: turn predicted labels that are not an object into background instead of raising an error.
         last_frame: score the last frame, too (VISOR).
 
     Raises:
-        VOSError: no frame is left to score; a predicted label is no object of the sequence.
+        VOSError: no frame is left to score; a predicted label is not an object of the sequence.
     """
     scored = frames[1:] if last_frame else frames[1:-1]
     if not scored:
         left_out = "the first does" if last_frame else "the first and the last do"
         raise VOSError(
-            f"sequence {name}: no frame is left to score, the truth has {len(frames)} frame(s) and {left_out} not "
-            "count; give the full truth (of test sets only first frames are public: use the server)"
+            f"sequence {name}: no frame is left to score, the ground truth has {len(frames)} frame(s) and {left_out} "
+            "not count; give all of it (of test sets only first frames are public: use the server)"
         )
     scorer = SequenceScorer(name)
     first = truth(frames[0])
@@ -200,33 +200,35 @@ def evaluate_davis(
     """Score a folder of results on DAVIS as the official toolkit does (semi-supervised task).
 
     Args:
-        results_folder: holds `<sequence>/<frame>.png`, palette or grey PNGs of object ids in the size of the truth (or
-            of 0 and 255, if the truth has one object, id 1). The first and the last frame are not scored.
+        results_folder: holds `<sequence>/<frame>.png`, palette or grey PNGs of object ids in the size of the ground
+            truth (or of 0 and 255, if the ground truth has one object, id 1). The first and the last frame are not
+            scored.
         dataset_folder: the DAVIS folder: `Annotations/<resolution>/<sequence>/<frame>.png` and
             `ImageSets/<year>/<split>.txt` (or the list of the 2016 archive, see `read_list`).
-        split: which list of sequences.
+        split: name of the list of sequences.
         year: 2017, or 2016 for one object per sequence.
         resolution: folder of the annotations.
         sequences: names of the sequences to score instead of a list.
-        single_object: every non-zero pixel of truth and results is one object, in any channel; None means: for 2016
-            only.
-        mask_threshold: the smallest level, 1..255, of the one object of masks with soft edges, in truth and results;
-            None reads ids, or with `single_object` any non-zero value.
-        official: reproduce the official toolkit's faults: ids 1..K of the first frame are scored, so that gaps in the
+        single_object: every non-zero pixel of ground truth and results is one object, in any channel; None means: for
+            2016 only.
+        mask_threshold: the smallest level, 1..255, of the one object of masks with soft edges, in ground truth and
+            results; None reads ids, or with `single_object` any non-zero value.
+        official: reproduce the official toolkit's bugs: ids 1..K of the first frame are scored, so that gaps in the
             ids count as perfect and objects with higher ids that come later are not scored and must not be predicted;
             the decay is wrong or NaN from 256 scored frames on. On DAVIS itself both settings give the same numbers.
-            The default scores the ids that the truth shows (before its last frame) and takes the right decay.
-            Both count a late object from the second frame on, its absent frames by the rule for empty truth; the
-            commands `validate` and `test`, which know where each mask is given, count it from the frame after that.
-        drop_unknown_labels: turn predicted labels that are no object into background (the report says so) instead
-            of stopping.
+            The default scores the ids that the ground truth shows (before its last frame) with the correct decay.
+            Both score a late object from the second frame on, frames without it by the rule for empty ground truth; the
+            commands `validate` and `test`, which know where each mask is given, score it from the frame after that.
+        drop_unknown_labels: turn predicted labels that are not an object into background (with a note in the report)
+            instead of stopping.
 
     Returns:
         The scores per object, per sequence and of the data set.
 
     Raises:
         UsageError: a folder or the list is missing.
-        VOSError: a mask is missing, unreadable or of another size; a predicted label is no object; nothing to score.
+        VOSError: a mask is missing, unreadable or of another size; a predicted label is not an object; nothing to
+            score.
     """
     results, annotations = Path(results_folder), Path(dataset_folder) / "Annotations" / resolution
     for folder in (results, annotations):
@@ -252,7 +254,7 @@ def read_list(dataset_folder: str | Path, split: str, year: int, resolution: str
         split: name of the list, e.g. "val".
         year: 2016 or 2017; `ImageSets/<year>/<split>.txt` has one name per line.
         resolution: `ImageSets/<resolution>/<split>.txt`, the 2016 archive's form with one line of picture and mask per
-            frame, is read for 2016 where the other is missing.
+            frame, is read for 2016 if the other is missing.
 
     Raises:
         UsageError: there is no list, or it is empty.

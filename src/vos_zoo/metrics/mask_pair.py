@@ -1,4 +1,4 @@
-"""The truth and the results of one video, read from two folders of mask files in step."""
+"""Ground truth and results of one video, read frame by frame from two folders of mask files."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from vos_zoo.video.masks import read_mask
 
 
 class MaskPair:
-    """Label maps of one video; the first truth that is read gives the size that all others must have.
+    """Label maps of one video; the first ground truth that is read defines the size of all others.
 
     Args:
-        truth: folder of the truth, `<frame>.png`.
+        truth: folder of the ground truth, `<frame>.png`.
         results: folder of the results, `<frame>.png`.
         threshold: the smallest level of the one object in both, see `MaskReader`; None reads ids.
 
     Attributes:
-        frames: names of the frames that have a truth, in order.
+        frames: names of the frames with ground truth, in order.
     """
 
     def __init__(self, truth: Path, results: Path, threshold: int | None = None) -> None:
@@ -32,7 +32,7 @@ class MaskPair:
         self.frames = tuple(self._masks)
 
     def truth(self, frame: str) -> LabelMap:
-        """Truth of a frame, uint8 ``(H, W)`` of ids 1..254 and 0; void is background.
+        """Ground truth of a frame, uint8 ``(H, W)`` of ids 1..254 and 0; void is background.
 
         Raises:
             VOSError: the mask is missing, cannot be read, or has another size.
@@ -43,7 +43,7 @@ class MaskPair:
         return labels
 
     def prediction(self, frame: str) -> LabelMap:
-        """Result of a frame, uint8 ``(H, W)``; 255 is object 1 where truth and results show one object, else it stays.
+        """Result of a frame, uint8 ``(H, W)``; 255 is object 1 if both show one object, else it is kept.
 
         Raises:
             VOSError: the mask is missing, cannot be read, or has another size.
@@ -55,7 +55,7 @@ class MaskPair:
 
     @cached_property
     def _one_object(self) -> bool:
-        """Whether the results hold only 0 and 255, and the truth one object, id 1."""
+        """Whether the results hold only 0 and 255, and the ground truth one object, id 1."""
         if not MaskReader(list_masks(self._folders[1]).values(), self._threshold).one_object:
             return False
         return all(set(object_ids_in(self._reader.read(path))) <= {1} for path in self._masks.values())

@@ -1,7 +1,7 @@
-"""J and F of all objects of one video, collected frame by frame: what the evaluations of all data sets share.
+"""J and F of all objects of one video, collected frame by frame: shared by the evaluations of all data sets.
 
-An object that neither label map shows has J = F = 1 in that frame. Such pairs are not computed and not stored, so that
-objects may turn up at any frame and only the frame in hand is in memory.
+An object that neither label map shows has J = F = 1 in that frame. Such pairs are neither computed nor stored, so that
+objects may appear at any frame and only the current frame is in memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vos_zoo.metrics.statistics import Statistics, summarise
 from vos_zoo.types import LabelMap, UsageError, VOSError
 
 Measure: TypeAlias = Callable[[Mask, Mask, tuple[int, int]], tuple[float, ...]]
-"""Prediction and truth of one object, bool ``(h, w)``, and (height, width) of the whole picture -> values, each 1 where
+"""Prediction and ground truth of one object, bool ``(h, w)``, and (height, width) of the whole picture -> values, each 1 where
 both masks are empty. The masks may be cut to the labelled part of the picture with one more pixel on each side."""
 
 
@@ -35,7 +35,7 @@ class ObjectScores:
         frames: names of the scored frames, in order.
         J: region similarity per frame, float64 ``(T,)``, 0..1.
         F: boundary accuracy per frame, float64 ``(T,)``, 0..1.
-        official: whether the decay is the official toolkit's (wrong beyond 255 frames) or the right one.
+        official: whether the decay is the official toolkit's (wrong beyond 255 frames) or the correct one.
     """
 
     sequence: str
@@ -62,7 +62,7 @@ class ObjectScores:
 
 
 def object_ids_in(labels: LabelMap) -> tuple[int, ...]:
-    """Ids of the objects visible in a label map, uint8 ``(H, W)``, rising; 0 and 255 are none."""
+    """Ids of the objects visible in a label map, uint8 ``(H, W)``, ascending; 0 and 255 are not objects."""
     span = span_of(labels)
     if span is None:
         return ()
@@ -88,7 +88,7 @@ def score_frame(
         prediction: label map, uint8 ``(H, W)``.
         truth: label map, uint8 ``(H, W)``.
         ids: the objects to score; labels are compared by id.
-        measure: what is measured; J and F unless told.
+        measure: the measure; J and F by default.
         count: number of its values.
 
     Returns:
@@ -115,8 +115,8 @@ class SequenceScorer:
     Attributes:
         name: name of the video, for messages.
         frames: names of the frames added so far.
-        truth_ids: objects the truth has shown so far.
-        measure: what is measured; J and F unless told.
+        truth_ids: objects in the ground truth so far.
+        measure: the measure; J and F by default.
         count: number of its values.
     """
 
@@ -130,7 +130,7 @@ class SequenceScorer:
     _predicted: dict[int, list[str]] = field(default_factory=dict)
 
     def introduce(self, truth: LabelMap) -> None:
-        """Take note of the objects in a frame of the truth, uint8 ``(H, W)``, that is not scored."""
+        """Record the objects in the ground truth, uint8 ``(H, W)``, of a frame that is not scored."""
         self.truth_ids.update(object_ids_in(truth))
 
     def add(self, frame: str, prediction: LabelMap, truth: LabelMap, ids: Iterable[int] | None = None) -> None:
@@ -140,7 +140,7 @@ class SequenceScorer:
             frame: its name.
             prediction: label map, uint8 ``(H, W)``.
             truth: label map, uint8 ``(H, W)``; 255 is background.
-            ids: the objects to score in this frame; None scores whatever is visible.
+            ids: the objects to score in this frame; None scores the visible ones.
 
         Raises:
             UsageError: the label maps differ in size.
@@ -158,22 +158,22 @@ class SequenceScorer:
         self._scores.append(score_frame(prediction, truth, due, self.measure, self.count))
 
     def visible_frames(self, object_id: int) -> list[str]:
-        """Frames added, and scored for the object, in which the truth or the prediction shows it."""
+        """Frames added, and scored for the object, in which the ground truth or the prediction shows it."""
         return [frame for frame, scores in zip(self.frames, self._scores, strict=True) if object_id in scores]
 
     def true_frames(self, object_id: int) -> list[str]:
-        """Frames added in which the truth shows the object."""
+        """Frames added in which the ground truth shows the object."""
         return [frame for frame, shown in zip(self.frames, self._true, strict=True) if object_id in shown]
 
     def unknown_labels(self, ids: Collection[int]) -> dict[int, list[str]]:
-        """Predicted labels that are none of `ids`, with the names of the frames that have them."""
+        """Predicted labels that are not in `ids`, with the names of their frames."""
         return {label: frames for label, frames in sorted(self._predicted.items()) if label not in ids}
 
     def check_labels(self, ids: Collection[int]) -> None:
-        """Refuse predicted labels that are none of `ids`.
+        """Check that all predicted labels are in `ids`.
 
         Raises:
-            VOSError: there are some; the message names sequence, frame and label.
+            VOSError: there are others; the message names sequence, frame and label.
         """
         unknown = self.unknown_labels(ids)
         if not unknown:
@@ -181,11 +181,11 @@ class SequenceScorer:
         label, frames = next(iter(unknown.items()))
         known = ", ".join(map(str, sorted(ids))) or "none"
         more = f" (also labels {', '.join(map(str, list(unknown)[1:]))})" if len(unknown) > 1 else ""
-        hint = f"; {VOID} is an object only where it is the one object of truth and results" if VOID in unknown else ""
+        hint = f"; {VOID} is an object only if it is the one object of ground truth and results" if VOID in unknown else ""
         raise VOSError(
             f"sequence {self.name}, frame {frames[0]}: the results have label {label}{more}, but the objects are "
             f"{known}; correct the results, or drop such labels with drop_unknown_labels=True, which the report then "
-            f"says{hint}"
+            f"notes{hint}"
         )
 
     def scores_of(self, object_id: int, frames: Sequence[str] | None = None, *, official: bool = False) -> ObjectScores:
@@ -193,11 +193,11 @@ class SequenceScorer:
 
         Args:
             object_id: the object.
-            frames: the frames to count; None takes all that were added.
+            frames: the frames; None takes all that were added.
             official: take the decay as the official toolkit computes it.
 
         Raises:
-            VOSError: there is no frame to count.
+            VOSError: there is no frame.
         """
         names, values = self.values_of(object_id, frames)
         return ObjectScores(self.name, object_id, names, values[:, 0], values[:, 1], official)
@@ -209,10 +209,10 @@ class SequenceScorer:
 
         Args:
             object_id: the object.
-            frames: the frames to count; None takes all that were added.
+            frames: the frames; None takes all that were added.
 
         Raises:
-            VOSError: there is no frame to count.
+            VOSError: there is no frame.
         """
         chosen = None if frames is None else set(frames)
         absent = (1.0,) * self.count

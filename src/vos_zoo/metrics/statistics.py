@@ -15,7 +15,7 @@ _QUARTERS = 4
 
 
 class Statistics(NamedTuple):
-    """What DAVIS reports of one object: mean, share of frames above 0.5, loss from the first to the last quarter."""
+    """DAVIS's statistics of one object: mean, share of frames above 0.5, loss from the first to the last quarter."""
 
     mean: float
     recall: float
@@ -54,7 +54,7 @@ def decay(values: Sequence[float] | NDArray[np.float64], *, official: bool = Fal
 
     Args:
         values: J or F per frame, ``(T,)``, in time order.
-        official: reproduce that overflow instead of the right value.
+        official: reproduce that overflow.
 
     Raises:
         UsageError: there is no value.

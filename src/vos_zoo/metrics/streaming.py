@@ -1,7 +1,7 @@
-"""J and F of one video while its results stream in: what training's validation and the evaluations share.
+"""J and F of one video while its results stream in; shared by validation and evaluation.
 
-Holds numbers only, no masks. Labels are compared by id; what is no object of the video (void) is background. Given
-masks win over predictions where they lie, and a frame scores an object only after its mask was given.
+Holds numbers only, no masks. Labels are compared by id; ids that are not an object of the video (void) are background.
+Given masks overwrite predictions, and an object is scored only in frames after its given mask.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from vos_zoo.metrics.scoring import ObjectScores, score_frame
 from vos_zoo.types import LabelMap, VideoSequence, VOSError
 
 Rule = Literal["davis", "youtube_vos"]
-"""Which of the wanted frames count, after an object's given mask: "davis" all but the video's first and
-last, "youtube_vos" all that have a truth."""
+"""Which of the requested frames are scored, after an object's given mask: "davis" all but the video's first and
+last, "youtube_vos" all that have ground truth."""
 
 
 NO_TRUTH = "it has no ground truth"
-"""Why a video has no score: nobody outside the evaluation server knows better."""
+"""Reason why a video has no score."""
 
 
 def why_unscored(sequence: VideoSequence, rule: Rule = "davis") -> str:
-    """Why a video cannot be scored; empty if it can be, as far as its length and its annotations go."""
+    """Why a video cannot be scored; empty if its length and its annotations allow it."""
     if len(sequence) < (3 if rule == "davis" else 2):
         left_out = "the first and the last frame are" if rule == "davis" else "the first frame is"
         frames = f"{len(sequence)} frame{'s' if len(sequence) > 1 else ''}"
@@ -36,23 +36,23 @@ def why_unscored(sequence: VideoSequence, rule: Rule = "davis") -> str:
 
 
 def scored_frames(sequence: VideoSequence, first: int, rule: Rule = "davis") -> list[int]:
-    """Frames that count where they have a truth, if the first mask is given in frame `first`."""
+    """Frames that are scored if they have ground truth, with the first mask in frame `first`."""
     last = len(sequence) - 1 if rule == "davis" else len(sequence)
     return [index for index in wanted_frames(sequence) if first < index < last]
 
 
 def wanted_frames(sequence: VideoSequence) -> Sequence[int]:
-    """Frames of a video whose results an evaluation wants: those it names, else all."""
+    """Frames of a video whose results an evaluation needs: those it lists, else all."""
     return range(len(sequence)) if sequence.wanted_frames is None else sequence.wanted_frames
 
 
 def with_given(labels: LabelMap, given: LabelMap | None, *, first: bool = False) -> LabelMap:
-    """The result of a frame, uint8 ``(H, W)``, once the mask given there is laid over it.
+    """The result of a frame, uint8 ``(H, W)``, overwritten by the given mask.
 
     Args:
         labels: the prediction.
-        given: the given mask, or None where there is none; 255 in it is void.
-        first: whether nothing was tracked before, so that the given mask is all there is.
+        given: the given mask, or None; 255 in it is void.
+        first: whether no frame was tracked before, so that the given mask is the result.
     """
     if given is None:
         return labels
@@ -64,9 +64,9 @@ class StreamScorer:
     """Collects J and F of every object of a video, frame by frame.
 
     Args:
-        sequence: the video; its truth is read when a frame is scored.
-        prompts: frame -> given mask; tells where each object starts (an object in none: with the first).
-        rule: which frames count.
+        sequence: the video; its ground truth is read when a frame is scored.
+        prompts: frame -> given mask, where each object starts (objects in no mask start with the first).
+        rule: which frames are scored.
 
     Attributes:
         starts: object id -> frame of its given mask.
@@ -103,7 +103,7 @@ class StreamScorer:
             Mean of J and F over the objects scored in this frame; None if the frame is not scored.
 
         Raises:
-            VOSError: prediction and truth differ in size.
+            VOSError: prediction and ground truth differ in size.
         """
         if index not in self._counted:
             return None
@@ -114,8 +114,8 @@ class StreamScorer:
         name = self.sequence.frame_names[index]
         if truth.shape != labels.shape:
             raise VOSError(
-                f"frame {name}: its truth is {truth.shape}, the prediction {labels.shape} (height, width); "
-                "bring masks and frames to one size"
+                f"frame {name}: the ground truth is {truth.shape}, the prediction {labels.shape} (height, width); "
+                "resize masks and frames to one size"
             )
         scores = score_frame(labels, truth, scored)
         self._frames.append(name)

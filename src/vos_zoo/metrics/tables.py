@@ -9,8 +9,8 @@ def text_table(title: str, columns: Sequence[str], rows: Sequence[tuple[str, Seq
     """A table with aligned columns and 3 decimals.
 
     Args:
-        title: head of the first column.
-        columns: heads of the others.
+        title: header of the first column.
+        columns: headers of the others.
         rows: name and values, as many values as `columns`.
     """
     first = max(len(title), *(len(name) for name, _ in rows)) if rows else len(title)

@@ -1,6 +1,6 @@
 """J, F and the seven DAVIS numbers as torchmetrics metrics.
 
-Their states are sums and a count, so that memory is constant and adding them up over processes (DDP) gives the value
+Their states are sums and a count, so that memory is constant and summing them over processes (DDP) gives the value
 over all data. Each process must update with whole objects or whole videos: recall and decay need all frames of one.
 This is the only module of the package's metrics that imports torch.
 """
@@ -118,8 +118,8 @@ class DavisScores(_MeanOverObjects):
     """The seven DAVIS numbers; one `update` is one video with all its objects.
 
     Args:
-        official: reproduce the official toolkit's faults, see `evaluate_davis`.
-        drop_unknown_labels: turn predicted labels that are no object into background instead of refusing them.
+        official: reproduce the official toolkit's bugs, see `evaluate_davis`.
+        drop_unknown_labels: turn predicted labels that are not an object into background instead of raising an error.
         options: arguments of `torchmetrics.Metric`.
     """
 
@@ -139,16 +139,16 @@ class DavisScores(_MeanOverObjects):
 
         Args:
             prediction: label maps of all frames, integers ``(T, H, W)`` in 0..255, of which the first and the last are
-                not scored; or, alone, what `score_sequence` says of a video (it reads one frame at a time).
-            truth: label maps, the same shape. 255 is background, but object 1 where it is the only value besides 0
-                (in the prediction: where the truth has no object but 1, too).
+                not scored; or, alone, the result of `score_sequence` (which reads one frame at a time).
+            truth: label maps, the same shape. 255 is background, but object 1 if it is the only value besides 0
+                (in the prediction: if the ground truth has only object 1, too).
             name: name of the video, for messages.
             frame_names: names of the frames, for messages; None numbers them.
 
         Raises:
-            UsageError: the shapes differ or are not ``(T, H, W)``, values are no integers of 0..255, or the frame names
-                are not one per frame.
-            VOSError: fewer than three frames, or a predicted label is no object.
+            UsageError: the shapes differ or are not ``(T, H, W)``, values are not integers in 0..255, or the frame
+                names are not one per frame.
+            VOSError: fewer than three frames, or a predicted label is not an object.
         """
         scored = (
             prediction if isinstance(prediction, SequenceScores) else self._score(prediction, truth, name, frame_names)
@@ -164,14 +164,19 @@ class DavisScores(_MeanOverObjects):
         frame_names: Sequence[str] | None,
     ) -> SequenceScores:
         if truth is None:
-            raise UsageError(f"{name}: the truth is missing; pass label maps (T, H, W) as the second argument")
-        predicted, true = _label_maps(prediction, f"{name}: the prediction"), _label_maps(truth, f"{name}: the truth")
+            raise UsageError(f"{name}: the ground truth is missing; pass label maps (T, H, W) as the second argument")
+        predicted, true = (
+            _label_maps(prediction, f"{name}: the prediction"),
+            _label_maps(truth, f"{name}: the ground truth"),
+        )
         if shows_one_object(true):
             true = objects_of(true, one_object=True)
         if shows_one_object(predicted) and set(np.unique(true)) <= {0, 1}:
             predicted = objects_of(predicted, one_object=True)
         if predicted.shape != true.shape or true.ndim != 3:
-            raise UsageError(f"{name}: prediction {predicted.shape}, truth {true.shape}; both must be one (T, H, W)")
+            raise UsageError(
+                f"{name}: prediction {predicted.shape}, truth {true.shape}; both must have the same shape (T, H, W)"
+            )
         frames = [f"{index:05d}" for index in range(len(true))] if frame_names is None else list(frame_names)
         index_of = {frame: index for index, frame in enumerate(frames)}
         if len(index_of) != len(true):

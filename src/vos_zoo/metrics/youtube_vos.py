@@ -1,8 +1,8 @@
-"""A local estimate of the YouTube-VOS score G, on folders of palette PNGs with known truth.
+"""A local estimate of the YouTube-VOS score G, on folders of palette PNGs with public ground truth.
 
 The organisers state: J and F as in DAVIS, averaged over the objects of seen and of unseen categories, G = mean of the
-four numbers. Their server's code and the truth of valid and test are not public, and which frames of an object it
-leaves out is not confirmed; hence "estimate", and the option that names the frames.
+four numbers. The server's code and the ground truth of valid and test are not public, and which frames of an object it
+omits is not confirmed; hence "estimate", and the option that selects the frames.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vos_zoo.types import LabelMap, UsageError, VOSError
 
 ScoredFrames = Literal["first_frame_excluded", "first_and_last_excluded", "nothing_excluded"]
 """Which annotated frames of an object are scored: all after its first one (whose mask is given); these without the last
-annotated frame of the video (the habit of DAVIS); or the first one too."""
+annotated frame of the video (as DAVIS does); or the first one too."""
 
 _SEEN = """
 airplane ape bear bike bird boat bucket bus camel cat cow crocodile deer dog dolphin duck eagle earless_seal elephant
@@ -40,14 +40,14 @@ _GROUPS = (("J_seen", "J", True), ("F_seen", "F", True), ("J_unseen", "J", False
 
 @dataclass(frozen=True)
 class YouTubeReport:
-    """What `evaluate_youtube_vos` finds; `str()` of it is a table for people.
+    """The result of `evaluate_youtube_vos`; `str()` of it is a table.
 
     Attributes:
         objects: scores per object.
         categories: category per (video, object id).
         seen_categories: the categories that count as seen.
         frames: which frames of an object were scored.
-        dropped: (video, label) -> number of frames in which a label that is no object was dropped; None where dropping
+        dropped: (video, label) -> number of frames in which a label that is not an object was dropped; None if dropping
             was not allowed.
         unscored: (video, object id) of objects without a frame to score.
     """
@@ -77,7 +77,7 @@ class YouTubeReport:
         return {**groups, "G": float(np.mean(list(groups.values())))}
 
     def notes(self) -> list[str]:
-        """What a reader of the numbers has to know."""
+        """Caveats for readers of the numbers."""
         notes = [f"G is a local estimate (frames: {self.frames}); the server's code is not public"]
         for group in ("a seen", "an unseen"):
             if f"J_{group.split()[1]}" not in self.scores:
@@ -105,7 +105,7 @@ class YouTubeReport:
 
 @dataclass
 class _Video:
-    """One video of `meta.json` while it is scored."""
+    """The state of one video of `meta.json` during scoring."""
 
     name: str
     first_listed: dict[int, str]
@@ -124,7 +124,8 @@ class _Video:
         started: set[int] = set()
         for frame in self.frames:
             labels = truth(frame)
-            # Some objects are listed before a single pixel of them is visible: they start where the truth shows them.
+            # Some objects are listed before a single pixel of them is visible: they start where the ground truth shows
+            # them.
             visible = object_ids_in(labels)
             listed = {one for one, first in self.first_listed.items() if natural_key(first) <= natural_key(frame)}
             new = listed.intersection(visible) - started
@@ -146,20 +147,20 @@ def evaluate_youtube_vos(
     seen_categories: Collection[str] | None = None,
     drop_unknown_labels: bool = False,
 ) -> YouTubeReport:
-    """Estimate the YouTube-VOS score G of a folder of results against known truth, e.g. a split of the training set.
+    """Estimate the YouTube-VOS score G of a folder of results against known ground truth, e.g. a training split.
 
     Args:
         results_folder: holds `<video>/<frame>.png`, with or without the top folder `Annotations` of an archive. Frames
             that are not annotated are not read.
         dataset_folder: holds `meta.json` and `Annotations/<video>/<frame>.png`. A video's annotated frames are those
-            which `meta.json` lists for any of its objects.
+            that `meta.json` lists for any of its objects.
         frames: which frames of an object are scored, from its first listed frame whose mask shows it: all after that
             one (default), these without the video's last annotated frame, or that one too. A frame without the object
-            counts as in DAVIS: 1 if the prediction is empty too, else 0.
+            scores as in DAVIS: 1 if the prediction is empty too, else 0.
         videos: names of the videos to score; None takes all of `meta.json`.
         seen_categories: the categories of the training data; None takes the 65 of YouTube-VOS.
-        drop_unknown_labels: turn predicted labels that are no object of the video into background (the report says so)
-            instead of stopping.
+        drop_unknown_labels: turn predicted labels that are not an object of the video into background (with a note in
+            the report) instead of stopping.
 
     Returns:
         Scores per object and the four means with G.

@@ -1,1 +1,1 @@
-"""The leaderboard: run records in groups that can be compared, papers' rows beside them; as text, tables and a page."""
+"""The leaderboard: run records in comparable groups next to published results, as text, tables and a page."""

@@ -1,4 +1,4 @@
-"""The board as one HTML file that needs nothing else: no network, no library; sortable, filterable, with a drawing."""
+"""The board as one self-contained HTML file, without network or library; sortable, filterable, with a plot."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _part(name: str) -> str:
 
 
 def format_page(board: Board, title: str = "vos-zoo leaderboard") -> str:
-    """The page. Everything that comes from records or files is escaped; the page itself may load nothing."""
+    """The page. All text from records or files is escaped; the page may not load anything."""
     methods = sorted({row.method for group in board.groups for row in group.rows})
     colours = {method: number % COLOURS for number, method in enumerate(methods)}
     sections = "\n".join(_section(number, group, colours) for number, group in enumerate(board.groups))
@@ -45,7 +45,7 @@ def format_page(board: Board, title: str = "vos-zoo leaderboard") -> str:
 <body>
 <main>
 <h1>{escape(title)}</h1>
-<p class="lead">Runs stand in one table only if frames, masks, size, number format and device are the same.
+<p class="lead">Runs are in one table only if frames, masks, size, number format and device are the same.
 Rows in grey italics are published: reported by the authors, not measured here.</p>
 <div class="bar">
 <input type="search" id="search" placeholder="Filter rows" aria-label="Filter rows">

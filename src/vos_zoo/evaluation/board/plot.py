@@ -1,4 +1,4 @@
-"""Accuracy against speed as an inline SVG drawing: measured rows as discs, published ones as hollow diamonds."""
+"""Accuracy against speed as an inline SVG plot: measured rows as discs, published ones as hollow diamonds."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from vos_zoo.evaluation.board.table import Row
 
 _WIDTH, _HEIGHT = 1040, 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 120, 18, 46
-_LINE, _LETTER = 14, 7  # pixels per line of text, and about as many per letter
+_LINE, _LETTER = 14, 7  # pixels per line of text, and approximately per letter
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """A mapping of values to pixels; `ticks` are the values with a line."""
+    """A mapping of values to pixels; `ticks` are the values of the grid lines."""
 
     low: float
     high: float
@@ -29,10 +29,10 @@ class _Scale:
 
 
 def draw_plot(rows: Sequence[tuple[str, Row]], score: str, colours: Mapping[str, int]) -> str:
-    """The drawing, or an empty string where fewer than two rows have both a score and a speed.
+    """The plot, or an empty string if fewer than two rows have both a score and a speed.
 
     Args:
-        rows: identity in the page and row.
+        rows: row identifier in the page, and row.
         score: name of the score on the vertical axis, in percent.
         colours: number of each method's colour.
     """
@@ -81,7 +81,7 @@ def _axes(x: _Scale, y: _Scale, score: str) -> list[str]:
 def _points(
     points: Sequence[tuple[str, Row]], score: str, x: _Scale, y: _Scale, colours: Mapping[str, int]
 ) -> list[str]:
-    """Marks with their names; a name moves down where another one stands already."""
+    """Marks with their names; a name is moved down if it would overlap another one."""
     parts, taken = [], list[tuple[float, float, float]]()
     for identity, row in sorted(points, key=lambda point: -point[1].scores[score]):
         left, top = x(math.log10(float(row.fps or 1))), y(row.scores[score])

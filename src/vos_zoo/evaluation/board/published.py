@@ -1,4 +1,4 @@
-"""Scores that papers and authors report, with their sources: never ours, and never shown as if they were."""
+"""Published scores, with their sources; they are always marked as published."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PUBLISHED_FILE = "published.json"
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One row of somebody's table.
+    """One row of a published table.
 
     Attributes:
         method: name of the method.
@@ -24,11 +24,11 @@ class PublishedRow:
         data: title of the data set and split, as in `DataFacts.title`.
         videos: number of videos of the whole split.
         scores: name -> percent, as printed.
-        source: where it stands: paper and table, or the authors' read-me.
-        url: where that can be read.
-        fps: frames per second as reported, None where nothing is.
-        hardware: what that speed was measured on.
-        note: what a reader should know besides.
+        source: paper and table, or the authors' README.
+        url: address of the source.
+        fps: frames per second as reported, or None.
+        hardware: hardware of that speed.
+        note: further remarks.
     """
 
     method: str
@@ -44,10 +44,10 @@ class PublishedRow:
 
 
 def read_published(path: Path, method: str) -> list[PublishedRow]:
-    """The published rows of a method; none where it brings no file.
+    """The published rows of a method; none if it has no file.
 
     Raises:
-        VOSError: a row that lacks something, or says something unknown.
+        VOSError: a row has a missing or unknown entry.
     """
     if not path.is_file():
         return []

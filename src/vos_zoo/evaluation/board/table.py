@@ -1,4 +1,4 @@
-"""Which runs stand in one table: those of the same videos, size, number format and device, and nothing else."""
+"""Grouping of runs into tables: same videos, size, number format and device."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from vos_zoo.evaluation.board.published import PublishedRow
 from vos_zoo.evaluation.record import RunRecord
 
 ACROSS = ("size", "precision", "device")
-"""What may be put into one table on request; other videos never are."""
+"""Facts that may differ within a table on request; videos never may."""
 _SCORE_ORDER = ("G", "J_seen", "F_seen", "J_unseen", "F_unseen", "J&F", "J", "F")
-"""What the board shows of a record, in this order; the first one ranks. Recall and decay stay in the record."""
+"""Scores that the board shows, in this order; the first one ranks. Recall and decay are only in the record."""
 _DIFFERENCES = {"data": "data (frames, masks or lists)"}
 Published = Literal["matching", "all", "none"]
 
@@ -22,20 +22,20 @@ class Row:
     """A line of the board.
 
     Attributes:
-        published: whether somebody reports it; otherwise it was measured here.
+        published: whether it is a published result, not measured here.
         method: name of the method.
         model: the weights' name, or the authors' name of the network.
         scores: name -> percent.
         fps: frames per second of the tracker alone, or as reported.
         memory: peak memory in bytes.
         parameters: number of them.
-        runs: so many runs gave exactly this result.
-        size: shorter side that the network saw, in pixels.
+        runs: number of runs with exactly this result.
+        size: shorter side of the network's input, in pixels.
         precision: number format.
         device: where it ran.
         source: weights' digest and revision, or paper and table.
-        url: where that can be read; "" where it is ours.
-        note: what a reader should know besides.
+        url: address of the source; "" for our runs.
+        note: further remarks.
     """
 
     published: bool
@@ -56,14 +56,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that can be compared.
+    """Comparable rows.
 
     Attributes:
         title: data set and split.
-        facts: what all runs of the group share: videos, objects, digest of the data, size, number format, device.
+        facts: facts that all runs of the group share: videos, objects, digest of the data, size, number format, device.
         rows: best first.
-        warnings: what makes a comparison doubtful.
-        data: digest of the frames, masks and lists that were evaluated; "" for published rows alone.
+        warnings: reasons why a comparison may be invalid.
+        data: digest of the frames, masks and lists that were evaluated; "" if there are only published rows.
     """
 
     title: str
@@ -74,7 +74,7 @@ class Group:
 
     @property
     def scores(self) -> tuple[str, ...]:
-        """Names of the scores, the one that ranks first."""
+        """Names of the scores; the first one ranks."""
         present = {name for row in self.rows for name in row.scores}
         return tuple(name for name in _SCORE_ORDER if name in present)
 
@@ -86,7 +86,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Board:
-    """All groups, and what is to be said about them as a whole."""
+    """All groups, and warnings about the whole board."""
 
     groups: tuple[Group, ...]
     warnings: tuple[str, ...] = field(default=())
@@ -100,14 +100,14 @@ def build_board(
     show: Published = "matching",
     warnings: Sequence[str] = (),
 ) -> Board:
-    """Sort records into groups that can be compared, and put the published rows beside them.
+    """Sort records into comparable groups and add the published rows.
 
     Args:
-        records: what was measured here.
-        published: what papers report.
-        across: names of `ACROSS` that may differ within a table; it says so then.
-        show: which published rows: of the data sets that were measured, all, or none.
-        warnings: what went wrong while the records were collected.
+        records: our records.
+        published: published rows.
+        across: names of `ACROSS` that may differ within a table, with a warning.
+        show: which published rows: of the measured data sets, all, or none.
+        warnings: problems while the records were collected.
     """
     dropped = set(across)
     groups: dict[tuple[object, ...], list[RunRecord]] = {}
@@ -126,7 +126,7 @@ def _benchmark(title: str) -> str:
 
 
 def _facts(record: RunRecord) -> dict[str, object]:
-    """What must be equal for two runs to stand in one table; the data are the frames, masks and lists."""
+    """The facts that must be equal for two runs to be in one table; "data" covers frames, masks and lists."""
     result = record.result
     return {
         "data": (result.data.title, result.data.digest),
@@ -148,7 +148,7 @@ def _group(members: Sequence[RunRecord], published: Sequence[PublishedRow]) -> G
     facts = [f"{data.videos} videos", f"{data.objects} objects", f"data {data.digest[:12]}"]
     facts += [values[0] for values in texts.values() if len(values) == 1]
     warnings = [
-        f"runs that differ in {name} stand in one table: {', '.join(values)}"
+        f"runs that differ in {name} are in one table: {', '.join(values)}"
         for name, values in texts.items()
         if len(values) > 1
     ]
@@ -159,7 +159,7 @@ def _group(members: Sequence[RunRecord], published: Sequence[PublishedRow]) -> G
         )
     if any(member.schema < 2 for member in members):
         warnings.append(
-            "some of these runs do not say which frames and masks they were scored with, and may differ in them; "
+            "some of these runs have no digest of the frames and masks they were scored with, which may differ; "
             "run vos-zoo test again"
         )
     failed = sorted({name for member in members for name in member.result.failures})
@@ -170,7 +170,7 @@ def _group(members: Sequence[RunRecord], published: Sequence[PublishedRow]) -> G
 
 
 def _measured(members: Sequence[RunRecord]) -> list[Row]:
-    """One row per result; of equal results the newest run gives the speed. `members` are in order of time."""
+    """One row per result; of equal results the newest run's speed is taken. `members` are in order of time."""
     same: dict[tuple[str, str], list[RunRecord]] = {}
     for member in members:
         same.setdefault((member.digest, member.environment.device), []).append(member)
@@ -207,7 +207,7 @@ def _published(row: PublishedRow) -> Row:
 
 
 def _ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Best first by G or J&F; rows without a score last; equal ones by method and name."""
+    """Best first by G or J&F; rows without a score last; ties by method and name."""
 
     def rank(row: Row) -> tuple[float, str, str]:
         best = next((row.scores[name] for name in _SCORE_ORDER if name in row.scores), -1.0)
@@ -227,7 +227,7 @@ def _published_groups(published: Sequence[PublishedRow], shown: set[str]) -> lis
 
 
 def _separations(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
-    """Why runs on one data set stand in several tables."""
+    """Why runs on one data set are in several tables."""
     by_title: dict[str, list[dict[str, object]]] = {}
     for members in groups:
         by_title.setdefault(members[0].result.data.title, []).append(_facts(members[0]))
@@ -240,7 +240,7 @@ def _separations(groups: Sequence[Sequence[RunRecord]]) -> list[str]:
 
 
 def _text(name: str, value: object) -> str:
-    """A fact as people read it."""
+    """A fact as display text."""
     if name == "size":
         return "frames as stored" if value is None else f"{value} px"
     return str(value)

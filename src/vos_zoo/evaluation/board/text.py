@@ -31,7 +31,7 @@ def header_cells(group: Group) -> list[str]:
 
 
 def cells(group: Group, row: Row) -> list[str]:
-    """A row as texts; published rows carry an asterisk and no number of runs."""
+    """A row's cells; published rows have an asterisk and no number of runs."""
     scores = [_number(row.scores.get(name), 1) for name in group.scores]
     memory = None if row.memory is None else row.memory / 2**20
     parameters = None if row.parameters is None else row.parameters / 1e6
@@ -44,7 +44,7 @@ def _number(value: float | None, decimals: int) -> str:
 
 
 def _line(texts: Sequence[str], widths: Sequence[int]) -> str:
-    """Names to the left, numbers to the right."""
+    """Names aligned left, numbers right."""
     padded = [
         text.ljust(width) if column < 2 else text.rjust(width)
         for column, (text, width) in enumerate(zip(texts, widths, strict=True))
@@ -81,14 +81,14 @@ def _table_line(texts: Sequence[str]) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text that Markdown shows as it is, also inside a table."""
+    """Text escaped for Markdown tables."""
     for sign in "\\`*_[]<>|":
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.split())
 
 
 def format_csv(board: Board) -> str:
-    """The board as one CSV table, a line per row with all that identifies its group; percent, bytes, numbers."""
+    """The board as one CSV table, a line per row with all facts of its group; percent, bytes, numbers."""
     names = list(dict.fromkeys(name for group in board.groups for name in group.scores))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
