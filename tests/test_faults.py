@@ -183,7 +183,7 @@ def test_a_full_disk_stops_the_run_and_keeps_the_checkpoint_before(
         done = script(small, limit, "--ckpt", "last")
         said = done.stderr.strip().splitlines()[-1]
         assert done.returncode == 1, said
-        assert "cannot write checkpoint" in said and "go on with --ckpt last" in said
+        assert "cannot write checkpoint" in said and "continue with --ckpt last" in said
         reason = os.strerror(errno.EFBIG if mounted.returncode else errno.ENOSPC)
         assert reason in said
         newest = newest_checkpoint(small / "a" / "checkpoints", warn=pytest.fail)
@@ -219,7 +219,7 @@ def test_a_loss_or_gradient_that_is_no_number_stops_with_the_clips_and_the_check
         assert fit(tmp_path, "run_name=a", *RUN) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert f"training stopped at step 4: the {'loss' if broken == 'loss' else 'norm of the gradient'} is nan" in said
-    assert said.count("synthetic_train_") == 2 and "go on with --ckpt last" in said
+    assert said.count("synthetic_train_") == 2 and "continue with --ckpt last" in said
     assert weights(tmp_path / "a")["global_step"] == 4
     finish(tmp_path, unbroken)
 
@@ -244,7 +244,7 @@ def test_a_loader_process_that_dies_stops_the_run_with_a_cure(
         assert fit(tmp_path, "run_name=a", *RUN, "data.workers=1") == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "a loader process has died" in said and "data.workers" in said
-    assert f"go on with --ckpt last ('{tmp_path / 'a' / 'checkpoints' / 'last.ckpt'}' is whole)" in said
+    assert f"continue with --ckpt last ('{tmp_path / 'a' / 'checkpoints' / 'last.ckpt'}' is undamaged)" in said
     assert weights(tmp_path / "a")["global_step"] >= 2
     finish(tmp_path, unbroken, "data.workers=0")
 

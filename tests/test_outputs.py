@@ -227,7 +227,7 @@ def test_a_conversion_replaces_neither_its_source_nor_other_files_of_the_user(
     assert "is the input file" in capsys.readouterr().err
     (tmp_path / "authors.pth").write_bytes(b"")
     assert main([*words, str(tmp_path / "authors.pth")]) == 2
-    assert f"{name} there is not a model's" in capsys.readouterr().err
+    assert f"{name} in it is not a model's" in capsys.readouterr().err
     assert (tmp_path / name).read_text() == "mine"
     (tmp_path / "config.json").write_text(json.dumps({"method": METHOD}))  # an earlier conversion may be replaced
     assert main([*words, str(tmp_path / "authors.pth")]) == 2

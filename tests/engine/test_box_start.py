@@ -176,6 +176,6 @@ def test_the_command_line_starts_any_weights_from_boxes(
     build("pcvos").eval().save_pretrained(tmp_path / "pcvos")
     words = ["track", str(tmp_path / "frames"), "--weights", str(tmp_path / "pcvos"), "--output", str(tmp_path / "out")]
     assert main([*words, "--box", "1:5,6,20,22", "--box", "7:37,15,20,22"]) == 0
-    assert "first masks drawn by box-small" in capsys.readouterr().out
+    assert "first masks predicted by box-small" in capsys.readouterr().out
     assert any("box-small" in record.getMessage() for record in caplog.records)
     assert np.array_equal(read_mask(tmp_path / "out" / "00000.png"), masks_of(drawn, 0))

@@ -60,7 +60,10 @@ def test_a_finished_run_is_left_as_it_is(
         ckpt = "last" if how == "by the same words" else str(run / "checkpoints" / "last.ckpt")
         assert fit(tmp_path, *RUN, "trainer.max_epochs=1", "--ckpt", ckpt) == 0
     assert files(tmp_path) == before and is_average(run)
-    assert f"nothing to do: {run} has reached trainer.max_epochs=1, raise it to train on" in capsys.readouterr().out
+    assert (
+        f"nothing to do: {run} has reached trainer.max_epochs=1, raise it to continue training"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

@@ -337,7 +337,7 @@ def test_an_inverted_mask_is_doubted_in_any_form_and_a_usual_one_is_not(tmp_path
     touching = 255 - squares(255)
     touching[-9:, 10:30] = 0  # the object touches the lower border
     save_grey(tmp_path / "touching.png", touching)
-    assert "less of the picture's border than value 255" in str(background_doubt(tmp_path / "touching.png"))
+    assert "less of the image border than value 255" in str(background_doubt(tmp_path / "touching.png"))
     for name, labels in (("usual", squares(1, 2)), ("large", np.pad(np.ones((40, 64), np.uint8), ((8, 0), (0, 0))))):
         write_mask(tmp_path / f"{name}.png", labels)
     assert background_doubt(tmp_path / "usual.png") is None

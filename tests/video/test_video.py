@@ -160,7 +160,7 @@ def test_a_frame_of_another_size_is_named(tmp_path: Path) -> None:
 
 def test_two_formats_of_one_frame_are_refused(tmp_path: Path) -> None:
     write_frames(tmp_path, ["0.png", "0.bmp"])
-    with pytest.raises(UsageError, match="'0' is there in two formats"):
+    with pytest.raises(UsageError, match="'0' exists in two formats"):
         open_video(tmp_path)
 
 
@@ -384,7 +384,7 @@ def test_wrong_masks_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="differs from the frame's 32x32"):
         parse_prompts([folder / "00099.png"], size=(32, 32))
     write_mask(folder / "cat.png", square())
-    with pytest.raises(UsageError, match="is no frame number"):
+    with pytest.raises(UsageError, match="is not a frame number"):
         parse_prompts([folder], size=SIZE)
     write_mask(tmp_path / "empty.png", square(identity=0))
     with pytest.raises(UsageError, match="holds no object"):

@@ -1,4 +1,4 @@
-"""The command line: options, errors and dispatch. Nothing heavy is imported before a command starts its work.
+"""The command line: options, errors and dispatch. Heavy libraries are imported only when a command runs.
 
 Every `key=value` after the options overrides the configuration. Usage errors exit with 2, failures of a run with 1,
 both with one line; `--debug` shows the traceback. The work itself is in `vos_zoo.tasks`.
@@ -25,7 +25,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 1 for a failed run, 2 for a wrong request, 130 when interrupted."""
+    """Run one command and return its exit code: 0, 1 for a failed run, 2 for a usage error, 130 if interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     usual, warnings.formatwarning = warnings.formatwarning, _warning_line
     try:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _warning_line(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    """The package's own warnings as one line each; where in the code they arise matters to nobody at the terminal."""
+    """Format the package's own warnings as one line each, without their location in the code."""
     if not filename.startswith(_PACKAGE):
         return f"{filename}:{lineno}: {category.__name__}: {message}\n"
     return f"vos-zoo: warning: {' '.join(str(message).split())}\n"
@@ -74,7 +74,9 @@ def _run(words: list[str]) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; every subcommand sets `handler`."""
-    parser = Parser(prog="vos-zoo", description="Video object segmentation: train, evaluate and run the zoo's methods.")
+    parser = Parser(
+        prog="vos-zoo", description="Video object segmentation: train, evaluate and run the methods of the zoo."
+    )
     parser.add_argument("--version", action="version", version=f"vos-zoo {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for build in (
@@ -131,7 +133,7 @@ def _test(commands: Any) -> None:
         commands,
         "test",
         handlers.run_test,
-        "run a model over a split by its protocol: palette PNGs, scores, speed, a report, the server's archive",
+        "evaluate a model on a split by its protocol: palette PNGs, scores, speed, a report, the server's archive",
         "--model METHOD --weights runs/NAME/model --data davis17 data.root=DAVIS --output results",
         "--weights runs/NAME/model --data synthetic --output results",
     )
@@ -147,7 +149,7 @@ def _track(commands: Any) -> None:
         commands,
         "track",
         handlers.run_track,
-        "follow objects through a video, from their masks or boxes in the first frame",
+        "track objects through a video from their masks or boxes in the first frame",
         "sample --weights NAME --output out.mp4",
         "video.mp4 --weights runs/NAME/model --mask first.png --output out.mp4",
         "frames/ --weights runs/NAME/model --box 1:40,25,80,60 --box 2:150,30,64,64 --output masks/",
@@ -156,7 +158,7 @@ def _track(commands: Any) -> None:
     parser.add_argument(
         "source",
         metavar="VIDEO|FOLDER|camera|sample",
-        help="a video file, a folder of frames, a camera (camera, camera:1), or `sample`, a clip that has its mask",
+        help="a video file, a folder of frames, a camera (camera, camera:1), or `sample`, a clip with a mask",
     )
     add_model(parser)
     add_weights(parser, required=False)
@@ -179,23 +181,25 @@ def _track(commands: Any) -> None:
         "--mask-threshold",
         metavar="LEVEL",
         type=int,
-        help="for masks with soft edges: grey levels from this one on (1 to 255, 128 is half) are one object",
+        help="for masks with soft edges: grey levels from this one up (1 to 255, 128 is half) are one object",
     )
     parser.add_argument(
         "--output", metavar="FILE|FOLDER", required=True, help="an .mp4 file, or a folder for mask PNGs"
     )
     parser.add_argument(
-        "--overlay", action="store_true", help="in a folder, also write overlay.mp4: the frames with masks drawn in"
+        "--overlay",
+        action="store_true",
+        help="in a folder, also write overlay.mp4: the frames with masks drawn on them",
     )
     parser.add_argument(
         "--every",
         metavar="N",
         type=int,
         default=1,
-        help="results of every N-th frame only; the objects are followed through all frames (a method that reads clips "
-        "need not decode the others)",
+        help="results of every N-th frame only; the objects are tracked through all frames (a method that reads clips "
+        "may skip decoding the others)",
     )
-    parser.add_argument("--skip", action="store_true", help="with --every: the other frames are not looked at, either")
+    parser.add_argument("--skip", action="store_true", help="with --every: do not process the other frames at all")
     finish(parser)
 
 
@@ -204,7 +208,7 @@ def _convert(commands: Any) -> None:
         commands,
         "convert",
         handlers.run_convert,
-        "turn the weights that a method's authors released into a model folder of the zoo",
+        "convert the weights that a method's authors released to a model folder",
         "authors.pth --model METHOD --output weights/METHOD",
         "https://HOST/authors.pth#sha256=DIGEST --model METHOD --output weights/METHOD",
     )
@@ -221,18 +225,18 @@ def _leaderboard(commands: Any) -> None:
         commands,
         "leaderboard",
         handlers.run_leaderboard,
-        "put the runs of vos-zoo test on one board, papers' rows beside them",
+        "compare the runs of vos-zoo test on one board, next to published results",
         "runs",
         "runs results --output board",
         "--source wandb --project vos-zoo --publish",
         overridable=False,
     )
-    parser.add_argument("folders", metavar="FOLDER", nargs="*", help="where the runs lie (default: runs)")
+    parser.add_argument("folders", metavar="FOLDER", nargs="*", help="folders of runs (default: runs)")
     parser.add_argument(
         "--source",
         choices=("runs", "wandb"),
         default="runs",
-        help="records of run folders, or Weights & Biases: its run files in FOLDERs, without one the project's runs",
+        help="records of run folders, or Weights & Biases: run files in FOLDERs, or without FOLDERs the project's runs",
     )
     parser.add_argument("--project", metavar="NAME", default="vos-zoo", help="the project there (default: vos-zoo)")
     parser.add_argument(
@@ -241,13 +245,13 @@ def _leaderboard(commands: Any) -> None:
         action="append",
         default=[],
         choices=("size", "precision", "device"),
-        help="runs that differ in size, precision or device may share a table, which then says so; may be repeated",
+        help="runs that differ in size, precision or device may share a table, with a warning; may be repeated",
     )
     parser.add_argument(
         "--published",
         choices=("matching", "all", "none"),
         default="matching",
-        help="papers' rows: of the data sets that were measured (default), all, or none",
+        help="published results: of the measured data sets (default), all, or none",
     )
     parser.add_argument("--output", metavar="FOLDER", help="also write leaderboard.md, .csv and .html there")
     parser.add_argument("--publish", action="store_true", help="also write the board to a run at Weights & Biases")
@@ -263,12 +267,12 @@ def _weights(commands: Any) -> None:
         commands,
         "weights",
         handlers.run_weights,
-        "list weights by name: those that come with vos-zoo, and published ones with the way to get them",
+        "list weights by name: those shipped with vos-zoo, and published ones with where to get them",
         "",
         "METHOD",
         overridable=False,
     )
-    parser.add_argument("name", metavar="NAME", nargs="?", help="tell all about these weights (or a method's)")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="show details of these weights (or a method's)")
     finish(parser)
 
 
@@ -285,7 +289,7 @@ def _check_data(commands: Any) -> None:
     parser.add_argument(
         "--data",
         metavar="NAME",
-        help="how to read it (default: as ImageSets or meta.json in it tell, else folder)",
+        help="how to read it (default: davis if it has ImageSets, youtube_vos if it has meta.json, else folder)",
     )
     finish(parser)
 
@@ -295,12 +299,14 @@ def _check_submission(commands: Any) -> None:
         commands,
         "check-submission",
         handlers.run_check_submission,
-        "look through an archive for an evaluation server, or the folder it is made from",
+        "validate an archive for an evaluation server, or the folder of its masks",
         "results/submission.zip --data davis17 data.root=DAVIS data.test_split=test-dev",
         "results/masks --data davis16 data.root=DAVIS",
     )
     parser.add_argument("source", metavar="ARCHIVE|FOLDER", help="a zip, or a folder of masks")
-    parser.add_argument("--data", metavar="NAME", required=True, help="what was evaluated: davis17, youtube_vos19, ...")
+    parser.add_argument(
+        "--data", metavar="NAME", required=True, help="the evaluated data set: davis17, youtube_vos19, ..."
+    )
     finish(parser)
 
 

@@ -1,4 +1,4 @@
-"""From parsed options to a task: the configuration is put together and checked, then `vos_zoo.tasks` takes over."""
+"""From parsed options to a task: the configuration is built and checked, then passed to `vos_zoo.tasks`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run_fit(options: argparse.Namespace) -> int | None:
 
 
 def run_validate(options: argparse.Namespace) -> int | None:
-    """Score the validation split."""
+    """Evaluate on the validation split."""
     config = _config(options)
     from vos_zoo import tasks
 
@@ -52,7 +52,7 @@ def run_validate(options: argparse.Namespace) -> int | None:
 
 
 def run_test(options: argparse.Namespace) -> int | None:
-    """Run the test split by its protocol."""
+    """Evaluate on the test split by its protocol."""
     config = _config(options)
     from vos_zoo import tasks
 
@@ -60,7 +60,7 @@ def run_test(options: argparse.Namespace) -> int | None:
 
 
 def run_track(options: argparse.Namespace) -> int | None:
-    """Follow objects through one video."""
+    """Track objects through one video."""
     _take_sample(options)
     if options.mask is None and not options.boxes:
         raise UsageError("nothing to track: give --mask FILE or --box ID:X,Y,W,H")
@@ -91,7 +91,7 @@ def run_track(options: argparse.Namespace) -> int | None:
 
 
 def _take_sample(options: argparse.Namespace) -> None:
-    """Replace the source "sample" by the clip that comes with vos-zoo, and its mask where no object is given."""
+    """Replace the source "sample" by the clip shipped with vos-zoo, and its mask if no object is given."""
     if options.source != samples.NAME or Path(options.source).exists():
         return
     clip = samples.clip()
@@ -101,7 +101,7 @@ def _take_sample(options: argparse.Namespace) -> None:
 
 
 def _keep_inputs(options: argparse.Namespace) -> None:
-    """Refuse an output of `track` that is an input, or in which an input would be replaced."""
+    """Check that the output of `track` is not an input and would not overwrite one."""
     source = options.source if camera_number(options.source) is None else None
     inputs = [path for path in (source, options.mask, options.weights, *options.config) if path is not None]
     files = [file for path in (source, options.mask) if path and Path(path).is_dir() for file in list_files(path)]
@@ -112,7 +112,7 @@ def _keep_inputs(options: argparse.Namespace) -> None:
 
 
 def run_convert(options: argparse.Namespace) -> int | None:
-    """Turn the authors' weights into a model folder."""
+    """Convert the authors' weights to a model folder."""
     if not is_url(options.source):
         _existing(options.source, "authors' file")
     config = _config(options)
@@ -122,7 +122,7 @@ def run_convert(options: argparse.Namespace) -> int | None:
 
 
 def run_leaderboard(options: argparse.Namespace) -> int | None:
-    """Put the records of runs on one board."""
+    """Compare the records of runs on one board."""
     from vos_zoo import tasks
 
     return tasks.run_leaderboard(
@@ -150,7 +150,7 @@ def run_models(options: argparse.Namespace) -> None:
 
 
 def run_weights(options: argparse.Namespace) -> None:
-    """List the weights that have a name, or tell of one."""
+    """List named weights, or show the details of one."""
     everything = known_weights()
     if options.name is None:
         print(weights_table(everything))
@@ -162,7 +162,7 @@ def run_weights(options: argparse.Namespace) -> None:
 
 
 def run_check_data(options: argparse.Namespace) -> int | None:
-    """Read a data set completely."""
+    """Check a data set."""
     data = options.data or _layout_of(Path(_existing(options.folder, "folder")))
     config = _config(options, needs_method=False, data=data, flags={"data": {"root": options.folder}})
     from vos_zoo import tasks
@@ -171,7 +171,7 @@ def run_check_data(options: argparse.Namespace) -> int | None:
 
 
 def _layout_of(folder: Path) -> str:
-    """How a folder is read: as DAVIS with lists in ImageSets, as YouTube-VOS with its meta.json, else as a folder."""
+    """The layout of a folder: DAVIS if it has lists in ImageSets, YouTube-VOS if it has a meta.json, else folder."""
     pictures, lists = folder / "JPEGImages", folder / "ImageSets"
     videos = list_folders(pictures) if pictures.is_dir() else []
     plain = any(list_pictures(video) for video in videos) or (
@@ -184,7 +184,7 @@ def _layout_of(folder: Path) -> str:
 
 
 def run_check_submission(options: argparse.Namespace) -> int | None:
-    """Look through an archive for a server."""
+    """Validate an archive for a server."""
     _existing(options.source, "archive")
     config = _config(options, needs_method=False)
     from vos_zoo import tasks
@@ -201,7 +201,7 @@ def run_make_data(options: argparse.Namespace) -> int | None:
 
 
 def _config(options: argparse.Namespace, needs_method: bool = True, **more: Any) -> RunConfig:
-    """The configuration the options ask for; the method comes from --model, the weights' folder, or a --config."""
+    """The configuration of the options; the method is that of --model, the weights, or a --config."""
     from vos_zoo.config.layers import load_config
 
     weights = getattr(options, "weights", None)
@@ -224,7 +224,7 @@ def _config(options: argparse.Namespace, needs_method: bool = True, **more: Any)
 
 
 def _method_of(weights: str | None) -> str | None:
-    """The method that the weights' folder names in its config.json, or that their name belongs to; or None."""
+    """The method that the weights' folder names in its config.json, or the method of named weights; or None."""
     if weights is None or is_url(weights):
         return None
     path, named = Path(weights), named_weights(weights)
@@ -245,7 +245,7 @@ def _method_of(weights: str | None) -> str | None:
 
 
 def _method_of_run(path: Path) -> str | None:
-    """The method that the configuration of a run names, or None: a checkpoint lies in the run's `checkpoints`."""
+    """The method that the configuration of a run names, or None: a checkpoint is in the run's `checkpoints`."""
     if not path.is_file():
         return None
     import yaml

@@ -1,4 +1,4 @@
-"""The options that commands share, and the form of a command's help."""
+"""Options shared by commands, and the format of a command's help."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OVERRIDES = "Every key=value overrides a key of the configuration, with dots bet
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are `UsageError`s, so that all errors are printed in one place."""
+    """A parser that raises `UsageError`, so that all errors are printed in one place."""
 
     def error(self, message: str) -> NoReturn:
         """Raise what `main` prints."""
@@ -29,7 +29,7 @@ def command(
     *examples: str,
     overridable: bool = True,
 ) -> argparse.ArgumentParser:
-    """A subcommand with its examples and `--debug`; `overridable` ones take key=value."""
+    """Add a subcommand with its examples and `--debug`; `overridable` ones take key=value."""
     method = next(iter(available_methods()), "METHOD")
     lines = [f"  vos-zoo {name} {example.replace('METHOD', method)}".rstrip() for example in examples]
     parser: argparse.ArgumentParser = commands.add_parser(
@@ -59,7 +59,7 @@ def add_weights(parser: argparse.ArgumentParser, required: bool) -> None:
     """`--weights`."""
     text = (
         "a model folder, a checkpoint, a name that `vos-zoo weights` lists, a hub name, or an address with "
-        "#sha256=DIGEST; all but the last two know their method, so --model may be left out"
+        "#sha256=DIGEST; except for the last two, --model may be left out"
     )
     parser.add_argument("--weights", metavar="PATH|NAME", required=required, help=text)
 
@@ -74,7 +74,7 @@ def add_config(parser: argparse.ArgumentParser, data: bool = True) -> None:
             "synthetic (default: synthetic)",
         )
     parser.add_argument(
-        "--recipe", metavar="NAME", help="a file of configs/recipe/METHOD: one training stage, or all of them"
+        "--recipe", metavar="NAME", help="a file of configs/recipe/METHOD: one training stage, or a list of stages"
     )
     text = "a YAML file over the defaults; may be repeated, later wins"
     parser.add_argument("--config", metavar="FILE", action="append", default=[], help=text)

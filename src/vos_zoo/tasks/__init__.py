@@ -1,4 +1,4 @@
-"""What the commands do. Each task lives in its own module and is imported when it is called."""
+"""The tasks of the commands. Each task has its own module, which is imported when it is called."""
 
 from __future__ import annotations
 

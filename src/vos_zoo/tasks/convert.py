@@ -14,16 +14,16 @@ from vos_zoo.types import UsageError
 
 
 def run_convert(*, config: RunConfig, source: str, output: str) -> int:
-    """Convert strictly, and save.
+    """Convert, with a strict check of all entries, and save.
 
-    Only what the authors' network depends on is taken from `config.model`; training switches stay as configured.
+    The network's structure follows the file; training settings are those of `config.model`.
     """
     assert config.method is not None
     replaced = [Path(output) / name for name in (WEIGHTS_FILE, CONFIG_FILE, CARD_FILE)]
     refuse_overwriting([output, *replaced], [source])
     others = [path for path in replaced if path.exists()]
     if others and not _is_model(Path(output)):
-        raise UsageError(f"output {output}: {others[0].name} there is not a model's; choose an empty folder")
+        raise UsageError(f"output {output}: {others[0].name} in it is not a model's file; choose an empty folder")
     options = {name: value for name, value in dict(config.model).items() if name != "backbone_weights"}
     model = convert_checkpoint(source, config.method, **options)
     model.save_pretrained(output)
@@ -33,7 +33,7 @@ def run_convert(*, config: RunConfig, source: str, output: str) -> int:
 
 
 def _is_model(folder: Path) -> bool:
-    """Whether a folder is one that `save_pretrained` has written."""
+    """Whether a folder was written by `save_pretrained`."""
     try:
         content = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -14,12 +14,12 @@ from vos_zoo.types import VideoDataset, VOSError
 
 
 def run_check_data(*, config: RunConfig) -> int:
-    """Report what a data set holds and what is wrong with it, by file; exit code 1 if something is.
+    """Report a data set's contents and faults, by file; exit code 1 if there are faults.
 
-    Every split that is there is read, whatever the configuration calls its own; what is not read is named.
+    Every existing split is read, whatever the configuration's splits are; parts that are not read are listed.
     """
     data = config.data
-    kind = data.composed.kind if data.name == "composed" else data.name  # the clips are as sound as their source
+    kind = data.composed.kind if data.name == "composed" else data.name  # the clips depend on their source
     found = find_splits(kind, data.root, data.year, data.resolution, data.layout)
     own = [data.train_split] if kind in STATIC_DATASETS else [data.train_split, data.val_split, data.test_split]
     known = [split for split in own if not found.names or split in (*found.names, *found.derived)]
@@ -27,7 +27,7 @@ def run_check_data(*, config: RunConfig) -> int:
     reports: list[DatasetReport] = []
     refusals: list[tuple[str, VOSError]] = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what a warning would say stands in the report
+        warnings.simplefilter("ignore")  # the report has what a warning would say
         for split in dict.fromkeys([*known, *found.names]):
             try:
                 videos = _open(data, kind, split)
@@ -36,7 +36,7 @@ def run_check_data(*, config: RunConfig) -> int:
                 continue
             files = {path for video in videos for path in video.files()}
             if split not in known and files and files <= read and not getattr(videos, "problems", ()):
-                continue  # a list of videos that other lists name, too
+                continue  # a list whose videos are in other lists, too
             read |= files
             reports.append(check_dataset(videos))
             say(f"split {split}\n{reports[-1]}" if split else str(reports[-1]))
@@ -72,7 +72,7 @@ def run_make_data(*, config: RunConfig, kind: str, output: str) -> int:
         split: open_dataset(kind, split=split, synthetic=settings, seed=config.data.seed)
         for split in ("train", "val", "test")
     }
-    for split, videos in splits.items():  # all before the first is written
+    for split, videos in splits.items():  # open all before writing the first
         check_list(videos, output, split=split)
     for split, videos in splits.items():
         write_davis_layout(videos, output, split=split)

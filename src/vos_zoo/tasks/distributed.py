@@ -1,4 +1,4 @@
-"""One evaluation by several processes: each runs its own videos, the first one puts the results together."""
+"""One evaluation by several processes: each runs its own videos, the first one merges the results."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from vos_zoo.processes import gather, processes
 from vos_zoo.types import VideoDataset, VOSError
 
 Part = tuple[EvaluationReport, dict[str, int]]
-"""What one process found, and the number of each of its videos, by the name its report gives it."""
+"""The report of one process, and the numbers of its videos by their names in the report."""
 
 
 def evaluate_together(
     tracker: Any, videos: VideoDataset, *, output: str | Path | None = None, progress: bool = True, **options: Any
 ) -> EvaluationReport | None:
-    """`evaluate` on all videos, shared by the processes that were started together.
+    """`evaluate` on all videos, shared by all processes of the run.
 
-    Process r of R takes the videos r, r + R, ...; they write into one folder. Alone it is `evaluate` itself.
+    Process r of R takes the videos r, r + R, ...; they write into one folder. With one process it is `evaluate`.
 
     Returns:
-        In the first process the report of all videos, in the order of the data set, as one process would give it; None
-        in the others.
+        In the first process the report of all videos, in the order of the data set, equal to that of a single process;
+        None in the others.
     """
     size, rank = processes()
     if size == 1:
@@ -47,7 +47,7 @@ def evaluate_together(
 
 
 def _name(videos: VideoDataset, number: int, place: int) -> str:
-    """What a report calls a video; one that cannot be opened is called by its place."""
+    """A video's name in a report; a video that cannot be opened is named by its number."""
     try:
         return videos[number].name
     except (OSError, VOSError):
@@ -55,7 +55,7 @@ def _name(videos: VideoDataset, number: int, place: int) -> str:
 
 
 def _joined(parts: Sequence[Part]) -> EvaluationReport:
-    """One report, in the order of the data set."""
+    """The merged report, in the order of the data set."""
     finished = {numbers[result.name]: result for report, numbers in parts for result in report.sequences}
     failures = {numbers[failure.sequence]: failure for report, numbers in parts for failure in report.failures}
     for number, failure in failures.items():

@@ -32,23 +32,23 @@ from vos_zoo.types import UsageError, VideoDataset
 
 
 def run_validate(*, config: RunConfig, weights: str, output: str | None = None) -> int:
-    """Score the validation split: J, F, J&F, and the data set's own numbers. Exit code 1 if a video failed."""
+    """Evaluate on the validation split: J, F, J&F, and the protocol's numbers. Exit code 1 if a video failed."""
     model, options = load_model(config, weights)
     videos = _videos(config, "val")
     protocol = protocol_of(config.data.name, config.data.year)
     silent: dict[str, Any] = {"write_masks": False, "overlays": 0, "resume": False}
     report = evaluate_together(model, videos, output=output, track_options=options, protocol=protocol, **silent)
-    if report is None:  # another process speaks
+    if report is None:  # another process reports
         return 0
     say(format_table(report))
     return report.exit_code
 
 
 def run_test(*, config: RunConfig, weights: str, output: str | None = None) -> int:
-    """Run the test split by the data set's protocol; resumes; exit code 1 on failures.
+    """Evaluate on the test split by the data set's protocol; resumes; exit code 1 on failures.
 
     Writes palette PNGs, scores per object and sequence, speed and peak memory, and a report with the worst objects;
-    where the truth is not public, the server's archive. Where it is, the copy-the-first-mask baseline is scored, too.
+    if ground truth is not public, also the server's archive. If it is, the copy baseline is scored, too.
     """
     model, options = load_model(config, weights)
     videos = _videos(config, "test")
@@ -58,7 +58,7 @@ def run_test(*, config: RunConfig, weights: str, output: str | None = None) -> i
     report = evaluate_together(
         model, videos, output=folder, track_options=options, identity=str(weights), protocol=protocol
     )
-    if report is None:  # another process speaks
+    if report is None:  # another process reports
         return 0
     say(format_table(report))
     record_run(
@@ -82,7 +82,7 @@ def run_test(*, config: RunConfig, weights: str, output: str | None = None) -> i
 
 
 def _archive(report: EvaluationReport, videos: VideoDataset, folder: Path) -> int:
-    """Write and check the server's archive where a server keeps the truth; exit code 1 if it may not be sent."""
+    """Write and validate the archive if a server holds the ground truth; exit code 1 if it must not be submitted."""
     form = report.protocol.form
     if not form.server or not any(sequence.note == NO_TRUTH for sequence in report.sequences):
         return 0
@@ -96,7 +96,7 @@ def _archive(report: EvaluationReport, videos: VideoDataset, folder: Path) -> in
 
 
 def run_check_submission(*, config: RunConfig, source: str) -> int:
-    """Look through an archive (or the folder it is made from) for a data set's test split; exit code 1 if it is bad."""
+    """Validate an archive (or the folder of its masks) for a test split; exit code 1 if it has fatal faults."""
     form = protocol_of(config.data.name, config.data.year).form
     checked = check_submission(source, _videos(config, "test"), form, server=bool(form.server))
     say(str(checked))
@@ -104,7 +104,7 @@ def run_check_submission(*, config: RunConfig, source: str) -> int:
 
 
 def load_model(config: RunConfig, weights: str) -> tuple[VOSModel, dict[str, Any]]:
-    """The model on the device the trainer's settings ask for, and the inference settings of this run."""
+    """The model on the device of the trainer's settings, and the inference settings of this run."""
     model = VOSModel.from_pretrained(weights)
     if config.method is not None and model.method != config.method:
         raise UsageError(
@@ -118,7 +118,7 @@ def load_model(config: RunConfig, weights: str) -> tuple[VOSModel, dict[str, Any
 
 
 def pick_device(config: RunConfig) -> torch.device:
-    """The device that `trainer.accelerator` means: a GPU for "auto" where there is one."""
+    """The device of `trainer.accelerator`; "auto" is a GPU if there is one."""
     wanted = config.trainer.get("accelerator", "auto")
     if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))

@@ -1,4 +1,4 @@
-"""`vos-zoo fit`: from a configuration to a trained model, its checkpoints, scores and pictures."""
+"""`vos-zoo fit`: from a configuration to a trained model, its checkpoints, scores and images."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from vos_zoo.types import UsageError, VOSError
 
 
 def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") -> int:
-    """Train, and leave in the run folder: config.yaml, run.json, checkpoints/, logs/, pictures/, model/, summary.json.
+    """Train, and write to the run folder: config.yaml, run.json, checkpoints/, logs/, pictures/, model/, summary.json.
 
-    A run that has reached its end is left as it is.
+    A run that has reached its end is not changed.
 
-    Several processes may run this together: each trains on its own clips, the first one writes and speaks.
+    With several processes each trains on its own clips, and the first one writes files and messages.
 
     Args:
         config: the whole configuration.
-        ckpt: checkpoint to resume from; "last" takes the newest whole one of this run (or of the method's newest run).
+        ckpt: checkpoint to resume from; "last" takes the newest undamaged one of this run (or of the method's newest
+            run).
         command: the command line, for the record.
     """
     quieten()
@@ -40,7 +41,7 @@ def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") ->
     folder, resumed = find_run(config, ckpt)
     limit = reached_limit(resumed, config.trainer) if resumed else None
     if resumed and limit and is_saved(folder, resumed):
-        say(f"nothing to do: {folder} has reached {limit}, raise it to train on; model: {folder / 'model'}")
+        say(f"nothing to do: {folder} has reached {limit}, raise it to continue training; model: {folder / 'model'}")
         return 0
     data = VOSDataModule(**to_plain(config.data))
     data.clips()
@@ -60,7 +61,7 @@ def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") ->
     say(_batch(config, trainer))
     _train(trainer, model, data, resumed, folder)
     if trainer.is_global_zero:
-        if resumed and trainer.global_step == insight.first_step:  # its end was reached before: the average is there
+        if resumed and trainer.global_step == insight.first_step:  # its end was reached before: the average is loaded
             model.load_state_dict(VOSModel.from_pretrained(resumed).state_dict())
         save_model(model, folder / "model")
         found = insight.summary(trainer)
@@ -72,7 +73,7 @@ def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") ->
 
 
 def _train(trainer: pl.Trainer, model: VOSModel, data: VOSDataModule, resumed: str | None, folder: Path) -> None:
-    """Fit; what stops a run says whether and how it can go on."""
+    """Fit; errors say whether and how the run can be continued."""
     try:
         trainer.fit(model, data, ckpt_path=resumed, weights_only=True)
     except UsageError:
@@ -82,12 +83,16 @@ def _train(trainer: pl.Trainer, model: VOSModel, data: VOSDataModule, resumed: s
         if failure is None:
             raise
         kept = newest_checkpoint(folder / "checkpoints")
-        rest = f"go on with --ckpt last ({str(kept)!r} is whole)" if kept else "no checkpoint has been written so far"
+        rest = (
+            f"continue with --ckpt last ({str(kept)!r} is undamaged)"
+            if kept
+            else "no checkpoint has been written so far"
+        )
         raise VOSError(f"{failure}; {rest}") from error
 
 
 def build_model(config: RunConfig) -> VOSModel:
-    """A fresh model, or one that starts from the weights of an earlier stage (`init_from`)."""
+    """A new model, or one with the weights of an earlier stage (`init_from`)."""
     assert config.method is not None
     optim = {key: value for key, value in to_plain(config.optim).items() if key not in ("clip_norm", "ema")}
     model = VOSModel(config.method, dict(config.model), dict(config.track), optim)
@@ -97,9 +102,9 @@ def build_model(config: RunConfig) -> VOSModel:
 
 
 def start_from(model: VOSModel, source: str, groups: list[str]) -> None:
-    """Copy the weights of an earlier stage; parts that it does not have must be among those trained now.
+    """Copy the weights of an earlier stage; parts that they lack must be trained now.
 
-    Where the earlier weights have an origin, with a licence, so do the later ones.
+    The origin and licence of the earlier weights are kept.
 
     Raises:
         UsageError: entries that do not fit, by name.
@@ -126,7 +131,7 @@ def _size(model: VOSModel) -> str:
 
 
 def _batch(config: RunConfig, trainer: pl.Trainer) -> str:
-    """How many clips one step learns from; recipes state this total."""
+    """The number of clips per step, as in the recipes."""
     parts = (trainer.world_size, config.data.batch_size, trainer.accumulate_grad_batches)
     total = parts[0] * parts[1] * parts[2]
     return f"{total} clips per step: {parts[0]} processes x {parts[1]} clips x {parts[2]} batches"

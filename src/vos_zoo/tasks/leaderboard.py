@@ -1,4 +1,4 @@
-"""`vos-zoo leaderboard`: the records of all runs on one board, for the terminal, as files, and at Weights & Biases."""
+"""`vos-zoo leaderboard`: the records of all runs on one board, in the terminal, as files, and at Weights & Biases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vos_zoo.registry import available_methods, load_method
 from vos_zoo.types import UsageError, VOSError
 
 NAME = "leaderboard"
-"""Stem of the files that are written."""
+"""Stem of the written files."""
 
 
 def run_leaderboard(
@@ -30,16 +30,16 @@ def run_leaderboard(
     output: str | None = None,
     publish: bool = False,
 ) -> int:
-    """Collect records, print the board, and write it where that is asked for.
+    """Collect records, print the board, and write it if requested.
 
     Args:
         source: "runs" (record files) or "wandb" (offline run files in `folders`; without folders the project's runs).
-        folders: where to look.
+        folders: folders to search.
         project: name of the project at Weights & Biases.
-        across: what may differ within a table.
-        published: which published rows are shown.
+        across: facts that may differ within a table.
+        published: which published rows to show.
         output: folder for leaderboard.md, .csv and .html.
-        publish: whether the board becomes a run at Weights & Biases.
+        publish: whether to write the board to a run at Weights & Biases.
     """
     records, warnings = _collect(source, folders, project)
     if not records and published != "all":
@@ -67,7 +67,7 @@ def write_board(board: Board, folder: Path) -> list[Path]:
 
 
 def published_rows() -> list[PublishedRow]:
-    """The published rows of all methods, each from the file ``published.json`` beside the method's code."""
+    """The published rows of all methods, each from ``published.json`` in the method's folder."""
     return [row for name in available_methods() for row in read_published(_folder(name) / PUBLISHED_FILE, name)]
 
 
@@ -81,7 +81,7 @@ def _folder(method: str) -> Path:
 
 
 def _collect(source: str, folders: Sequence[str], project: str) -> tuple[list[RunRecord], list[str]]:
-    """Records, and a line for each one that cannot be used."""
+    """Records, and a warning for each one that cannot be used."""
     if source == "wandb" and not folders:
         from vos_zoo.evaluation.wandb_runs import fetch_records
 
@@ -89,7 +89,7 @@ def _collect(source: str, folders: Sequence[str], project: str) -> tuple[list[Ru
     places = [Path(folder) for folder in folders or ["runs"]]
     for place in places:
         if not place.exists():
-            raise UsageError(f"folder {place}: there is none; name the folders that hold runs")
+            raise UsageError(f"folder {place}: does not exist; give the folders that hold runs")
     records, warnings = [], []
     if source == "wandb":
         from vos_zoo.evaluation.wandb_runs import find_run_files, read_run_file

@@ -1,4 +1,4 @@
-"""The record of a `vos-zoo test` run: into its folder, and to Weights & Biases where the configuration asks for it."""
+"""The record of a `vos-zoo test` run: in its folder, and at Weights & Biases if configured."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def record_run(
     folder: Path,
     options: Mapping[str, Any] | None = None,
 ) -> RunRecord:
-    """Write the run's record into its folder, and log it where `logger.name` says so.
+    """Write the run's record into its folder, and log it to Weights & Biases if `logger.name` is "wandb".
 
     Args:
         config: the configuration of the run.
-        model: the model that was evaluated.
-        videos: the data set it was evaluated on.
-        report: what came out.
-        weights: the weights as they were named.
+        model: the evaluated model.
+        videos: the data set.
+        report: the report.
+        weights: the weights as given.
         folder: the run's folder.
         options: keyword arguments of every call of `track`.
     """
@@ -97,7 +97,7 @@ def make_record(
 
 
 def _title(videos: VideoDataset, name: str, split: str) -> str:
-    """The data set's own name, with the split where that is not part of it."""
+    """The data set's own name, with the split if that is not part of it."""
     own = str(getattr(videos, "name", "") or name)
     return own if split in own.split("-") else f"{own}-{split}"
 

@@ -1,4 +1,4 @@
-"""The stages of a recipe, one after the other: each in a folder of its own, each from the model of the one before."""
+"""The stages of a recipe, in order, each in its own folder and from the model of the one before."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def run_stages(
 ) -> int:
     """Train all stages; the run folder has one folder per stage, named as the stage.
 
-    With `ckpt` "last" stages whose model is there are done, the one that was cut goes on behind its last checkpoint,
-    and those after it follow. The last stage that was trained goes on, too, where its configuration asks for more than
-    it asked for then. A later stage starts from the model of the one before, whatever its `init_from` says.
+    With `ckpt` "last", stages that have a model are skipped, the interrupted one continues from its last checkpoint,
+    and later ones follow. The last trained stage also continues if its configuration now asks for more than
+    before. A later stage starts from the model of the one before, whatever its `init_from`.
 
     Args:
         stages: name -> configuration, in order.
-        recipe: name of what lists them, for the name of the run folder.
-        ckpt: "last" goes on with the run named (or the newest run of the method and recipe); None starts one.
+        recipe: name of the recipe, for the name of the run folder.
+        ckpt: "last" continues the named run (or the newest run of the method and recipe); None starts one.
         command: the command line, for the record.
     """
     first = next(iter(stages.values()))
@@ -38,7 +38,7 @@ def run_stages(
     folder = Path(first.output) / run
     if ckpt is None and any(has_checkpoint(folder / stage) for stage in stages):
         raise UsageError(f"run folder {str(folder)!r} holds trained stages; resume them with --ckpt last, or rename it")
-    for config in stages.values():  # whatever is wrong with the last stage should show before the first one starts
+    for config in stages.values():  # errors of the last stage should show before the first one starts
         _check(config)
     grown = _to_go_on(folder, stages)
     before: str | None = None
@@ -58,10 +58,10 @@ def run_stages(
 
 
 def _to_go_on(folder: Path, stages: Mapping[str, RunConfig]) -> str | None:
-    """The stage with a model that has not come to the end that its configuration asks for, if there is one.
+    """The stage with a model that has not reached the end of its configuration, or None.
 
     Raises:
-        UsageError: a later stage has been trained from that model.
+        UsageError: a later stage was trained from that model.
     """
     trained = [stage for stage in stages if (folder / stage / "model").is_dir()]
     for stage in trained:
@@ -69,8 +69,8 @@ def _to_go_on(folder: Path, stages: Mapping[str, RunConfig]) -> str | None:
             later = [name for name in list(stages)[list(stages).index(stage) + 1 :] if has_checkpoint(folder / name)]
             if later:
                 raise UsageError(
-                    f"stage {stage!r} of {str(folder)!r} has not come to the end that trainer.max_epochs, max_steps or "
-                    f"max_time ask for now, but stage {later[0]!r} was trained from its model; put them back, or give "
+                    f"stage {stage!r} of {str(folder)!r} has not reached trainer.max_epochs, max_steps or max_time "
+                    f"as set now, but stage {later[0]!r} was trained from its model; restore them, or give "
                     "another run_name"
                 )
             return stage
@@ -78,9 +78,11 @@ def _to_go_on(folder: Path, stages: Mapping[str, RunConfig]) -> str | None:
 
 
 def _run_name(config: RunConfig, recipe: str, ckpt: str | None) -> str:
-    """Name of the run folder, new or to be gone on with."""
+    """Name of the run folder, new or to be continued."""
     if ckpt not in (None, "last"):
-        raise UsageError(f"--ckpt {ckpt}: several stages go on with --ckpt last and run_name=NAME, not with one file")
+        raise UsageError(
+            f"--ckpt {ckpt}: several stages are continued with --ckpt last and run_name=NAME, not with one file"
+        )
     if config.run_name is not None:
         if ckpt is not None and not (Path(config.output) / config.run_name).is_dir():
             raise UsageError(f"--ckpt last: there is no run {config.run_name!r} under {config.output!r}")
@@ -95,7 +97,7 @@ def _run_name(config: RunConfig, recipe: str, ckpt: str | None) -> str:
 
 
 def _check(config: RunConfig) -> None:
-    """What can be said of a stage before it starts: its keys, and that the folders it reads are there."""
+    """Check a stage before it starts: its keys, and that its input folders exist."""
     check_signatures(config)
     VOSDataModule(**to_plain(config.data))
     for key, root in _roots(config):
@@ -104,7 +106,7 @@ def _check(config: RunConfig) -> None:
 
 
 def _roots(config: RunConfig) -> Iterator[tuple[str, str | None]]:
-    """Key and value of everything that a stage reads from disk."""
+    """Key and value of all paths that a stage reads."""
     yield "data.root", config.data.root
     for label, part in config.data.mixture.items():
         yield f"data.mixture.{label}.root", (part or {}).get("root")

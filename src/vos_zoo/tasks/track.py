@@ -1,4 +1,4 @@
-"""`vos-zoo track`: a video and what is to be followed -> masks or an overlay video."""
+"""`vos-zoo track`: a video and prompts -> masks or an overlay video."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def run_track(
     Args:
         config: method, its hyper-parameters and inference settings.
         source: video file, folder of frames, "camera" or "camera:N".
-        weights: saved folder, checkpoint or hub id; None: the method with fresh weights (to try the plumbing).
+        weights: saved folder, checkpoint or hub id; None: untrained weights (to try the command).
         mask: first mask, or a folder of masks named as the frames.
         boxes: id -> box in the first frame.
         mask_threshold: the smallest grey level, 1..255, of the one object of masks with soft edges; None reads ids.
         output: "x.mp4" for an overlay video, else a folder of palette PNGs.
         overlay: also write an overlay video (overlay.mp4) into the folder.
         every: write every n-th frame only, from the first.
-        skip: the frames that are not written are not looked at, either.
+        skip: do not process the frames that are not written.
     """
     video = open_video(source)
     prompts = parse_prompts(
@@ -78,16 +78,16 @@ def run_track(
     started, count = time.monotonic(), 0
     frames = _Readable(video)
     pairs = _results(partial(model.track, **options), frames, prompts)
-    first = next(pairs, None)  # what is wrong with the request shows here, before anything is written
+    first = next(pairs, None)  # usage errors are raised here, before anything is written
     if first is None:
-        raise frames.error or VOSError(f"{source}: has no frame to track")
+        raise frames.error or VOSError(f"{source}: has no frames")
     progress = partial(tqdm, total=video.length, unit="frame", desc=video.name, file=sys.stderr)
     with _stopped_by_ctrl_c(video), _writer(video, output, overlay, every) as writer:
         for frame, result in progress(chain([first], pairs)):
             writer.write(result.index, frame, result.label_map())
             count += 1
         elapsed = time.monotonic() - started
-    drawn = f"; first masks drawn by {model.boxes_drawn_by}" if model.boxes_drawn_by else ""
+    drawn = f"; first masks predicted by {model.boxes_drawn_by}" if model.boxes_drawn_by else ""
     say(f"{count} frames in {elapsed:.1f} s ({count / max(elapsed, 1e-9):.2f} per second): {output}{drawn}")
     if frames.error is not None:
         raise VOSError(f"{frames.error}; the results of the frames before it are kept")
@@ -96,7 +96,7 @@ def run_track(
 
 @contextmanager
 def _stopped_by_ctrl_c(video: FrameSource) -> Iterator[None]:
-    """Ctrl-C ends the stream of a camera, which has no end of its own, and keeps the results; twice, it interrupts."""
+    """Ctrl-C ends a camera's stream and keeps the results; a second one interrupts."""
     if not isinstance(video, CameraSource) or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -114,7 +114,7 @@ def _stopped_by_ctrl_c(video: FrameSource) -> Iterator[None]:
 
 
 class _Readable:
-    """The frames of a video up to the first that cannot be read; why it cannot is kept for the end."""
+    """The frames of a video up to the first unreadable one, whose error is raised at the end."""
 
     def __init__(self, video: FrameSource) -> None:
         self.video = video
@@ -128,7 +128,7 @@ class _Readable:
 
 
 def _results(track: Track, frames: _Readable, prompts: Mapping[int, Prompt]) -> Iterator[tuple[Frame, FrameResult]]:
-    """Frames with their results; that a broken video ends before a prompt is not the prompt's fault."""
+    """Frames with their results; a broken video that ends before a prompt is not an error of the prompt."""
     try:
         yield from with_frames(track, frames, prompts)
     except UsageError:

@@ -1,4 +1,4 @@
-"""Facts of video files that the decoding libraries do not tell, read from the structure of MP4, Matroska and AVI."""
+"""Properties of MP4, Matroska and AVI files that the decoding libraries do not report, read from their structure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import BinaryIO, NamedTuple
 
 _MP4_STARTS = (b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
 _ZEROS = 128
-"""So many zeros at its end make a file one that is not filled yet."""
+"""A file with this many zeros at its end is considered incomplete."""
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 class _Box(NamedTuple):
-    """A box of an MP4: its kind, where that stands, its content and the end it declares."""
+    """A box of an MP4: its kind and the position of it, its content and its declared end."""
 
     kind: bytes
     place: int
@@ -24,10 +24,10 @@ class _Box(NamedTuple):
 
 
 def is_cut_off(path: str | Path) -> bool:
-    """Whether a file is shorter than its own structure says, as after a download or a recording that broke off.
+    """Whether a file is shorter than its structure declares, as after an interrupted download or recording.
 
-    MP4 and MOV, Matroska and WebM, and AVI say how long they are, unless they were written as a stream. Any file that
-    ends with zeros counts, too: some programs reserve the space of a download before they fill it.
+    MP4 and MOV, Matroska and WebM, and AVI declare their length, unless they were written as a stream. A file that
+    ends with zeros is cut off, too: some programs reserve the space of a download first.
     """
     try:
         with open(path, "rb") as file:
@@ -50,7 +50,7 @@ def is_cut_off(path: str | Path) -> bool:
 
 
 def _boxes(file: BinaryIO, place: int, end: int) -> Iterator[_Box]:
-    """The boxes between two places, as far as they make sense."""
+    """The boxes between two positions, as far as they are valid."""
     while place + 8 <= end:
         file.seek(place)
         head = file.read(16)
@@ -66,7 +66,7 @@ def _boxes(file: BinaryIO, place: int, end: int) -> Iterator[_Box]:
 
 
 def _matroska_end(file: BinaryIO) -> int:
-    """Where the segment ends; 0 where it does not say so."""
+    """Declared end of the segment; 0 if there is none."""
     file.seek(4)
     header = _ebml_size(file)
     if header is None:
@@ -79,7 +79,7 @@ def _matroska_end(file: BinaryIO) -> int:
 
 
 def _ebml_size(file: BinaryIO) -> int | None:
-    """A size in EBML's form; None where it is unknown."""
+    """A size in EBML's form; None if it is unknown."""
     first = file.read(1)
     if not first or not first[0]:
         return None
@@ -90,7 +90,7 @@ def _ebml_size(file: BinaryIO) -> int | None:
 
 
 def _riff_end(file: BinaryIO, size: int) -> int:
-    """Where the last of the RIFF chunks ends; 0 where one does not say so."""
+    """Declared end of the last RIFF chunk; 0 if one has none."""
     place = 0
     while place + 8 <= size:
         file.seek(place)
@@ -105,7 +105,7 @@ def _riff_end(file: BinaryIO, size: int) -> int:
 
 
 def leading_covers(path: str | Path) -> list[int]:
-    """Where the names of cover pictures ("covr") stand in an MP4 that has them before its first track."""
+    """Positions of the names of cover images ("covr") in an MP4 that has them before its first track."""
     places: list[int] = []
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -121,7 +121,7 @@ def leading_covers(path: str | Path) -> list[int]:
 
 
 class HiddenBoxes(io.BufferedIOBase):
-    """A file in which the boxes whose names stand at `places` are called "free", so that readers pass over them."""
+    """A file in which the boxes whose names are at `places` are renamed to "free", so that readers skip them."""
 
     def __init__(self, path: str | Path, places: list[int]) -> None:
         super().__init__()
@@ -138,15 +138,15 @@ class HiddenBoxes(io.BufferedIOBase):
         return bytes(content)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Go to a place."""
+        """Move to a position."""
         return self._file.seek(offset, whence)
 
     def readable(self) -> bool:
-        """It is."""
+        """True."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """True."""
         return True
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The mask files of a video, read by one rule for what their values mean (`vos_zoo.labels`)."""
+"""The mask files of a video, read by one rule for the meaning of values (`vos_zoo.labels`)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from vos_zoo.types import LabelMap, VOSError
 from vos_zoo.video.masks import mask_colours, read_mask
 
 OTHER_SUFFIXES = (".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
-"""Endings (lower case) of what counts as a mask in a folder of masks without PNGs; JPEGs are refused when read."""
+"""Endings (lower case) of masks in a folder without PNGs; JPEGs are refused when read."""
 
 
 def list_masks(folder: Path) -> dict[str, Path]:
-    """Mask files of a folder by file stem, in natural order: its PNGs, or other pictures where it holds no PNG.
+    """Mask files of a folder by file stem, in natural order: its PNGs, or other images if it holds no PNG.
 
     A missing folder is empty.
     """
@@ -29,7 +29,7 @@ def list_masks(folder: Path) -> dict[str, Path]:
 class MaskReader:
     """Reads the masks of one video.
 
-    Files are opened when they are asked for. Where a mask has no value but 0 and 255, the others are read, too, until
+    Files are opened when they are read. If a mask has only the values 0 and 255, the others are read, too, until
     one shows an id: 255 is object 1 only if none does.
 
     Args:
@@ -50,7 +50,7 @@ class MaskReader:
         for path in self.files:
             try:
                 yield read_mask(path)
-            except VOSError:  # said when it is read for its own sake
+            except VOSError:  # reported when it is read itself
                 continue
 
     def read(self, path: Path, *, size: tuple[int, int] | None = None) -> LabelMap:
@@ -70,9 +70,9 @@ class MaskReader:
 
 
 def background_doubt(path: Path) -> str | None:
-    """Why index 0 of a mask file may be an object instead of the background, in one line; None where nothing says so.
+    """One line on why index 0 of a mask file may be an object instead of the background, or None.
 
-    The background is expected to be black where the file has colours, and to touch the border, most of which belongs to
+    The background is expected to be black if the file has colours, and to touch the border, most of which belongs to
     no single object.
 
     Raises:
@@ -85,9 +85,9 @@ def background_doubt(path: Path) -> str | None:
     border = Counter(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]).tolist())
     most, count = border.most_common(1)[0]
     if not border[0]:
-        reasons.append("touches no border of the picture")
+        reasons.append("touches no border of the image")
     elif most and 2 * count > border.total():
-        reasons.append(f"fills less of the picture's border than value {most}")
+        reasons.append(f"fills less of the image border than value {most}")
     if not reasons:
         return None
     return (

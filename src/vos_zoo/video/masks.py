@@ -1,7 +1,7 @@
 """Mask files: palette PNGs with one object id per pixel, read and written with Pillow (DAVIS / YouTube-VOS form).
 
 The stored index counts, never the colour: OpenCV would turn a palette PNG into three channels, and converting an RGB
-picture to a palette picks a new palette, so both are avoided here.
+image to a palette picks a new palette, so both are avoided here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _GREY_STEP = {"L;2": 85, "L;4": 17}
 """Pillow stretches 2- and 4-bit grey values to 0..255; dividing by the step gives the stored index back."""
 _LOSSY = {"JPEG": "JPEG", "MPO": "JPEG", "JPEG2000": "JPEG 2000", "WEBP": "WebP", "AVIF": "AVIF"}
-"""Formats that do not keep every value, as Pillow calls them and as people do."""
+"""Lossy formats: Pillow's name and the common name."""
 
 
 @cache
@@ -72,10 +72,10 @@ def _check_size(path: Path, shape: tuple[int, ...], size: tuple[int, int] | None
 
 
 def _grey_step(path: Path) -> int:
-    """What a grey value of the file has been multiplied by on loading (files of 2 or 4 bits), else 1."""
+    """The factor of a file's grey values on loading (files of 2 or 4 bits), else 1."""
     from PIL import Image
 
-    with Image.open(path) as image:  # `tile` is emptied by loading: look at a fresh handle
+    with Image.open(path) as image:  # `tile` is emptied by loading: use a new handle
         tiles = getattr(image, "tile", None) or []
         arguments = tiles[0][3] if tiles else None
     raw = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
@@ -88,10 +88,10 @@ def _colours(image: Image) -> NDArray[np.uint8]:
 
 
 def read_mask(path: str | Path, *, size: tuple[int, int] | None = None, threshold: int | None = None) -> LabelMap:
-    """Read the values of a mask file as they are stored, or with `threshold` its one object.
+    """Read the stored values of a mask file, or with `threshold` its one object.
 
     Without a threshold the file is a palette (``P``) or grey (``L``, 1 to 8 bits) image whose index or value is the
-    object id; what 255 means is decided by all masks of a video (`vos_zoo.video.mask_reader.MaskReader`).
+    object id; the meaning of 255 is decided by all masks of a video (`vos_zoo.video.mask_reader.MaskReader`).
 
     Args:
         path: the file, usually a PNG.
@@ -102,8 +102,8 @@ def read_mask(path: str | Path, *, size: tuple[int, int] | None = None, threshol
         Object ids, uint8 ``(H, W)``, 0 = background (or "no label").
 
     Raises:
-        VOSError: the file is missing, is no image or a JPEG, has colour or alpha channels, 16 or 32 bits, soft edges,
-            or another size.
+        VOSError: the file is missing, is not an image or a JPEG, has colour or alpha channels, 16 or 32 bits, soft
+            edges, or another size.
     """
     path = Path(path)
     if threshold is not None:
@@ -115,11 +115,11 @@ def read_mask(path: str | Path, *, size: tuple[int, int] | None = None, threshol
                 f"mask {path}: has {image.mode!r} pixels (more than 8 bits); object ids go up to 254, "
                 "so renumber the objects and save it as an 8-bit palette PNG"
             )
-        colours = f"is a {image.mode} picture, whose colours do not say which object is which"
+        colours = f"is a {image.mode} image, whose colours do not identify objects"
         raise VOSError(
             f"mask {path}: {'has an alpha channel' if image.mode in {'LA', 'PA'} else colours}; save it as a "
             "palette (mode P) or 8-bit grey PNG that stores the object id of every pixel, or, if it shows one object, "
-            "take every colour but black for it (--mask-threshold 1, data.mask_threshold=1)"
+            "use every colour but black as the object (--mask-threshold 1, data.mask_threshold=1)"
         )
     labels = np.array(image).astype(np.uint8)
     if image.mode == "L" and (step := _grey_step(path)) > 1:
@@ -127,7 +127,7 @@ def read_mask(path: str | Path, *, size: tuple[int, int] | None = None, threshol
     _check_size(path, labels.shape, size)
     if _is_soft(image, labels):
         levels = len(np.unique(labels)) - 1
-        raise VOSError(f"mask {path}: has soft edges ({levels} levels above 0), which are no object ids; {SOFT_CURE}")
+        raise VOSError(f"mask {path}: has soft edges ({levels} levels above 0), which are not object ids; {SOFT_CURE}")
     return labels
 
 
@@ -151,10 +151,11 @@ def _greys(colours: NDArray[np.uint8], used: int) -> NDArray[np.uint8] | None:
 
 
 def read_single_object(path: str | Path, *, size: tuple[int, int] | None = None, threshold: int = 1) -> LabelMap:
-    """Read the one object of a mask: pixels with a channel that reaches `threshold`; 1 as DAVIS-2016 has it.
+    """Read the one object of a mask: pixels with a channel of at least `threshold`; 1 as in DAVIS-2016.
 
-    Grey and RGB images count by their levels (of 16 bits, the upper eight; 0/1 files as 0/255), palettes of greys by
-    their greys; other palettes, and all with a threshold of 1, by any index but 0. An alpha channel must be opaque.
+    Grey and RGB images are compared by their levels (of 16 bits, the upper eight; 0/1 files as 0/255), palettes of
+    greys by their greys; other palettes, and all with a threshold of 1, by any index but 0. An alpha channel must be
+    opaque.
 
     Args:
         path: the file.
@@ -165,7 +166,7 @@ def read_single_object(path: str | Path, *, size: tuple[int, int] | None = None,
         uint8 ``(H, W)`` of 0 and 1.
 
     Raises:
-        VOSError: the file is missing, is no image or a JPEG, has transparent pixels, or another size.
+        VOSError: the file is missing, is not an image or a JPEG, has transparent pixels, or another size.
     """
     path = Path(path)
     image = _open(path)
@@ -175,10 +176,10 @@ def read_single_object(path: str | Path, *, size: tuple[int, int] | None = None,
 
 
 def read_binary_mask(path: str | Path, *, size: tuple[int, int] | None = None) -> LabelMap:
-    """Read a one-object mask as DAVIS-2016 has it: any non-zero value of any colour channel is the object.
+    """Read a one-object mask as in DAVIS-2016: any non-zero value of any colour channel is the object.
 
     Args:
-        path: the file; grey 0/255, palette, or one of the multi-channel copies that circulate.
+        path: the file; grey 0/255, palette, or a multi-channel copy.
         size: (height, width) the mask must have; None accepts any size.
 
     Returns:
@@ -196,7 +197,7 @@ def mask_colours(path: str | Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]
     Channels are reduced to the largest one.
 
     Raises:
-        VOSError: the file is missing, is no image or a JPEG, or has transparent pixels.
+        VOSError: the file is missing, is not an image or a JPEG, or has transparent pixels.
     """
     path = Path(path)
     image = _open(path)
@@ -223,12 +224,12 @@ def _levels(image: Image, path: Path) -> NDArray[np.uint8]:
             )
         values = values[..., :-1]
     elif image.mode not in {"L", "RGB"}:
-        raise VOSError(f"mask {path}: is a {image.mode} picture; save it as a grey or palette PNG")
+        raise VOSError(f"mask {path}: is a {image.mode} image; save it as a grey or palette PNG")
     return np.asarray(values if values.ndim == 2 else values.max(axis=2), dtype=np.uint8)
 
 
 def write_mask(path: str | Path, labels: LabelMap) -> None:
-    """Write a label map as a palette PNG in the DAVIS colours; a reader never sees half a file.
+    """Write a label map as a palette PNG in the DAVIS colours; written atomically.
 
     Args:
         path: the file to write (its folder is created); an existing file is replaced.
@@ -248,13 +249,13 @@ def write_mask(path: str | Path, labels: LabelMap) -> None:
             f"mask {path}: ids {int(labels.min())}..{int(labels.max())} do not fit into 8 bits; renumber them to 0..255"
         )
     image = Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint8))
-    image.putpalette(davis_palette())  # turns the picture into mode P without touching the indices
+    image.putpalette(davis_palette())  # changes the image to mode P without changing the indices
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
     try:
         with os.fdopen(descriptor, "wb") as file:
             image.save(file, format="PNG")
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp creates files that only the owner can read
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -270,7 +271,7 @@ def _umask() -> int:
 
 
 def overlay(frame: Frame, labels: LabelMap, alpha: float = 0.5) -> Frame:
-    """The frame with its objects tinted in their palette colours and outlined, for pictures and videos.
+    """The frame with its objects tinted in their palette colours and outlined.
 
     Args:
         frame: uint8 RGB ``(H, W, 3)``.
@@ -296,7 +297,7 @@ def overlay(frame: Frame, labels: LabelMap, alpha: float = 0.5) -> Frame:
 
 
 def _differs_from_a_neighbour(labels: LabelMap) -> np.ndarray:
-    """Pixels with another label above, below, left or right, bool ``(H, W)``; the picture's border counts as equal."""
+    """Pixels with another label above, below, left or right, bool ``(H, W)``; the image border counts as equal."""
     edge = np.zeros(labels.shape, dtype=bool)
     rows, columns = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
     edge[1:] |= rows

@@ -18,16 +18,16 @@ from vos_zoo.video.containers import HiddenBoxes, is_cut_off, leading_covers
 from vos_zoo.video.source import FrameSource, cut_off, library_path, undecodable
 
 _HELD_BACK = 16
-"""At most so many frames a decoder holds back to put them in order."""
+"""Maximum number of frames that a decoder delays for reordering."""
 _PROBED = 50
-"""So many frames at equal distances make a file's declared rate credible."""
+"""Number of equally spaced frames after which a file's declared rate is trusted."""
 
 
 class OpenCVSource(FrameSource):
     """A video file decoded by OpenCV, which applies the display rotation itself."""
 
     def __init__(self, path: Path) -> None:
-        """Read the stream's facts and decode one frame, so that a broken file is refused before any work."""
+        """Read the stream's properties and decode one frame, so that a broken file fails early."""
         import cv2
 
         super().__init__()
@@ -45,7 +45,7 @@ class OpenCVSource(FrameSource):
     def __iter__(self) -> Iterator[Frame]:
         """The decoded frames; the end of a file that is cut off names the frame.
 
-        OpenCV does not tell other decoding errors from the end of the file.
+        OpenCV does not distinguish other decoding errors from the end of the file.
         """
         import cv2
 
@@ -61,16 +61,16 @@ class OpenCVSource(FrameSource):
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """A capture of the first video stream; cover pictures before it are hidden, OpenCV would take them for it."""
+    """A capture of the first video stream; cover images before it are hidden, which OpenCV would read instead."""
     import cv2
 
     covers = leading_covers(path)
-    stream: Any = HiddenBoxes(path, covers) if covers else None  # outlives the capture, which does not hold on to it
+    stream: Any = HiddenBoxes(path, covers) if covers else None  # must outlive the capture, which keeps no reference
     try:
         capture = cv2.VideoCapture(stream, cv2.CAP_FFMPEG, []) if covers else cv2.VideoCapture(library_path(path))
-    except (cv2.error, TypeError):  # before version 4.11 OpenCV reads files only
+    except (cv2.error, TypeError):  # before version 4.11 OpenCV reads only files
         raise UsageError(
-            f"{path}: this OpenCV takes its cover picture for the video; run: pip install 'vos-zoo[video]'"
+            f"{path}: this OpenCV reads its cover image instead of the video; run: pip install 'vos-zoo[video]'"
         ) from None
     try:
         yield capture
@@ -81,7 +81,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _whole_frames(path: Path) -> int:
-    """How many frames of a file that is cut off come one after the other: the last ones may have lost some between."""
+    """Number of frames of a cut-off file before the first gap."""
     import cv2
 
     times = []
@@ -95,9 +95,9 @@ def _whole_frames(path: Path) -> int:
 
 
 def _timing(capture: Any) -> tuple[float | None, int | None]:
-    """Mean rate of a capture whose first frame was read, and the number of its frames where that had to be counted.
+    """Mean rate of a capture whose first frame was read, and the number of its frames if they had to be counted.
 
-    The declared rate where the first frames keep to it; otherwise from the times of all frames, which are decoded for
+    The declared rate if the first frames agree with it; otherwise from the times of all frames, which are decoded for
     that: files of variable rate declare a common multiple.
     """
     import cv2
@@ -116,10 +116,10 @@ def _timing(capture: Any) -> tuple[float | None, int | None]:
 
 
 class CameraSource(FrameSource):
-    """A camera read by OpenCV; the stream ends when the camera does or somebody calls `stop`."""
+    """A camera read by OpenCV; the stream ends when the camera does or `stop` is called."""
 
     def __init__(self, number: int) -> None:
-        """Take one picture from a camera for its size."""
+        """Read one frame from a camera for its size."""
         import cv2
 
         super().__init__()
@@ -131,7 +131,7 @@ class CameraSource(FrameSource):
                     f"camera:{number}: no camera answers under number {number}; plug one in or try another number"
                 )
             rate = capture.get(cv2.CAP_PROP_FPS)
-            self.fps = rate if 0 < rate < math.inf else None  # some drivers say -1
+            self.fps = rate if 0 < rate < math.inf else None  # some drivers return -1
             self.size = (first.shape[0], first.shape[1])
         self._stopped = False
 
@@ -140,7 +140,7 @@ class CameraSource(FrameSource):
         self._stopped = True
 
     def __iter__(self) -> Iterator[Frame]:
-        """Pictures as the camera delivers them; their times are those at which they were taken."""
+        """Frames as the camera delivers them, with their capture times."""
         self._times, self._stopped = array("d"), False
         with _camera(self.number) as capture:
             for frame in _frames(capture):
@@ -152,7 +152,7 @@ class CameraSource(FrameSource):
 
 @contextmanager
 def _camera(number: int) -> Iterator[Any]:
-    """A capture of a camera, which is let go also when the reader stops early."""
+    """A capture of a camera, which is released also if the reader stops early."""
     import cv2
 
     capture = cv2.VideoCapture(number)
@@ -163,7 +163,7 @@ def _camera(number: int) -> Iterator[Any]:
 
 
 def _frames(capture: Any) -> Iterator[Frame]:
-    """RGB frames of a capture until it has no more."""
+    """RGB frames of a capture until its end."""
     while True:
         done, frame = capture.read()
         if not done:

@@ -1,4 +1,4 @@
-"""Contact sheets: frames with their masks side by side, for loggers, test reports and the read-me."""
+"""Contact sheets: frames with their masks in a grid, for loggers, reports and the README."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ def overlay_panel(
     captions: Sequence[str] | None = None,
     alpha: float = 0.5,
 ) -> Frame:
-    """Draw frames with their masks as a grid that reads line by line; the truth stands under the prediction.
+    """Draw frames with their masks as a grid in reading order, with the ground truth under the prediction.
 
     Args:
-        frames: pictures, uint8 RGB ``(H, W, 3)``; every one is scaled to `width` pixels.
+        frames: images, uint8 RGB ``(H, W, 3)``; each is scaled to `width` pixels.
         labels: one label map per frame, uint8 ``(H, W)``.
-        truth: label map per frame or None where a frame has none (the plain frame is shown); None: no truth at all.
-        columns: pictures per line at most.
-        width: width of one picture in pixels.
-        title: text on a strip above the grid; empty: no strip.
+        truth: label map per frame, or None for frames without ground truth (the plain frame is shown); None: no ground
+            truth.
+        columns: maximum number of images per line.
+        width: width of one image in pixels.
+        title: text above the grid; empty: none.
         captions: a short text per frame, written under it.
         alpha: share of the palette colour inside an object, 0..1.
 
@@ -61,12 +62,12 @@ def overlay_panel(
 
 
 def spread(count: int, picks: int) -> list[int]:
-    """At most `picks` different numbers of ``range(count)``, evenly spread, with the first and the last."""
+    """At most `picks` distinct numbers of ``range(count)``, evenly spread, including the first and the last."""
     return sorted({round(value) for value in np.linspace(0, count - 1, min(picks, count))}) if count > 0 else []
 
 
 def write_picture(path: str | Path, picture: Frame) -> None:
-    """Write a picture, uint8 RGB ``(H, W, 3)``, as PNG; a reader never sees half a file. Its folder is created."""
+    """Write an image, uint8 RGB ``(H, W, 3)``, as PNG, atomically. Its folder is created."""
     from PIL import Image
 
     path = Path(path)
@@ -104,7 +105,7 @@ def _check(
 
 
 def _scaled_overlay(frame: Frame, labels: LabelMap | None, width: int, alpha: float) -> Frame:
-    """The overlay at `width`: scaled before tinting, so that outlines stay one pixel wide."""
+    """The overlay at `width`: scaled before tinting, so that outlines are one pixel wide."""
     from PIL import Image
 
     size = (width, max(1, round(frame.shape[0] * width / frame.shape[1])))
@@ -130,7 +131,7 @@ def _text_strip(text: str, width: int, *, size: int) -> Frame:
 
 
 def _grid(cells: Sequence[Frame], columns: int) -> Frame:
-    """Cells side by side, line by line, with a gap around each; cells of unequal height stand at the top."""
+    """Cells side by side, line by line, with a gap around each; cells of unequal height are aligned at the top."""
     columns = min(columns, len(cells))
     height, width = max(cell.shape[0] for cell in cells), cells[0].shape[1]
     lines = -(-len(cells) // columns)

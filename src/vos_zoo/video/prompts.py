@@ -21,35 +21,35 @@ def parse_prompts(
     length: int | None = None,
     mask_threshold: int | None = None,
 ) -> dict[int, Prompt]:
-    """Turn the command line's masks and boxes into prompts.
+    """Parse the command line's masks and boxes to prompts.
 
     Args:
         masks: mask files (given for the first frame) and folders of masks named as their frames. In a mask 0 means "no
-            label": a later mask adds its objects (or corrects known ones) and says nothing about the others.
+            label": a later mask adds its objects (or corrects known ones) and leaves the others unchanged.
         boxes: texts ``ID:X,Y,W,H`` in pixels, or boxes by object id, for the first frame.
         size: (height, width) of the frames.
         names: stems of the frames, None for videos, where ``00012.png`` belongs to frame 12.
-        length: number of frames where it is known.
+        length: number of frames if it is known.
         mask_threshold: the smallest level, 1..255, of the one object of masks with soft edges; None reads object ids.
 
     Returns:
         Frame index -> label map uint8 ``(H, W)`` or ``{object id: Box}``, sorted by frame.
 
     Raises:
-        UsageError: nothing is given, a mask cannot be read or belongs to no frame, an id is not in 1..254 or is given
+        UsageError: nothing is given, a mask cannot be read or has no frame, an id is not in 1..254 or is given
             twice, a box leaves the frame, or one frame gets a mask as well as boxes.
 
     Warns:
         of a mask whose background may not be value 0.
     """
     if not masks and not boxes:
-        raise UsageError("nothing says which object to follow; give --mask FILE or --box ID:X,Y,W,H")
+        raise UsageError("nothing to track; give --mask FILE or --box ID:X,Y,W,H")
     parser = PromptParser(mask_threshold)
     maps: dict[int, LabelMap] = {}
     for source in masks:
         for index, path in _mask_files(Path(source), names, length):
             if index in maps:
-                raise UsageError(f"mask {path}: frame {index} already has a mask; draw all its objects into one file")
+                raise UsageError(f"mask {path}: frame {index} already has a mask; put all its objects into one file")
             maps[index] = _read(path, size, parser.threshold)
     if masks and not any(labels.any() for labels in maps.values()):
         raise UsageError(
@@ -67,7 +67,7 @@ def parse_prompts(
 
 
 def _read(path: Path, size: tuple[int, int], threshold: int | None) -> LabelMap:
-    """The stored values of a mask of a prompt, uint8 ``(H, W)``; a wrong file is a wrong request here."""
+    """The stored values of a prompt's mask, uint8 ``(H, W)``; errors of the file are usage errors here."""
     try:
         labels = read_mask(path, size=size, threshold=threshold)
         doubt = background_doubt(path)
@@ -79,7 +79,7 @@ def _read(path: Path, size: tuple[int, int], threshold: int | None) -> LabelMap:
 
 
 def _mask_files(source: Path, names: Sequence[str] | None, length: int | None) -> Iterable[tuple[int, Path]]:
-    """Frame index and file of every mask behind one ``--mask``."""
+    """Frame index and file of every mask of one ``--mask``."""
     if not source.exists():
         raise UsageError(f"mask {source}: there is no such file or folder; check the name")
     if not source.is_dir():
@@ -98,7 +98,7 @@ def _frame_index(path: Path, names: Sequence[str] | None, length: int | None) ->
             )
         return names.index(path.stem)
     if not path.stem.isdecimal():
-        raise UsageError(f"mask {path}: its name is no frame number; name it after its frame, for example 00000.png")
+        raise UsageError(f"mask {path}: its name is not a frame number; name it after its frame, for example 00000.png")
     index = int(path.stem)
     if length is not None and index >= length:
         raise UsageError(f"mask {path}: there is no frame {index}; the video's last frame is {length - 1}")

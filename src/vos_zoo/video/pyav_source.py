@@ -1,4 +1,4 @@
-"""Video files decoded by PyAV (FFmpeg): rotation, cover pictures, variable rates, files that break off."""
+"""Video files decoded by PyAV (FFmpeg): rotation, cover images, variable rates, cut-off files."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from vos_zoo.video.containers import is_cut_off
 from vos_zoo.video.source import FrameSource, cut_off, library_path, undecodable
 
 _VP8_SHOWN = 0x10
-"""Bit of a VP8 packet's first byte: the packet holds a frame to show, not only one to predict others from."""
+"""Bit of a VP8 packet's first byte: the frame is shown, not only used to predict others."""
 
 
 class PyAVSource(FrameSource):
     """A video file decoded by PyAV (FFmpeg); its display rotation is applied."""
 
     def __init__(self, path: Path) -> None:
-        """Read the stream's facts and decode one frame, so that a broken file is refused before any work."""
+        """Read the stream's properties and decode one frame, so that a broken file fails early."""
         import av
 
         super().__init__()
@@ -47,13 +47,13 @@ class PyAVSource(FrameSource):
         self.size = (height, width)
 
     def __iter__(self) -> Iterator[Frame]:
-        """The decoded frames, upright; a decoding error, or the end of a file that is cut off, names the frame."""
+        """The decoded frames, upright; a decoding error, or the end of a cut-off file, names the frame."""
         import av
 
         self._times, cut, warned = array("d"), is_cut_off(self.path), False
         with av.open(library_path(self.path)) as container:
             stream = _video_stream(container)
-            assert stream is not None, "looked for when the file was opened"
+            assert stream is not None, "checked when the file was opened"
             stream.thread_type = "AUTO"
             try:
                 for frame in _decoded(container, stream, cut):
@@ -74,7 +74,7 @@ class PyAVSource(FrameSource):
 
 
 def _video_stream(container: Any) -> Any | None:
-    """The first video stream that is no attached picture (a cover, thumbnails of chapters)."""
+    """The first video stream that is not an attached image (a cover, thumbnails of chapters)."""
     from av.stream import Disposition
 
     attached = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -82,20 +82,20 @@ def _video_stream(container: Any) -> Any | None:
 
 
 def _declared_frames(container: Any, stream: Any) -> int | None:
-    """How many frames a file says it has, or how many its duration has room for."""
+    """Number of frames that a file declares, or that fit its duration."""
     if stream.frames or not container.duration or not stream.average_rate:
         return stream.frames or None
     return round(container.duration / 1_000_000 * stream.average_rate)
 
 
 def _decoded(container: Any, stream: Any, cut: bool) -> Iterator[Any]:
-    """PyAV's frames in the order they are shown; of a file that is cut off those before the first one missing."""
+    """PyAV's frames in display order; of a cut-off file those before the first missing one."""
     last, step = None, math.inf
     for packet in container.demux(stream):
-        ends = cut and (packet.is_corrupt or not packet.size)  # the decoder gives what it still holds back
+        ends = cut and (packet.is_corrupt or not packet.size)  # flush the frames that the decoder delayed
         for frame in stream.decode(None) if ends else packet.decode():
             if last is not None and frame.pts is not None:
-                if ends and frame.pts - last > 1.5 * step:  # the frames between stood behind the cut
+                if ends and frame.pts - last > 1.5 * step:  # the frames between were after the cut
                     return
                 step = min(step, frame.pts - last)
             last = frame.pts
@@ -105,17 +105,17 @@ def _decoded(container: Any, stream: Any, cut: bool) -> Iterator[Any]:
 
 
 def _timing(path: Path, declared: float | None) -> tuple[float | None, int | None]:
-    """Mean rate and number of the frames shown, from the packets' times, without decoding.
+    """Mean rate and number of the displayed frames, from the packets' times, without decoding.
 
-    What files declare is often a guess: live recordings give no rate or a common multiple of all, MP4s of variable rate
-    count up to the last decoding time, trimmed ones count frames they do not show. `declared` counts where packets have
+    Declared values are often wrong: live recordings have no rate or a common multiple of all, MP4s of variable rate
+    count up to the last decoding time, trimmed ones count frames they do not show. `declared` is used if packets have
     no times.
     """
     import av
 
     with av.open(library_path(path)) as container:
         stream = _video_stream(container)
-        assert stream is not None, "looked for when the file was opened"
+        assert stream is not None, "checked when the file was opened"
         shown = [packet.pts for packet in container.demux(stream) if packet.pts is not None and _is_shown(packet)]
         seconds = float((max(shown) - min(shown)) * stream.time_base) if shown else 0.0
     if not seconds:
@@ -126,14 +126,14 @@ def _timing(path: Path, declared: float | None) -> tuple[float | None, int | Non
 
 
 def _is_shown(packet: Any) -> bool:
-    """Whether a packet holds a frame that is shown: trimmed videos and VP8 have others."""
+    """Whether a packet's frame is displayed: trimmed videos and VP8 have others."""
     if not packet.size or packet.is_discard:
         return False
     return packet.stream.codec_context.name != "vp8" or bool(bytes(packet)[0] & _VP8_SHOWN)
 
 
 def _upright(frame: Any) -> Frame:
-    """A PyAV frame as RGB, turned by its display matrix (`rotation`: degrees counter-clockwise, multiples of 90)."""
+    """A PyAV frame as RGB, rotated by its display matrix (`rotation`: degrees counter-clockwise, multiples of 90)."""
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
     picture = frame.to_ndarray(format="rgb24")
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture

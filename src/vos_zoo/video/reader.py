@@ -1,7 +1,7 @@
-"""Frames from anywhere: a video file, a folder of pictures or a camera, one RGB frame at a time.
+"""Frames of a video file, a folder of images or a camera, one RGB frame at a time.
 
-A source is opened once for its facts (size, rate, names) and again for every pass over it, so it can be iterated twice
-and holds one frame at a time. Video files go through PyAV where it is installed (extra ``video``), else OpenCV.
+A source is opened once for its properties (size, rate, names) and again for every pass over it, so it can be iterated
+twice and holds one frame at a time. Video files are read by PyAV if it is installed (extra ``video``), else by OpenCV.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from vos_zoo.video.pyav_source import PyAVSource
 from vos_zoo.video.source import FrameSource
 
 Backend: TypeAlias = Literal["auto", "pyav", "opencv"]
-"""Which library decodes or encodes video files; "auto" is PyAV where it is installed, else OpenCV."""
+"""The library that decodes or encodes video files; "auto" is PyAV if it is installed, else OpenCV."""
 
 
 def open_video(source: str | Path, *, backend: Backend = "auto") -> FrameSource:
     """Open a video file, a folder of frames, or a camera (``"camera"``, ``"camera:1"``; as a str, not a Path).
 
     Args:
-        source: what to read. Folders hold pictures (.jpg .png .bmp .webp .tif), ordered by the numbers in their names.
+        source: the source. Folders hold images (.jpg .png .bmp .webp .tif), ordered by the numbers in their names.
         backend: library for video files.
 
     Raises:
-        UsageError: nothing is there, the folder has no frames, the file holds no video that can be decoded, the camera
-            does not answer, or the wanted backend is not installed.
+        UsageError: it does not exist, the folder has no frames, the file holds no video that can be decoded, the camera
+            does not answer, or the backend is not installed.
     """
     number = camera_number(source)
     if number is not None:
@@ -47,7 +47,7 @@ def open_video(source: str | Path, *, backend: Backend = "auto") -> FrameSource:
 
 
 def resolve_backend(backend: Backend) -> Literal["pyav", "opencv"]:
-    """The library "auto" stands for on this machine.
+    """The library of "auto" on this machine.
 
     Raises:
         UsageError: `backend` is unknown or not installed.
@@ -64,10 +64,10 @@ def resolve_backend(backend: Backend) -> Literal["pyav", "opencv"]:
 
 
 class FolderSource(FrameSource):
-    """The pictures of one folder, in natural order of their names; how they are read says `vos_zoo.files.frames`."""
+    """The images of one folder, in natural order of their names."""
 
     def __init__(self, folder: Path) -> None:
-        """List the frames of `folder` and read the first one for its size; warn of an order others may not share."""
+        """List the frames of `folder` and read the first one for its size; warn if other programs may order them differently."""
         super().__init__()
         self.files = list_files(folder)
         if not self.files:
@@ -81,7 +81,7 @@ class FolderSource(FrameSource):
         self.names = tuple(path.stem for path in self.files)
         twice = [name for name, count in Counter(self.names).items() if count > 1]
         if twice:
-            raise UsageError(f"{folder}: frame {twice[0]!r} is there in two formats; keep one picture per frame")
+            raise UsageError(f"{folder}: frame {twice[0]!r} exists in two formats; keep one file per frame")
         order = describe_order(self.names)
         if order is not None:
             warnings.warn(f"{folder}: {order}", stacklevel=3)
@@ -93,7 +93,7 @@ class FolderSource(FrameSource):
         self.size = (first.shape[0], first.shape[1])
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames in order; a frame of another size is an error, a tracker could not use it."""
+        """The frames in order; a frame of another size is an error."""
         for path in self.files:
             frame = read_frame(path)
             if frame.shape[:2] != self.size:

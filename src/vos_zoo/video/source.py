@@ -1,4 +1,4 @@
-"""What every source of frames offers, and what all say of a file that is no video or is not whole."""
+"""The interface of all sources of frames, and their errors for files that are not a video or are cut off."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from vos_zoo.video.containers import is_cut_off
 
 
 class FrameSource(ABC):
-    """A stream of frames; iterating it yields uint8 RGB ``(H, W, 3)`` lazily and may be done again.
+    """A stream of frames; iterating yields uint8 RGB ``(H, W, 3)`` lazily, and may be repeated.
 
-    A frame that cannot be read, and a file that ends before its video does, are a `VOSError` when their turn comes.
+    A frame that cannot be read, and a premature end of the file, raise a `VOSError` when they are reached.
 
     Attributes:
         name: short name for messages and outputs (file stem, folder name, "camera").
-        size: (height, width) of every frame, as shown (after rotation).
-        fps: frames per second on average, None where nothing says so (folders).
-        length: number of frames, as far as the container declares it; None where unknown (cameras).
-        names: file stems of the frames, None where frames only have numbers.
+        size: (height, width) of every frame, as displayed (after rotation).
+        fps: mean frames per second, None if unknown (folders).
+        length: number of frames as declared by the container; None if unknown (cameras).
+        names: file stems of the frames, None if frames only have numbers.
     """
 
     name: str
@@ -43,7 +43,7 @@ class FrameSource(ABC):
         return self.names[index] if self.names is not None else f"{index:05d}"
 
     def time(self, index: int) -> float | None:
-        """Seconds from the first frame to frame `index`, once that is read; None where frames have no times."""
+        """Seconds from the first frame to frame `index`, once it is read; None if frames have no times."""
         if not 0 <= index < len(self._times):
             return None
         seconds = self._times[index] - self._times[0]
@@ -51,7 +51,7 @@ class FrameSource(ABC):
 
 
 def library_path(path: Path) -> str:
-    """The name by which FFmpeg and OpenCV take a path for a file: ``12:30.mp4`` alone would be a protocol."""
+    """A path in a form that FFmpeg and OpenCV read as a file: ``12:30.mp4`` alone would be a protocol."""
     return os.path.abspath(path)
 
 
@@ -64,6 +64,6 @@ def undecodable(path: Path, reason: object) -> UsageError:
 
 
 def cut_off(path: Path, count: int, length: int | None) -> VOSError:
-    """The error for a file whose first `count` frames are there."""
+    """The error for a file that ends after `count` frames."""
     declared = "" if length is None else f" of the {length} it declares"
     return VOSError(f"{path}: the file is cut off: frame {count}{declared} is missing; get the whole file")

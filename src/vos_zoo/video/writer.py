@@ -1,6 +1,6 @@
-"""Results to disk while they stream in: palette PNGs in a folder, an overlay video, or both.
+"""Streaming results to disk: palette PNGs in a folder, an overlay video, or both.
 
-Every file appears complete or not at all: it is written under a temporary name beside its place and renamed.
+Files are written atomically: under a temporary name in the same folder, then renamed.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from vos_zoo.video.reader import Backend, resolve_backend
 from vos_zoo.video.source import library_path
 
 DEFAULT_FPS = 24.0
-"""Rate of an overlay video whose source has none (a folder of frames)."""
+"""Frame rate of an overlay video whose source has none (a folder of frames)."""
 
 VIDEO_SUFFIX = ".mp4"
 _TICK = Fraction(1, 60000)
-"""Unit of times in a video: whole numbers of it for 24, 25, 30, 50 and 60 frames per second, and for 29.97."""
+"""Ticks per second: a whole number of them per frame at 24, 25, 29.97, 30, 50 and 60 frames per second."""
 
 
 class ResultWriter(ABC):
-    """Takes labelled frames one by one; a context manager: a normal exit finishes, an exception discards."""
+    """Writes labelled frames one by one; as a context manager, a normal exit finishes and an exception discards."""
 
     @abstractmethod
     def write(self, index: int, frame: Frame, labels: LabelMap) -> None:
@@ -39,11 +39,11 @@ class ResultWriter(ABC):
 
     @abstractmethod
     def finish(self) -> None:
-        """Complete what has been written and put it in its place."""
+        """Complete the output and rename it."""
 
     @abstractmethod
     def discard(self) -> None:
-        """Stop without completing; no partial file stays."""
+        """Stop without completing; partial files are removed."""
 
     def __enter__(self) -> Self:
         """The writer itself."""
@@ -52,7 +52,7 @@ class ResultWriter(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finish, or discard if an exception is on its way."""
+        """Finish, or discard on an exception."""
         if kind is None:
             self.finish()
         else:
@@ -60,13 +60,13 @@ class ResultWriter(ABC):
 
 
 class MaskFolderWriter(ResultWriter):
-    """One palette PNG per frame, ``FOLDER/NAME.png``; masks that are already written stay when a run breaks off."""
+    """One palette PNG per frame, ``FOLDER/NAME.png``; written masks are kept if a run is interrupted."""
 
     def __init__(self, folder: str | Path, *, name: Callable[[int], str] = "{:05d}".format) -> None:
         """Prepare `folder`.
 
         Args:
-            folder: where the PNGs go; created if needed, files of the same name are replaced.
+            folder: folder of the PNGs; created if needed, files of the same name are replaced.
             name: frame index -> file stem, e.g. `FrameSource.frame_name`.
 
         Raises:
@@ -82,14 +82,14 @@ class MaskFolderWriter(ResultWriter):
         write_mask(self.folder / f"{self.name(index)}.png", labels)
 
     def finish(self) -> None:
-        """Nothing is left to do: every mask is complete when `write` returns."""
+        """Nothing to do: every mask is complete when `write` returns."""
 
     def discard(self) -> None:
-        """Nothing is left to do: no mask is ever half written."""
+        """Nothing to do: masks are written atomically."""
 
 
 class OverlayVideoWriter(ResultWriter):
-    """An MP4 of the frames with their objects tinted; H.264 by PyAV where it is installed, else mp4v by OpenCV."""
+    """An MP4 of the frames with their objects tinted; H.264 by PyAV if it is installed, else mp4v by OpenCV."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class OverlayVideoWriter(ResultWriter):
         backend: Backend = "auto",
         time: Callable[[int], float | None] | None = None,
     ) -> None:
-        """Prepare the file; it is opened with the first frame and appears under its name when all went well.
+        """Prepare the file; it is opened with the first frame and renamed when it is finished.
 
         Args:
             path: name ending in ``.mp4``; its folder is created, an existing file is replaced.
@@ -108,7 +108,7 @@ class OverlayVideoWriter(ResultWriter):
             alpha: share of the palette colour inside an object, 0..1.
             backend: library that encodes.
             time: frame index -> seconds from the first frame, or None, e.g. `FrameSource.time`; frames with times are
-                shown at these (PyAV), others at the rate.
+                shown at these times (PyAV), others at the rate.
 
         Raises:
             UsageError: another ending, a rate that is not positive, `path` is a folder, or no backend is installed.
@@ -118,7 +118,7 @@ class OverlayVideoWriter(ResultWriter):
         if self.path.suffix.lower() != VIDEO_SUFFIX or self.path.is_dir():
             raise UsageError(f"output {path}: an overlay video needs a file name ending in {VIDEO_SUFFIX}")
         if not 0 < self.fps < float("inf"):
-            raise UsageError(f"output {path}: a rate of {fps} frames per second is impossible; give a positive number")
+            raise UsageError(f"output {path}: a rate of {fps} frames per second is invalid; give a positive number")
         self._encoder_type = _PyAVEncoder if resolve_backend(backend) == "pyav" else _OpenCVEncoder
         self._encoder: _PyAVEncoder | _OpenCVEncoder | None = None
         self._size: tuple[int, int] | None = None
@@ -138,19 +138,19 @@ class OverlayVideoWriter(ResultWriter):
         self._encoder.write(picture, None if self._time is None else self._time(index))
 
     def _opened(self, size: tuple[int, int]) -> _PyAVEncoder | _OpenCVEncoder:
-        """An encoder of frames of `size`; a place that cannot be written is named now, encoders only say it later."""
+        """An encoder of frames of `size`; checks first that the path can be written, which encoders report late."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._temporary.touch()
         except OSError as error:
-            raise VOSError(f"output {self.path}: cannot be written ({error.strerror}); choose another place") from error
+            raise VOSError(f"output {self.path}: cannot be written ({error.strerror}); choose another path") from error
         return self._encoder_type(self._temporary, size, self.fps)
 
     def finish(self) -> None:
-        """Close the video and give it its name.
+        """Close the video and rename it.
 
         Raises:
-            VOSError: not a single frame was written.
+            VOSError: no frame was written.
         """
         if self._encoder is None:
             raise VOSError(f"output {self.path}: there was no frame to write; check the source")
@@ -162,7 +162,7 @@ class OverlayVideoWriter(ResultWriter):
             self._temporary.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove what has been encoded so far; an older file of the name stays as it is."""
+        """Remove what has been encoded so far; an older file of the name is kept."""
         try:
             if self._encoder is not None:
                 self._encoder.abandon()
@@ -172,7 +172,7 @@ class OverlayVideoWriter(ResultWriter):
 
 
 class _PyAVEncoder:
-    """H.264 in MP4; colours are stored as BT.709 and tagged so, which players then show unchanged."""
+    """H.264 in MP4; colours are stored as BT.709 with the matching tags, so players show them unchanged."""
 
     def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
         import av
@@ -206,7 +206,7 @@ class _PyAVEncoder:
     def write(self, picture: Frame, seconds: float | None) -> None:
         with self._named_errors():
             frame = self._av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p", **self._target)
-            if self._last < 0 and seconds is not None:  # the first frame decides: times, or the rate for all
+            if self._last < 0 and seconds is not None:  # the first frame decides whether times or the rate are used
                 self._first = seconds
                 self._stream.codec_context.time_base = self._stream.time_base = _TICK
             if self._first is not None:
@@ -215,22 +215,22 @@ class _PyAVEncoder:
             self._container.mux(self._stream.encode(frame))
 
     def _ticks(self, seconds: float | None) -> int:
-        """When a frame is shown; after the one before it, whatever the source says."""
+        """Presentation time of a frame, at least one tick after the frame before it."""
         wanted = self._last + 1 if seconds is None or self._first is None else round((seconds - self._first) / _TICK)
         return max(wanted, self._last + 1)
 
     def close(self) -> None:
         with self._named_errors():
-            self._container.mux(self._stream.encode())  # what the encoder still holds back
+            self._container.mux(self._stream.encode())  # flush the encoder
             self._container.close()
 
     def abandon(self) -> None:
-        with suppress(self._av.FFmpegError):  # the file is thrown away: how it ends does not matter
+        with suppress(self._av.FFmpegError):  # the file is deleted, so errors do not matter
             self._container.close()
 
 
 class _OpenCVEncoder:
-    """MPEG-4 part 2 in MP4: all that OpenCV's wheels can write."""
+    """MPEG-4 part 2 in MP4: the only codec that OpenCV's wheels can write."""
 
     def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
         import cv2
@@ -251,7 +251,7 @@ class _OpenCVEncoder:
 
 
 def _even(picture: Frame) -> Frame:
-    """The picture with its last row or column repeated where needed: 4:2:0 video has even sizes only."""
+    """The image with its last row or column repeated to an even size, as 4:2:0 video requires."""
     height, width = picture.shape[:2]
     if height % 2 == 0 and width % 2 == 0:
         return picture
@@ -259,14 +259,14 @@ def _even(picture: Frame) -> Frame:
 
 
 class CombinedWriter(ResultWriter):
-    """Several writers as one; if one of them cannot finish, the others still do, and its error is raised."""
+    """Several writers as one; if one cannot finish, the others still do, and its error is raised."""
 
     def __init__(self, writers: Sequence[ResultWriter]) -> None:
         """Write everything to each of `writers`."""
         self.writers = tuple(writers)
 
     def write(self, index: int, frame: Frame, labels: LabelMap) -> None:
-        """Hand frame `index`, uint8 ``(H, W, 3)``, and its labels, uint8 ``(H, W)``, to every writer."""
+        """Write frame `index`, uint8 ``(H, W, 3)``, and its labels, uint8 ``(H, W)``, with every writer."""
         for writer in self.writers:
             writer.write(index, frame, labels)
 
@@ -275,7 +275,7 @@ class CombinedWriter(ResultWriter):
         self._all(lambda writer: writer.finish)
 
     def discard(self) -> None:
-        """Discard every writer's work."""
+        """Discard every writer's output."""
         self._all(lambda writer: writer.discard)
 
     def _all(self, action: Callable[[ResultWriter], Callable[[], None]]) -> None:
@@ -291,7 +291,7 @@ def open_writer(
     fps: float | None = None,
     time: Callable[[int], float | None] | None = None,
 ) -> ResultWriter:
-    """The writer an output name asks for: an overlay video for ``*.mp4``, else a folder of palette PNGs.
+    """The writer for an output name: an overlay video for ``*.mp4``, else a folder of palette PNGs.
 
     Args:
         output: file or folder name.
@@ -317,9 +317,9 @@ Track = Callable[[Iterable[Frame], Mapping[int, Prompt]], Iterable[FrameResult]]
 def with_frames(
     track: Track, frames: Iterable[Frame], prompts: Mapping[int, Prompt]
 ) -> Iterator[tuple[Frame, FrameResult]]:
-    """Run a tracker and give every result back together with its frame.
+    """Run a tracker and yield every result with its frame.
 
-    Only the frames the tracker has read ahead of its results (a clip at most) are held.
+    Only frames that the tracker has read ahead of its results (at most a clip) are held.
 
     Args:
         track: the tracker, e.g. `VOSModel.track`.
@@ -327,7 +327,7 @@ def with_frames(
         prompts: frame index -> prompt.
 
     Raises:
-        VOSError: a result belongs to no frame that was read, or comes out of order.
+        VOSError: a result has no frame that was read, or is out of order.
     """
     waiting: deque[tuple[int, Frame]] = deque()
 
@@ -340,7 +340,5 @@ def with_frames(
         while waiting and waiting[0][0] < result.index:  # the tracker may skip frames before the first prompt
             waiting.popleft()
         if not waiting or waiting[0][0] != result.index:
-            raise VOSError(
-                f"the tracker's result {result.index} belongs to no frame it has read; results come in order"
-            )
+            raise VOSError(f"the tracker's result {result.index} has no frame that was read; results must be in order")
         yield waiting.popleft()[1], result
