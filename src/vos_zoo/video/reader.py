@@ -67,7 +67,7 @@ class FolderSource(FrameSource):
     """The images of one folder, in natural order of their names."""
 
     def __init__(self, folder: Path) -> None:
-        """List the frames of `folder` and read the first one for its size; warn if other programs may order them differently."""
+        """List the frames of `folder` and read the first one for its size; warn of an ambiguous order."""
         super().__init__()
         self.files = list_files(folder)
         if not self.files:
