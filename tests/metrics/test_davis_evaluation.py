@@ -125,7 +125,7 @@ def test_0_255_masks_show_object_1_in_truth_and_results_of_any_year(davis: Davis
 
 def test_a_0_255_result_of_several_objects_is_refused_since_it_says_not_which(davis: Davis) -> None:
     davis.add("cow", moving((1, 2)), white(moving((1,))))
-    with pytest.raises(VOSError, match=r"label 255.*the objects are 1, 2.*one object of ground truth and results"):
+    with pytest.raises(VOSError, match=r"label 255.*the objects are 1, 2.*ground truth and results show one object"):
         evaluate_davis(davis.results, davis.dataset)
 
 

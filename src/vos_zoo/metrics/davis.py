@@ -130,7 +130,7 @@ def mean_scores(objects: Sequence[ObjectScores], name: str = "the data set") -> 
         VOSError: there is no object.
     """
     if not objects:
-        raise VOSError(f"{name}: there is no object to score; check that the first frame's ground truth shows the objects")
+        raise VOSError(f"{name}: there is no object to score; check that the first ground truth shows the objects")
     region = np.mean([scores.region for scores in objects], axis=0).tolist()
     boundary = np.mean([scores.boundary for scores in objects], axis=0).tolist()
     return dict(zip(SCORE_NAMES, ((region[0] + boundary[0]) / 2, *region, *boundary), strict=True))

@@ -21,8 +21,8 @@ from vos_zoo.metrics.statistics import Statistics, summarise
 from vos_zoo.types import LabelMap, UsageError, VOSError
 
 Measure: TypeAlias = Callable[[Mask, Mask, tuple[int, int]], tuple[float, ...]]
-"""Prediction and ground truth of one object, bool ``(h, w)``, and (height, width) of the whole picture -> values, each 1 where
-both masks are empty. The masks may be cut to the labelled part of the picture with one more pixel on each side."""
+"""Prediction and ground truth of one object, bool ``(h, w)``, and (height, width) of the whole image -> values, each 1
+if both masks are empty. The masks may be cropped to the labelled part of the image plus one pixel on each side."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class SequenceScorer:
         label, frames = next(iter(unknown.items()))
         known = ", ".join(map(str, sorted(ids))) or "none"
         more = f" (also labels {', '.join(map(str, list(unknown)[1:]))})" if len(unknown) > 1 else ""
-        hint = f"; {VOID} is an object only if it is the one object of ground truth and results" if VOID in unknown else ""
+        hint = f"; {VOID} is an object only if ground truth and results show one object" if VOID in unknown else ""
         raise VOSError(
             f"sequence {self.name}, frame {frames[0]}: the results have label {label}{more}, but the objects are "
             f"{known}; correct the results, or drop such labels with drop_unknown_labels=True, which the report then "
