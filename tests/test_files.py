@@ -319,7 +319,7 @@ def test_a_list_of_pictures_and_masks_names_their_folders(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"\xe9t\xe9\n", "is no text in UTF-8 or UTF-16"), (b"\0\0\0", "is no text"), (b"\r\n \n", "the list is empty")],
+    [(b"\xe9t\xe9\n", "is not text in UTF-8 or UTF-16"), (b"\0\0\0", "is not text"), (b"\r\n \n", "the list is empty")],
 )
 def test_a_list_that_cannot_be_read_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "val.txt").write_bytes(content)

@@ -1,6 +1,6 @@
 """vos-zoo: semi-supervised video object segmentation, published methods behind one interface.
 
-Importing this package loads neither torch nor Lightning; each name is resolved when it is first used.
+Importing this package loads neither torch nor Lightning; each name is imported when it is first used.
 """
 
 from __future__ import annotations

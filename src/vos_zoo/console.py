@@ -1,4 +1,4 @@
-"""What a command tells the person at the terminal."""
+"""Console output of commands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vos_zoo.processes import is_first
 
 
 def say(text: str) -> None:
-    """Print at once: long runs are often watched through a pipe. Of several processes the first one speaks."""
+    """Print and flush, since long runs are often watched through a pipe; of several processes only the first prints."""
     if not is_first():
         return
     sys.stdout.write(f"{text}\n")

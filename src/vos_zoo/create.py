@@ -44,7 +44,7 @@ def convert_checkpoint(
     origin: Mapping[str, str] | None = None,
     **hyperparameters: Any,
 ) -> VOSModel:
-    """The authors' released weights in our model.
+    """A model with the authors' released weights.
 
     Nothing in the file is executed: unknown classes become inert stubs and only tensors are kept. The conversion is
     strict; the converter sees entry names without wrappers (`module.`, `_orig_mod.` and the like, see
@@ -53,12 +53,12 @@ def convert_checkpoint(
     Args:
         source: the authors' file (on disk, or an http address with ``#sha256=DIGEST``), or its state dict.
         method: which method the file belongs to.
-        track: inference settings to keep with the model, over those the file implies.
-        origin: what else is known of where the weights come from (licence, page); kept with the model.
+        track: inference settings to keep with the model, in addition to those the file implies.
+        origin: further facts about the weights' origin (licence, page); kept with the model.
         hyperparameters: keyword arguments of the target model that the file does not imply.
 
     Raises:
-        UsageError: unreadable file, or a missing, extra or mis-shaped entry (it is named).
+        UsageError: unreadable file, or an entry that is missing, unknown or of another shape.
         VOSError: a download failed.
     """
     return VOSModel.from_authors(source, method, track=track, origin=origin, **hyperparameters)

@@ -1,7 +1,7 @@
-"""What the values of a mask mean: one rule for files, arrays, data sets and scores.
+"""The meaning of mask values: one rule for files, arrays, data sets and scores.
 
-0 is the background, 1 to 254 are object ids. What 255 means is decided by all masks of a video (or of a request)
-together: where it is the only value besides 0 it is one object, id 1; beside ids it is void and belongs to no object. A
+0 is the background, 1 to 254 are object ids. The meaning of 255 is decided by all masks of a video (or of a request)
+together: if it is the only value besides 0 it is one object, id 1; with ids it is void and belongs to no object. A
 mask with soft edges holds grey levels instead of ids; it is thresholded on request and refused otherwise.
 """
 
@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from vos_zoo.types import LabelMap, UsageError
 
 VOID = 255
-"""Beside object ids: pixels that belong to no object. Alone: the one object of a black-and-white mask."""
+"""With object ids: pixels that belong to no object. Alone: the one object of a black-and-white mask."""
 MIN_ID, MAX_ID = 1, 254
 """Range of object ids."""
 SOFT_CURE = (
     "threshold it to one object (--mask-threshold 128, data.mask_threshold=128, mask_threshold=128) "
     "or save a label map of object ids"
 )
-_SAFE_ID = 16  # no anti-aliased edge has levels up to this only
+_SAFE_ID = 16  # an anti-aliased edge has higher levels than this
 _MANY_LEVELS = 16
 _SIDE_BY_SIDE = 0.7  # share of an edge's pixels that touch another level
-_WHITE = 250  # the least level that a white mask has after resampling
-_RINGING = 12  # JPEG moves the pixels around an edge by so much
-_OUTSIDE = 0.4  # share of the pixels of a ring of void, at least, that border on background
+_WHITE = 250  # minimum level of a white mask after resampling
+_RINGING = 12  # maximum change of pixels around an edge by JPEG
+_OUTSIDE = 0.4  # minimum share of the pixels of a void ring that touch background
 
 
 def shows_ids(labels: LabelMap) -> bool:
@@ -40,7 +40,7 @@ def shows_one_object(maps: Iterable[LabelMap]) -> bool:
     """Whether 255 stands for the one object of these masks: it occurs, and no mask has an id of 1..254.
 
     Args:
-        maps: label maps, uint8 ``(H, W)``, of one video; no more are taken than are needed to tell.
+        maps: label maps, uint8 ``(H, W)``, of one video; consumed only as far as needed.
     """
     found = False
     for labels in maps:
@@ -76,7 +76,7 @@ def check_threshold(threshold: Any, name: str = "mask_threshold") -> int | None:
 
 
 def over_threshold(levels: NDArray[np.uint8], threshold: int) -> LabelMap:
-    """One object, id 1, where grey levels, uint8 ``(H, W)``, reach a threshold; a mask of 0 and 1 counts as 0 and 255.
+    """One object, id 1, where grey levels, uint8 ``(H, W)``, reach a threshold; a mask of 0 and 1 is read as 0 and 255.
 
     Args:
         levels: grey levels.
@@ -91,7 +91,7 @@ def as_label_map(values: Any, what: str, *, dimensions: int = 2) -> NDArray[np.u
 
     Args:
         values: ``(H, W)``, or ``(T, H, W)`` with `dimensions=3`; 0 is background, 1..254 are ids, 255 see `objects_of`.
-        what: what it is, for the message.
+        what: its name, for the message.
         dimensions: number of axes it must have.
 
     Raises:
@@ -113,26 +113,28 @@ def as_label_map(values: Any, what: str, *, dimensions: int = 2) -> NDArray[np.u
 
 
 def to_array(values: Any, what: str) -> NDArray[Any]:
-    """Whatever can be an array, as one; torch's tensors may lie on any device.
+    """Convert to an array; torch tensors may be on any device.
 
     Raises:
-        UsageError: it cannot be one.
+        UsageError: it cannot be converted.
     """
     try:
         return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{what} is a {type(values).__name__} that is no array ({error}); give a label map") from error
+        raise UsageError(
+            f"{what} is a {type(values).__name__} that cannot be converted to an array ({error}); give a label map"
+        ) from error
 
 
 def has_soft_edges(levels: NDArray[np.uint8], *, ids: bool = False) -> bool:
-    """Whether values are the grey levels of an anti-aliased (or JPEG-coded) mask, and no object ids.
+    """Whether values are the grey levels of an anti-aliased (or JPEG-coded) mask, and not object ids.
 
-    The levels of an edge fill no area (no 3x3 pixels of one level) and lie side by side; ids fill areas. JPEG adds
-    values next to 0 and next to 255. Values up to 16 alone are always taken for ids.
+    The levels of an edge fill no area (no 3x3 pixels of one level) and are adjacent; ids fill areas. JPEG adds
+    values next to 0 and next to 255. If all values are at most 16 they are always ids.
 
     Args:
         levels: uint8 ``(H, W)``.
-        ids: whether they are numbers of colours; only an edge of many such numbers is one.
+        ids: whether the values are palette indices; then only an edge of many values is soft.
     """
     values = np.flatnonzero(np.bincount(levels.ravel(), minlength=256))
     edge = values[(values > 0) & (values < VOID)]
@@ -143,7 +145,10 @@ def has_soft_edges(levels: NDArray[np.uint8], *, ids: bool = False) -> bool:
     kernel = np.ones((3, 3), np.uint8)
     low, high = cv2.erode(levels, kernel), cv2.dilate(levels, kernel)
     lowest = cv2.erode(np.where(levels == 0, np.uint8(255), levels), kernel)
-    flat, touching = low == high, (high != levels) | (lowest != levels)  # 3x3 of one level; beside another one but 0
+    flat, touching = (
+        low == high,
+        (high != levels) | (lowest != levels),
+    )  # 3x3 of one level; next to another level except 0
     solid = np.unique(levels[flat & (levels > 0)])
     top = values[-1]
     inside = top - 1 in solid and (low[levels == top] == 0).mean() < _OUTSIDE

@@ -16,23 +16,24 @@ from vos_zoo.types import UsageError
 LOSSES = ("lovasz", "dice", "jaccard", "focal", "tversky", "bce")
 
 
-def lovasz_loss(logits: Tensor, truth: Tensor) -> Tensor:
+def lovasz_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Lovasz extension of the foreground's Jaccard loss on probabilities, all pixels together (Berman et al. 2018).
 
-    Not the hinge on logits, and not per image: errors of the whole batch are sorted once, and where several processes
-    train together, those of all their batches (each then has the gradient of the whole for its own logits, times the
-    number of processes, since gradients are averaged over them). Counts are exact integers; the Jaccard curve and the
-    sum over all pixels are float64, since small differences and millions of small terms lose digits in float32.
+    Not the hinge form on logits, and not per image: errors of the whole batch are sorted together, and if several
+    processes train together, those of all their batches (each process then has the gradient of the whole for its own
+    logits, times the number of processes, since gradients are averaged over them). Counts are exact integers; the
+    Jaccard curve and the sum over all pixels are float64, since small differences and millions of small terms lose
+    digits in float32.
 
     Args:
         logits: any shape.
-        truth: the same shape, 0 or 1.
+        target: the same shape, 0 or 1.
 
     Returns:
         Scalar; with no foreground at all it is the largest error.
     """
     precise = torch.promote_types(logits.dtype, torch.float32)
-    labels = truth.flatten()
+    labels = target.flatten()
     errors = (labels.to(precise) - logits.flatten().to(precise).sigmoid()).abs()
     if logits.requires_grad and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         loss = _lovasz(_of_all(errors), _of_all(labels))
@@ -41,7 +42,7 @@ def lovasz_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def _of_all(own: Tensor) -> Tensor:
-    """The values of all processes, in order of rank; the own ones with their gradient."""
+    """The values of all processes, in order of rank; the process's own ones with their gradient."""
     parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, own.detach().contiguous())
     parts[dist.get_rank()] = own
@@ -49,7 +50,7 @@ def _of_all(own: Tensor) -> Tensor:
 
 
 def _lovasz(errors: Tensor, labels: Tensor) -> Tensor:
-    """The extension itself, of errors and their labels, each ``(P,)``."""
+    """The Lovasz extension of errors and their labels, each ``(P,)``."""
     order = _descending(errors.detach())
     ordered = errors.gather(0, order)
     positives = labels[order].long()
@@ -62,14 +63,14 @@ def _lovasz(errors: Tensor, labels: Tensor) -> Tensor:
 
 
 def _descending(values: Tensor) -> Tensor:
-    """The order that sorts ``(P,)``; on a CPU by numpy, which is several times faster at it."""
+    """Indices that sort ``(P,)`` in descending order; on a CPU by numpy, which is several times faster."""
     if values.device.type != "cpu":
         return values.argsort(descending=True)
     return torch.from_numpy(np.argsort(-values.numpy()))
 
 
 def check_losses(weights: Mapping[str, float], own: Sequence[str] = ()) -> dict[str, float]:
-    """The weights of losses, by names that exist.
+    """Check the names of weighted losses and return the weights.
 
     Args:
         weights: name -> weight.
@@ -86,13 +87,13 @@ def check_losses(weights: Mapping[str, float], own: Sequence[str] = ()) -> dict[
 
 
 def mask_losses(
-    logits: Tensor, truth: Tensor, weights: Mapping[str, float], valid: Tensor | None = None
+    logits: Tensor, target: Tensor, weights: Mapping[str, float], valid: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Weighted loss terms of binary masks.
 
     Args:
         logits: ``(B, T, K, h, w)``.
-        truth: the same shape, 0 or 1.
+        target: the same shape, 0 or 1.
         weights: name -> weight; names in `LOSSES`.
         valid: bool ``(B, K)``, slots that hold an object; None: all.
 
@@ -103,15 +104,15 @@ def mask_losses(
     if valid is not None and weights:
         if not valid.any():
             return {name: 0.0 * logits.sum() for name in weights}
-        logits, truth = (maps.transpose(1, 2)[valid][:, :, None] for maps in (logits, truth))
+        logits, target = (maps.transpose(1, 2)[valid][:, :, None] for maps in (logits, target))
     terms = {}
     for name, weight in weights.items():
         if name == "lovasz":
-            value = lovasz_loss(logits, truth)
+            value = lovasz_loss(logits, target)
         elif name == "bce":
-            value = F.binary_cross_entropy_with_logits(logits.float(), truth.float())
+            value = F.binary_cross_entropy_with_logits(logits.float(), target.float())
         else:
-            value = _smp_loss(name)(logits.float().flatten(0, 2)[:, None], truth.float().flatten(0, 2)[:, None])
+            value = _smp_loss(name)(logits.float().flatten(0, 2)[:, None], target.float().flatten(0, 2)[:, None])
         terms[name] = weight * value
     return terms
 

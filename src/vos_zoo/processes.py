@@ -1,4 +1,4 @@
-"""Which of several processes this is: those that torchrun, SLURM or Lightning started to work together."""
+"""Rank and number of the processes that torchrun, SLURM or Lightning started."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from vos_zoo.types import UsageError
 
 
 def processes(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """Number of processes that work together, and which of them this is: (1, 0) where nobody started several."""
+    """World size and rank; (1, 0) for a single process."""
     if "WORLD_SIZE" in environ:
         return int(environ["WORLD_SIZE"]), int(environ.get("RANK", 0))
     if "SLURM_PROCID" in environ and environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
         return int(environ.get("SLURM_NTASKS", 1)), int(environ["SLURM_PROCID"])
-    return 1, int(environ.get("LOCAL_RANK", 0))  # Lightning's own children know their rank before anything else
+    return 1, int(environ.get("LOCAL_RANK", 0))  # Lightning sets the rank of its own children first
 
 
 def is_first(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process speaks and writes for all."""
+    """Whether this process prints and writes files for all."""
     return processes(environ)[1] == 0
 
 
 def fill_in_processes(options: dict[str, Any], environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """Trainer options whose `devices` and `num_nodes` are those that torchrun started; unchanged without it."""
+    """Trainer options whose `devices` and `num_nodes` are set from torchrun; unchanged without it."""
     if "LOCAL_WORLD_SIZE" not in environ:
         return options
     local, world = int(environ["LOCAL_WORLD_SIZE"]), int(environ["WORLD_SIZE"])
@@ -32,10 +32,10 @@ def fill_in_processes(options: dict[str, Any], environ: Mapping[str, str] = os.e
 
 
 def check_run_name(run_name: str | None, options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> None:
-    """Several processes need the name of their run from outside: each would make up its own.
+    """Check that several processes have a run name, since each would generate its own.
 
     Raises:
-        UsageError: they have none.
+        UsageError: there is none.
     """
     several = options.get("devices", 1) not in (1, "1") or options.get("num_nodes", 1) != 1
     if run_name is None and (several or processes(environ)[0] > 1):
@@ -43,7 +43,7 @@ def check_run_name(run_name: str | None, options: Mapping[str, Any], environ: Ma
 
 
 def gather(value: Any) -> list[Any] | None:
-    """The values of all processes, in order, for the first one (the others get None); starts their connection."""
+    """The values of all processes, in order, in the first one (the others get None); starts the process group."""
     import torch.distributed as dist
 
     size, rank = processes()
@@ -56,7 +56,7 @@ def gather(value: Any) -> list[Any] | None:
 
 
 def agree(value: Any) -> Any:
-    """The first process's value, for all."""
+    """The first process's value, in all processes."""
     import torch.distributed as dist
 
     size, rank = processes()

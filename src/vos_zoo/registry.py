@@ -1,7 +1,7 @@
-"""Which methods exist, and how to reach their code: a scan of folders, never an import of all of them.
+"""The registry of methods: found by scanning folders, without importing them.
 
 A method is a folder `vos_zoo/methods/<name>/` whose `__init__.py` defines `METHOD = MethodInfo(...)` without importing
-torch. Packages outside add methods through the entry-point group `vos_zoo.methods`, whose values name such a module.
+torch. Other packages add methods through the entry-point group `vos_zoo.methods`, whose values name such a module.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ class WeightsEntry:
     """Trained weights with a name, and where to get them; published ones are listed in `methods/<name>/weights.py`.
 
     Attributes:
-        name: what the command line and `from_pretrained` call them; unique in the zoo.
+        name: their name for the command line and `from_pretrained`; unique.
         file: name of the published file.
-        page: where its publishers link to it.
-        licence: what the file may be used for, as its publishers say.
-        about: one sentence: what it was trained on, what it starts from.
-        converted: whether the file is of its authors' making and needs conversion (else it is one of ours).
-        url: where it can be downloaded directly, or None.
-        sha256: digest of the file, or None where it is not known; nothing is downloaded without.
+        page: page of the publishers with a link to it.
+        licence: the publishers' licence.
+        about: one sentence on its training data and its prompts.
+        converted: whether the file is the authors' and needs conversion (else it is ours).
+        url: address for a direct download, or None.
+        sha256: digest of the file, or None if unknown; nothing is downloaded without it.
         track: inference settings that belong to these weights.
-        published: data set -> score -> value in percent, as published for this file, never measured by us.
+        published: data set -> score -> value in percent, as published for this file, not measured by us.
     """
 
     name: str
@@ -56,19 +56,19 @@ KnownWeights = WeightsEntry
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """What the zoo knows of a method before any heavy import.
+    """The description of a method, available without heavy imports.
 
     Attributes:
         name: name on the command line; the name of its folder, its configuration file and its card.
         title: full name, for tables.
         paper: title of the publication.
         year: year of the publication.
-        url: where the paper can be read.
-        licence_note: what the authors' own code and weights may be used for.
+        url: address of the paper.
+        licence_note: licence of the authors' own code and weights.
         summary: one sentence on how the method works.
         target_model: dotted path "package.module:Class" of its target model.
         converter: dotted path "package.module:function" from the authors' weights to ours, or None.
-        weights: published weights, the ones to take by default first.
+        weights: published weights, the default ones first.
     """
 
     name: str
@@ -87,7 +87,7 @@ class MethodInfo:
         return _resolve(self.target_model, self.name)
 
     def load_converter(self) -> Any:
-        """Import the function that converts the authors' weights; raises `UsageError` where there is none."""
+        """Import the function that converts the authors' weights; raises `UsageError` if there is none."""
         if self.converter is None:
             raise UsageError(f"method {self.name!r} has no converter for its authors' weights")
         return _resolve(self.converter, self.name)
@@ -106,8 +106,8 @@ def load_method(name: str) -> MethodInfo:
     """The description of method `name`; imports its folder's `__init__` only.
 
     Raises:
-        UsageError: no such method; the message proposes the nearest name.
-        VOSError: the method's module does not define a fitting `METHOD`.
+        UsageError: no such method; the message suggests the nearest name.
+        VOSError: the method's module does not define a valid `METHOD`.
     """
     if name in _built_in():
         info = getattr(import_module(f"vos_zoo.methods.{name}"), "METHOD", None)
@@ -125,7 +125,7 @@ def load_method(name: str) -> MethodInfo:
 
 
 def suggestion(word: str, known: list[str]) -> str:
-    """`"; did you mean 'x'?"` for the nearest known word, or an empty string where none is near."""
+    """`"; did you mean 'x'?"` for the nearest known word, or an empty string if none is similar."""
     near = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 

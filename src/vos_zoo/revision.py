@@ -1,4 +1,4 @@
-"""Which source code a run used: the revision of its checkout, and a digest of the files themselves."""
+"""The source code of a run: the revision of its checkout, and a digest of its files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
 _CODE = (".py", ".txt")
-"""Source, and lists that the source reads."""
+"""Endings of source files, and of lists that the source reads."""
 
 
 def git_revision() -> str | None:
-    """The revision of the package's checkout, "-dirty" behind it if its files have been changed since.
+    """The git revision of the package's checkout, with "-dirty" if its files have changed since.
 
-    None where there is no git, or the package is no part of a checkout (it may be installed inside somebody else's).
+    None without git, or if the package is not part of a checkout (it may be installed inside another one).
     """
     tracked = _git("ls-files", "--error-unmatch", Path(__file__).name)
     revision = _git("rev-parse", "HEAD") if tracked else None
@@ -25,7 +25,7 @@ def git_revision() -> str | None:
 
 
 def _git(*words: str) -> str | None:
-    """What git says of the package's folder; None if it says no."""
+    """Output of git in the package's folder; None if it fails."""
     git = shutil.which("git")
     if git is None:
         return None

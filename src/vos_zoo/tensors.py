@@ -1,4 +1,4 @@
-"""Tensors that outlive the call they are made in, caches above all: ordinary ones, whatever mode the caller is in."""
+"""Tensors that outlive the call that creates them, such as caches: ordinary tensors in any mode of the caller."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ R = TypeVar("R")
 
 @contextmanager
 def ordinary_tensors() -> Iterator[None]:
-    """Record no gradients, and make tensors that can be used in any mode later; also a decorator.
+    """Record no gradients, and create tensors that can be used in any mode later; also a decorator.
 
-    What `torch.inference_mode` makes can afterwards neither be saved for backward nor be changed in place. Lightning
+    Tensors created in `torch.inference_mode` can later neither be saved for backward nor changed in place. Lightning
     validates in that mode.
     """
     with torch.inference_mode(False), torch.no_grad():
@@ -25,12 +25,12 @@ def ordinary_tensors() -> Iterator[None]:
 
 
 def cached_tensors(maxsize: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """`lru_cache` for a function that makes tensors from hashable arguments alone; nobody changes them in place.
+    """`lru_cache` for a function that creates tensors from hashable arguments; they must not be changed in place.
 
-    They are made as `ordinary_tensors`, on the CPU unless the function names a device: who asks first does not matter.
+    They are created as `ordinary_tensors`, on the CPU unless the function names a device, whoever calls first.
 
     Args:
-        maxsize: results kept.
+        maxsize: number of cached results.
     """
 
     def decorate(make: Callable[P, R]) -> Callable[P, R]:

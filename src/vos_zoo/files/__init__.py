@@ -1,1 +1,1 @@
-"""Files as users have them: folders of pictures, 16-bit frames, lists from any editor, outputs that are inputs."""
+"""User files: folders of images, 16-bit frames, text lists, and checks that outputs are not inputs."""

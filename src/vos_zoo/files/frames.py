@@ -1,8 +1,8 @@
-"""Pictures as frames: every reader of the package gets the same pixels of a file.
+"""Reading image files as frames: all readers of the package get the same pixels of a file.
 
-Frames have 8 bits per channel. 16-bit pictures, grey or colour, are scaled by their whole range: 65535 becomes 255. One
+Frames have 8 bits per channel. 16-bit images, grey or colour, are scaled by their whole range: 65535 becomes 255. One
 that uses a small part of the range (a thermal camera's 14 bits) would lose its content and is refused: which values are
-black and white must be the same for all frames of a video, and no single frame can tell.
+black and white must be the same for all frames of a video, which a single frame cannot tell.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
-"""The first and the last bytes of a whole JPEG."""
+"""The first and the last bytes of a complete JPEG."""
 TAIL = 4096
-"""Where the last ones are looked for: some cameras write a few bytes behind the end of the picture."""
+"""Bytes at the end that are searched for the end marker: some cameras append a few bytes."""
 MIN_VALUE, MIN_RANGE = 1 << 14, 1 << 12
-"""A 16-bit picture is scaled if its highest value and its range reach these (or if it is of one value)."""
+"""A 16-bit image is scaled if its highest value and its range reach these (or if it has a single value)."""
 _EXIF_ORIENTATION = 0x0112
 _DEEP = re.compile(r";16[BLNS]")
-"""How Pillow names stored 16-bit channels that it would cut to their upper byte."""
+"""Pillow's raw modes of 16-bit channels that it would truncate to the upper byte."""
 
 
 def read_frame(path: str | Path, *, upright: bool = True) -> Frame:
-    """Read a picture as uint8 RGB ``(H, W, 3)``; grey and CMYK become RGB, 16 bits are scaled (see the module's text).
+    """Read an image as uint8 RGB ``(H, W, 3)``; grey and CMYK become RGB, 16 bits are scaled (see the top).
 
     Args:
         path: the file.
         upright: apply the EXIF rotation.
 
     Raises:
-        VOSError: the file is missing, is no readable picture, or has values that 8 bits cannot show.
+        VOSError: the file is missing, is not a readable image, or its values do not fit 8 bits.
     """
     import cv2
 
@@ -48,10 +48,10 @@ def read_frame(path: str | Path, *, upright: bool = True) -> Frame:
 
 
 def read_reduced(path: str | Path, reduction: int) -> Frame:
-    """As `read_frame`, of a JPEG with its size divided by 2, 4 or 8 (rounded up) in the decoder, in a part of the time.
+    """As `read_frame`, of a JPEG with its size divided by 2, 4 or 8 (rounded up) in the decoder, in less time.
 
-    The decoder leaves out high frequencies of every block; the picture is that of shrinking by area to a few of 255.
-    Other pictures are read at full size.
+    The decoder omits high frequencies of every block; the result differs from area resizing by a few of 255.
+    Other images are read at full size.
     """
     import cv2
 
@@ -61,7 +61,7 @@ def read_reduced(path: str | Path, reduction: int) -> Frame:
 
 
 def read_frame_strictly(path: str | Path, *, upright: bool = True) -> Frame:
-    """As `read_frame`, with Pillow: slower, but a file that ends too early is an error instead of a grey bar."""
+    """As `read_frame`, with Pillow: slower, but a truncated file is an error instead of a grey area."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
@@ -77,10 +77,10 @@ def read_frame_strictly(path: str | Path, *, upright: bool = True) -> Frame:
 
 
 def frame_size(path: str | Path) -> tuple[int, int]:
-    """Height and width of a picture after its EXIF rotation, read from the header.
+    """Height and width of an image after its EXIF rotation, read from the header.
 
     Raises:
-        VOSError: the file is missing or is no picture.
+        VOSError: the file is missing or is not an image.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -96,7 +96,7 @@ def frame_size(path: str | Path) -> tuple[int, int]:
 
 
 def _quickly(path: Path, flags: int) -> Frame | None:
-    """A whole JPEG by OpenCV, uint8 RGB ``(H, W, 3)``; None for anything else, and for what ends too early."""
+    """Read a complete JPEG by OpenCV, uint8 RGB ``(H, W, 3)``; None for other and truncated files."""
     import cv2
 
     if path.suffix.lower() not in {".jpg", ".jpeg"}:
@@ -105,7 +105,9 @@ def _quickly(path: Path, flags: int) -> Frame | None:
         content = path.read_bytes()
     except OSError:
         return None
-    if not content.startswith(JPEG_START) or JPEG_END not in content[-TAIL:]:  # OpenCV would show grey where it ends
+    if (
+        not content.startswith(JPEG_START) or JPEG_END not in content[-TAIL:]
+    ):  # OpenCV would fill the missing part with grey
         return None
     try:
         picture = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags)
@@ -115,7 +117,7 @@ def _quickly(path: Path, flags: int) -> Frame | None:
 
 
 def is_deep(path: str | Path) -> bool:
-    """Whether a picture has more than 8 bits per channel, as its header says; False for what is no picture."""
+    """Whether an image has more than 8 bits per channel, by its header; False for other files."""
     from PIL import Image
 
     try:
@@ -134,7 +136,7 @@ def _is_deep(image: Image) -> bool:
 
 
 def _scaled(image: Image, path: str | Path) -> Image:
-    """A picture of more than 8 bits as one of 8 bits, with its EXIF rotation still to be applied."""
+    """An image of more than 8 bits scaled to 8 bits, before its EXIF rotation."""
     from PIL import Image as Pictures
 
     values = np.array(image) if image.mode.startswith(("I", "F")) else _stored_channels(path)
@@ -155,10 +157,10 @@ def _stored_channels(path: str | Path) -> NDArray[np.uint16]:
 
 
 def _eight_bits(values: NDArray[np.generic], path: str | Path) -> NDArray[np.uint8]:
-    """16-bit values as 8 bits, of the same shape; the whole range becomes the whole range.
+    """16-bit values as 8 bits, of the same shape; the whole range is mapped to the whole range.
 
     Raises:
-        VOSError: values of another kind, or too few of the range to keep the picture's content.
+        VOSError: values of another kind, or too small a range to keep the image's content.
     """
     low, high = values.min(), values.max()
     if values.dtype.kind == "f" or low < 0 or high > 65535:

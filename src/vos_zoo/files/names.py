@@ -1,6 +1,6 @@
-"""Which pictures a folder holds, in which order, and what is said of a file that is not there.
+"""Images of a folder in natural order, and messages about missing files.
 
-Frames are numbered by whoever wrote them, with leading zeros or without: the numbers within their names decide, so that
+Frames may be numbered with or without leading zeros: they are sorted by the numbers within their names, so that
 ``frame_2`` comes before ``frame_10``.
 """
 
@@ -15,12 +15,12 @@ from pathlib import Path
 from vos_zoo.types import UsageError, VOSError
 
 FRAME_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-"""Pictures that count as frames (lower case; any case on disk)."""
+"""File endings of frames (lower case; any case on disk)."""
 _NUMBER = re.compile(r"([0-9]+)")
 
 
 def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
-    """Sort key: runs of digits compare as numbers, the text between them as text, then the name as it stands."""
+    """Sort key: runs of digits compare as numbers, the text between them as text, then the whole name."""
     parts = _NUMBER.split(name)  # text, number, text, ...
     return tuple(int(part) if place % 2 else part for place, part in enumerate(parts)), name
 
@@ -28,7 +28,7 @@ def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
 def list_files(folder: str | Path, suffixes: Iterable[str] = FRAME_SUFFIXES) -> list[Path]:
     """Files of a folder with one of the `suffixes` (lower case), in natural order of their stems; no hidden ones.
 
-    Links that lead nowhere are listed: reading them is an error that names them.
+    Broken links are listed: reading them is an error that names them.
 
     Raises:
         VOSError: there is no such folder, or it cannot be read.
@@ -39,7 +39,7 @@ def list_files(folder: str | Path, suffixes: Iterable[str] = FRAME_SUFFIXES) -> 
 
 
 def list_folders(folder: str | Path) -> list[Path]:
-    """Folders of a folder in natural order, without hidden ones; with links that lead nowhere and look like no picture.
+    """Folders of a folder in natural order, without hidden ones; including broken links without an image ending.
 
     Raises:
         VOSError: there is no such folder, or it cannot be read.
@@ -53,9 +53,9 @@ def list_folders(folder: str | Path) -> list[Path]:
 
 
 def list_pictures(folder: str | Path, suffixes: Iterable[str] = FRAME_SUFFIXES) -> dict[str, Path]:
-    """Pictures of a folder by file stem, in natural order (frames keep their names). A missing folder is empty.
+    """Images of a folder by file stem, in natural order. A missing folder is empty.
 
-    Where two pictures share a stem, the first suffix in alphabetical order counts.
+    If two images share a stem, the first suffix in alphabetical order is taken.
     """
     pictures: dict[str, Path] = {}
     for path in list_files(folder, suffixes) if os.path.isdir(folder) else []:
@@ -64,7 +64,7 @@ def list_pictures(folder: str | Path, suffixes: Iterable[str] = FRAME_SUFFIXES) 
 
 
 def reordered(names: Sequence[str]) -> tuple[str, str] | None:
-    """The first two neighbours that come in another order as text than by their numbers; None where both orders agree.
+    """The first two neighbours that are sorted differently as text and by their numbers; None if both orders agree.
 
     Args:
         names: stems in natural order.
@@ -73,7 +73,7 @@ def reordered(names: Sequence[str]) -> tuple[str, str] | None:
 
 
 def describe_order(names: Sequence[str]) -> str | None:
-    """What to tell where the natural order of `names` is not that of their characters, else None."""
+    """A warning if the natural order of `names` is not their text order, else None."""
     pair = reordered(names)
     if pair is None:
         return None
@@ -84,7 +84,7 @@ def describe_order(names: Sequence[str]) -> str | None:
 
 
 def no_such_file(path: str | Path, kind: str = "file") -> str:
-    """Why a file (or another `kind`) is not there, and the cure: a link that leads nowhere says where it points."""
+    """Why a file (or another `kind`) is missing, and the cure; for a broken link with its target."""
     if os.path.islink(path):
         return f"is a link to {os.readlink(path)}, where there is no {kind}; restore that {kind} or remove the link"
     return f"there is no such {kind}; restore it or leave the sequence out"
@@ -94,7 +94,7 @@ def camera_number(source: object) -> int | None:
     """The number of a camera named as text "camera" (0) or "camera:N"; None for anything else.
 
     Raises:
-        UsageError: what stands behind "camera:" is no number.
+        UsageError: the part after "camera:" is not a number.
     """
     if not isinstance(source, str) or (source != "camera" and not source.startswith("camera:")):
         return None

@@ -1,4 +1,4 @@
-"""No command writes over what it reads, whatever the spelling of a path."""
+"""Checks that no command overwrites its inputs, however their paths are written."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from vos_zoo.types import UsageError
 
 
 def refuse_overwriting(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
-    """Refuse outputs that are inputs: the same file or folder by any path, link, or spelling the file system takes.
+    """Raise an error for outputs that are inputs: the same file or folder by any path or link.
 
     Args:
         outputs: files that would be replaced, and folders that would be written into; they need not exist.
-        inputs: files and folders that are read; what does not exist is passed over.
+        inputs: files and folders that are read; missing ones are ignored.
 
     Raises:
         UsageError: an output is an input; both are named.
@@ -34,7 +34,7 @@ def masks_to_replace(folder: str | Path, names: Collection[str] | None) -> list[
     """The PNGs of a folder that masks named as frames would replace.
 
     Args:
-        folder: where the masks go; it need not exist.
+        folder: folder of the masks; it need not exist.
         names: stems of the frames; None: numbers with at least five digits.
     """
     there = list_pictures(folder, (".png",))
@@ -45,7 +45,7 @@ def masks_to_replace(folder: str | Path, names: Collection[str] | None) -> list[
 
 
 def _identity(path: str | Path) -> tuple[object, ...]:
-    """What equal files and folders have in common: device and inode, or the resolved name of what is not there yet."""
+    """Identity of a file or folder: device and inode, or the resolved name if it does not exist yet."""
     resolved = os.path.realpath(path)
     try:
         state = os.stat(resolved)

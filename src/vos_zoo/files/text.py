@@ -1,4 +1,4 @@
-"""Text files that people write: lists of names, as every editor and shell saves them."""
+"""Hand-written text files: lists of names in the encodings of common editors and shells."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vos_zoo.types import UsageError
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # starts as UTF-16's mark does
+    (codecs.BOM_UTF32_LE, "utf-32"),  # starts with the bytes of UTF-16's mark
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -33,7 +33,7 @@ def read_text(path: str | Path) -> str:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        raise UsageError(f"{path}: is no text in UTF-8 or UTF-16; save it as UTF-8")
+        raise UsageError(f"{path}: is not text in UTF-8 or UTF-16; save it as UTF-8")
     return text
 
 
@@ -43,18 +43,18 @@ def _encoding(content: bytes) -> str:
             return encoding
     if b"\0" not in content:
         return "utf-8"
-    even, odd = content[::2].count(0), content[1::2].count(0)  # most characters of names fit into one byte
+    even, odd = content[::2].count(0), content[1::2].count(0)  # most characters of names fit in one byte
     return "utf-16-le" if odd > even else "utf-16-be"
 
 
 def read_list(path: str | Path) -> list[str]:
     """Names of sequences from a list, in order and without repetition.
 
-    A line is a name, which may hold spaces, or, as in the original DAVIS 2016 archive, a path of a picture (and one of
+    A line is a name, which may hold spaces, or, as in the original DAVIS 2016 archive, a path of an image (and one of
     its mask) "/JPEGImages/480p/SEQ/00000.jpg /Annotations/480p/SEQ/00000.png", whose folder is the name.
 
     Raises:
-        UsageError: the file cannot be read, is no text, or holds no name.
+        UsageError: the file cannot be read, is not text, or holds no name.
     """
     names = dict.fromkeys(_name(line.strip()) for line in read_text(path).splitlines() if line.strip())
     if not names:
