@@ -1,4 +1,4 @@
-"""What the read-me, the cards and the pages say: commands parse, names and files exist, scores are marked."""
+"""What the README, the cards and the pages say: commands parse, names and files exist, scores are marked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PUBLISHED_WORDS = re.compile(r"\bpublished\b", re.IGNORECASE)
 NOT_KEYS = {"model.track", "model.safetensors", "data.mixture.coco.root", "data.mixture.coco.weight"}
 HUB_TASKS = {"image-segmentation", "mask-generation", "video-classification"}
 
-pytestmark = pytest.mark.skipif(not README.is_file(), reason="the tests run outside the repository: no read-me")
+pytestmark = pytest.mark.skipif(not README.is_file(), reason="the tests run outside the repository: no README")
 
 
 def _blocks(page: Path, language: str) -> list[str]:

@@ -118,7 +118,7 @@ def test_published_rows_of_a_whole_split_beside_runs_of_a_part_bear_a_warning() 
 
 
 def test_all_frames_of_youtube_vos_stand_beside_the_scores_of_its_sampled_ones() -> None:
-    paper = PublishedRow("lwl", "LWL", "youtube_vos2019-valid", 507, {"G": 81.0}, "read-me", "https://example.org")
+    paper = PublishedRow("lwl", "LWL", "youtube_vos2019-valid", 507, {"G": 81.0}, "README", "https://example.org")
     run = example(title="youtube_vos2019-valid_all_frames", videos=507, scores={"J": None, "F": None, "J&F": None})
     (group,) = build_board([run], [paper], show="all").groups
     assert [row.published for row in group.rows] == [True, False] and group.scores == ("G",)
