@@ -73,12 +73,12 @@ def as_shipped() -> Iterator[None]:
 def as_written(model: VOSModel) -> Iterator[None]:
     """The method in its naive form, with plain convolutions."""
     network: Any = model.network
-    shipped, least = network.__class__, winograd.LEAST_PIXELS
-    network.__class__, winograd.LEAST_PIXELS = NaivePCVOS, 1 << 60
+    shipped, least = network.__class__, winograd.MIN_PIXELS
+    network.__class__, winograd.MIN_PIXELS = NaivePCVOS, 1 << 60
     try:
         yield
     finally:
-        network.__class__, winograd.LEAST_PIXELS = shipped, least
+        network.__class__, winograd.MIN_PIXELS = shipped, least
 
 
 def measure(options: argparse.Namespace, length: int) -> list[dict[str, Any]]:

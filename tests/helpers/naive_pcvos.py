@@ -37,7 +37,7 @@ class NaivePCVOS(PCVOS):
         """One dense affinity per object and frame; the frames of a clip in turn."""
         bank, policy, readouts = memory.bank, memory.policy, []
         for slot in range(bank.objects):
-            used = [place for place in bank.places if bank.used_by(slot)[place]]
+            used = [place for place in bank.frame_slots if bank.used_by(slot)[place]]
             keys = [bank.stored("keys")[place, 0] for place in used]
             values = [bank.stored("values")[place, 0, slot] for place in used]
             frames = []
