@@ -159,7 +159,7 @@ def test_videos_with_such_names_can_be_chosen(tmp_path: Path) -> None:
         config = load_config("lwl", data="folder", overrides=[f"data.root={tmp_path}", f"data.sequences=[{name}]"])
         data = open_dataset("folder", config.data.root, sequences=config.data.sequences)
         assert [video.name for video in data] == [name]
-    with pytest.raises(UsageError, match=r"330 is no text; put the names of sequences in quotes"):
+    with pytest.raises(UsageError, match=r"330 is not text; put the names of sequences in quotes"):
         open_dataset("folder", tmp_path, sequences=[330])  # type: ignore[list-item]
 
 

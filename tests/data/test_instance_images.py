@@ -109,7 +109,7 @@ def test_what_is_broken_is_named_and_can_be_left_out(tmp_path: Path, broken: str
 
 
 def test_a_folder_without_pairs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no pictures with masks"):
+    with pytest.raises(UsageError, match="no images with masks"):
         open_dataset("instances", tmp_path)
     with pytest.raises(UsageError, match="there is no folder"):
         open_dataset("instances", tmp_path / "nowhere")

@@ -149,7 +149,7 @@ def test_annotations_without_area_mask_or_picture_are_left_out_by_name(tmp_path:
         annotation(4, 7),
         annotation(5, 9),
     ]
-    with pytest.warns(UserWarning, match="annotation 1: has a box without area.*annotation 4: belongs to no picture"):
+    with pytest.warns(UserWarning, match="annotation 1: has a box without area.*annotation 4: has no image"):
         dataset = CocoDataset(write_coco(tmp_path, rows, tmp_path / "train2017"))
     assert [image.name for image in dataset] == ["000000000009/5"]
     assert [problem.where for problem in dataset.problems] == [f"annotation {n}" for n in (1, 2, 3, 4)]
@@ -167,7 +167,7 @@ def test_missing_pictures_are_refused_by_name_or_left_out(coco: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[", "is no file of COCO instances"),
+        ("[", "is not a file of COCO instances"),
         ('{"images": []}', "has no 'annotations'"),
         ('{"images": [{"id": 1}], "annotations": []}', "has no 'file_name'"),
         ("{}", "has no 'images'"),
@@ -190,7 +190,7 @@ def test_wrong_folders_and_splits_of_coco_are_refused_with_what_is_there(coco: P
     with pytest.raises(UsageError, match=r"no split 'train'.*there are: train2014, train2017"):
         CocoDataset(coco, "train")
     (coco / "annotations" / "instances_val2017.json").write_text("{}")
-    with pytest.raises(UsageError, match=r"no folder of pictures .*val2017"):
+    with pytest.raises(UsageError, match=r"no folder of images .*val2017"):
         CocoDataset(coco, "val2017")
 
 
@@ -354,6 +354,6 @@ def test_pictures_of_repeated_folders_are_drawn_as_often_as_published_or_as_aske
 def test_folders_without_pairs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no folder .*nowhere; check data\.root"):
         SaliencyDataset(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match="no pictures with masks"):
+    with pytest.raises(UsageError, match="no images with masks"):
         SaliencyDataset(tmp_path)
     assert list(find_pairs(tmp_path)) == []

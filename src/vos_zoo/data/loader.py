@@ -1,4 +1,4 @@
-"""The loader of training batches: numbered clips, counted batches, and the causes of what fails in its processes."""
+"""The loader of training batches: numbered clips, counted batches, and error messages of loader processes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from vos_zoo.data.clips.numbered import NumberedClips
 from vos_zoo.types import Batch, VOSError
 
 SHARED_MEMORY = "/dev/shm"
-"""Where Linux keeps the memory that processes share; batches come from loader processes through it."""
+"""Linux's shared memory, through which loader processes return batches."""
 _SHARED_SIGNS = ("shared memory", "</torch_", "shm_open", "Bus error")
 
 
 def _ranks() -> tuple[int, int]:
-    """Number of processes that train together, and which of them this is."""
+    """World size and rank."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_world_size(), torch.distributed.get_rank()
     return 1, 0
@@ -33,18 +33,18 @@ def _ranks() -> tuple[int, int]:
 class ClipNumbers(DistributedSampler[int]):
     """Numbers of the clips of an epoch: of batch n, process r of R takes clips (n * R + r) * batch_size onwards.
 
-    There is no shuffling, because clip numbers already are random draws, and no state: an epoch is the next `batches`
-    batches behind those trained so far. So a run that is resumed, in the middle of an epoch or not, sees the very
-    batches it would have seen. (A `DistributedSampler`, so that Lightning leaves it in place.)
+    There is no shuffling, because clip numbers are already random draws, and no state: an epoch is the next `batches`
+    batches after those trained so far. So a resumed run, also in the middle of an epoch, gets the same
+    batches as an uninterrupted one. (A `DistributedSampler`, so that Lightning does not replace it.)
 
     Args:
         clips: the data set.
         batch_size: clips per batch and process.
         batches: batches per epoch.
-        trained: says how many batches have been trained; None outside a run, where those given out are counted.
+        trained: returns the number of trained batches; None outside a run, where returned batches are counted.
 
     Attributes:
-        given: number of batches the loader has given out.
+        given: number of batches that the loader has returned.
     """
 
     def __init__(self, clips: NumberedClips, batch_size: int, batches: int, trained: Callable[[], int | None]) -> None:
@@ -82,16 +82,16 @@ class VideoNumbers(DistributedSampler[int]):
 
 
 class ClipLoader(DataLoader[Any]):
-    """A loader that counts the batches it has given out, and can be set back to such a count.
+    """A loader that counts returned batches, and can be reset to a count.
 
-    Inside a Lightning run the trainer's own count wins (it is what the weights have seen); the loader's serves loops
+    Inside a Lightning run the trainer's count is used (that of the weights); the loader's is for loops
     without a trainer.
     """
 
     sampler: ClipNumbers
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # a generator, so that a batch is counted when taken
-        """The batches of an epoch; files that were skipped are reported once each, by name.
+        """The batches of an epoch; skipped files are reported once each.
 
         Raises:
             VOSError: a file cannot be read, or a loader process has died.
@@ -107,23 +107,23 @@ class ClipLoader(DataLoader[Any]):
 
     @cached_property
     def reported(self) -> set[str]:
-        """What has been reported as skipped."""
+        """Skipped files that were reported."""
         return set()
 
     def state_dict(self) -> dict[str, int]:
-        """The number of batches given out."""
+        """The number of returned batches."""
         return {"given": self.sampler.given}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on behind so many batches."""
+        """Continue after a number of batches."""
         self.sampler.given = int(state["given"])
 
 
 def loader_failure(error: BaseException) -> VOSError | None:
-    """What has happened to a loader process, with its cause and a cure; None for an error of another kind.
+    """The failure of a loader process, with its cause and a cure; None for other errors.
 
     Args:
-        error: what the loader, or torch's handler of signals, has raised.
+        error: the exception of the loader or of torch's signal handler.
     """
     lines = [line.strip() for line in str(error).strip().splitlines()] or [""]
     if any(sign in str(error) for sign in _SHARED_SIGNS):
@@ -137,7 +137,7 @@ def loader_failure(error: BaseException) -> VOSError | None:
 
 def _too_small(reason: str) -> str:
     return (
-        f"shared memory, through which loader processes hand over batches, is too small ({SHARED_MEMORY}"
+        f"shared memory, through which loader processes return batches, is too small ({SHARED_MEMORY}"
         f"{_size_of(SHARED_MEMORY)}: {reason}): set data.workers=0, or enlarge it (docker run --shm-size=8g)"
     )
 
@@ -151,15 +151,15 @@ def _size_of(folder: str) -> str:
 
 
 def _died(reason: str) -> str:
-    cure = "mostly the memory is full: lower data.workers or data.batch_size"
+    cure = "usually memory is full: lower data.workers or data.batch_size"
     return f"a loader process has died ({reason}); {cure}"
 
 
 def _started(start: Callable[[], Iterator[Batch]]) -> Iterator[Batch]:
-    """The batches, once the loader's processes have been started.
+    """Start the loader's processes and return the batches.
 
     Raises:
-        VOSError: there is no room for the locks that they share.
+        VOSError: there is no space for their shared locks.
     """
     try:
         return start()
@@ -170,14 +170,14 @@ def _started(start: Callable[[], Iterator[Batch]]) -> Iterator[Batch]:
 
 
 def _taken(batches: Iterator[Batch]) -> Batch | None:
-    """The next batch, or None at the end; what breaks in a loader process is told in one line.
+    """The next batch, or None at the end; failures of a loader process are one-line errors.
 
     Raises:
         VOSError: a file cannot be read, or a loader process has failed or died.
     """
     try:
         return next(batches, None)
-    except VOSError as error:  # torch puts the traceback of the process in front
+    except VOSError as error:  # torch prepends the traceback of the process
         raise VOSError(str(error).strip().splitlines()[-1].partition("VOSError: ")[2] or str(error)) from error
     except Exception as error:
         failure = loader_failure(error) or _silent_death(batches, error)
@@ -187,7 +187,7 @@ def _taken(batches: Iterator[Batch]) -> Batch | None:
 
 
 def _silent_death(batches: Iterator[Batch], error: Exception) -> VOSError | None:
-    """Why a pipe to a loader process has broken, if that process has died: torch learns of it a moment later."""
+    """The error for a broken pipe to a loader process that has died, which torch detects only later."""
     processes = getattr(batches, "_workers", [])
     if not processes or not isinstance(error, RuntimeError | EOFError | OSError):
         return None
@@ -202,7 +202,7 @@ def _silent_death(batches: Iterator[Batch], error: Exception) -> VOSError | None
 def seed_worker(worker: int) -> None:
     """Seed the global generators of a loader process and keep OpenCV to one thread.
 
-    The clips draw from their own generators; this is for code of others that uses the global ones.
+    Clips use their own generators; this is for third-party code that uses the global ones.
     """
     import cv2
 

@@ -1,4 +1,4 @@
-"""Training clips by number: from the draws of a sampler to canvases, and from clips to a batch."""
+"""Training clips by number: from a sampler's plan to canvases, and from clips to a batch."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from vos_zoo.data.datasets.static_images import StaticImage
 from vos_zoo.types import Batch, Frame, LabelMap, VideoSequence, VOSError
 
 _UNREADABLE = 100  # clips in a row that cannot be read before the training ends
-_VIDEOS = 1000  # videos looked at before the data set is said to show no object
+_VIDEOS = 1000  # videos tried before an error that the data set shows no object
 
 
 class UnreadableError(VOSError):
-    """A picture or mask of a clip cannot be read."""
+    """An image or mask of a clip cannot be read."""
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Errors from here on are those of a file."""
+    """Raise errors inside as `UnreadableError`."""
     try:
         yield
     except VOSError as error:
@@ -44,13 +44,13 @@ class NumberedClips(Dataset[Clip]):
 
     Args:
         sampler: chooses videos and frames.
-        length: clips per epoch, for loaders that ask; any number from 0 on is a clip.
-        warps: makes the clips of static images; None treats them as videos that stand still.
+        length: clips per epoch, as the length for loaders; every number from 0 on is a clip.
+        warps: makes the clips of static images; None treats them as videos without motion.
 
     Attributes:
-        reduced: whether pictures of which a canvas keeps half the pixels or fewer per axis are decoded at that size.
+        reduced: whether images are decoded at reduced size if a canvas keeps at most half the pixels per axis.
         pipeline: further augmentation of finished clips; None: none.
-        skip_broken: whether a clip with an unreadable file is replaced by the next drawn with the same number.
+        skip_broken: whether a clip with an unreadable file is replaced by the next one drawn for the same number.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class NumberedClips(Dataset[Clip]):
         """Clip number `item`; only its frames are decoded.
 
         Raises:
-            VOSError: a file cannot be read, and `skip_broken` is off or so many cannot; or nothing shows an object.
+            VOSError: a file cannot be read, and `skip_broken` is off or too many cannot; or no video shows an object.
         """
         skipped: list[str] = []
         while True:
@@ -79,7 +79,7 @@ class NumberedClips(Dataset[Clip]):
             except UnreadableError as error:
                 skipped.append(str(error))
                 if not self.skip_broken:
-                    cure = "mend it, or set data.skip_broken=true to train on other clips in its place"
+                    cure = "fix it, or set data.skip_broken=true to train on other clips instead"
                     raise VOSError(f"{error}; {cure}") from error
                 if len(skipped) == _UNREADABLE:
                     raise VOSError(f"{_UNREADABLE} clips in a row cannot be read, the last for: {error}") from error
@@ -94,7 +94,7 @@ class NumberedClips(Dataset[Clip]):
         return self.sampler.settings.objects
 
     def _warped(self, image: StaticImage, plan: ClipPlan, chance: np.random.Generator, warps: WarpTransform) -> Clip:
-        """A clip that warps one picture, with its objects in the first slots."""
+        """A clip of one warped image, with its objects in the first slots."""
         count, empty = len(plan.reference + plan.query), ((0, 0), (0, self.slots - len(plan.ids)))
         with reading():
             size, soft = image.size(), image.soft_masks(plan.ids)
@@ -104,7 +104,7 @@ class NumberedClips(Dataset[Clip]):
         return self._clip(image, plan, plan.ids, frames, padded, np.pad(boxes, (*empty, (0, 0))))
 
     def _picture(self, sequence: VideoSequence, index: int, reduction: int) -> Frame:
-        """Frame `index`, uint8 RGB ``(H, W, 3)``, divided by `reduction` if that is wanted and the video can do it."""
+        """Frame `index`, uint8 RGB ``(H, W, 3)``, divided by `reduction` if it is enabled and the video supports it."""
         reduce = getattr(sequence, "reduced_frame", None) if self.reduced and reduction > 1 else None
         with reading():
             return sequence.frame(index) if reduce is None else reduce(index, reduction)
@@ -123,11 +123,11 @@ class NumberedClips(Dataset[Clip]):
 
 
 class ClipDataset(NumberedClips):
-    """Clips cut around their object; only their frames are decoded.
+    """Clips cropped around their object; only their frames are decoded.
 
     Args:
         sampler: chooses object and frames.
-        transform: augments and cuts them.
+        transform: augments and crops them.
         length: see `NumberedClips`.
         warps: see `NumberedClips`.
     """
@@ -160,7 +160,7 @@ class ClipDataset(NumberedClips):
         return self._clip(sequence, plan, plan.ids, frames, masks, boxes)
 
     def _static_clip(self, image: StaticImage, plan: ClipPlan, chance: np.random.Generator) -> Clip:
-        """A clip that shows one picture, with its objects in the first slots."""
+        """A clip of one image, with its objects in the first slots."""
         if self.warps is not None:
             return self._warped(image, plan, chance, self.warps)
         count, box = len(plan.reference + plan.query), image.box()
@@ -178,13 +178,13 @@ class ClipDataset(NumberedClips):
 
 
 class FrameClips(NumberedClips):
-    """Clips of whole frames; their objects are chosen among those that the first canvas shows.
+    """Clips of whole frames; their objects are chosen from those visible in the first canvas.
 
-    Where it shows none, other frames of the video are drawn, up to `tries` times, before their pictures are decoded.
+    If there is none, other frames of the video are drawn, up to `tries` times, before images are decoded.
 
     Args:
         sampler: chooses videos and frames.
-        transform: augments and cuts them.
+        transform: augments and crops them.
         length: see `NumberedClips`.
         warps: see `NumberedClips`.
     """
@@ -201,7 +201,7 @@ class FrameClips(NumberedClips):
         """Clip number `item`, drawn with `chance`.
 
         Raises:
-            VOSError: no video shows an object on its first canvas, and empty clips are not wanted.
+            VOSError: no video shows an object in its first canvas, and empty clips are off.
         """
         for _ in range(_VIDEOS):
             dataset, number = self.sampler.video(chance)
@@ -242,17 +242,17 @@ class FrameClips(NumberedClips):
 
 
 def labels_of(sequence: VideoSequence, index: int) -> LabelMap:
-    """The label map of a frame that is known to have one, uint8 ``(H, W)``."""
+    """The label map of an annotated frame, uint8 ``(H, W)``."""
     with reading():
         labels = sequence.labels(index)
-    assert labels is not None, "samplers choose among the frames that have masks"
+    assert labels is not None, "samplers choose among annotated frames"
     return labels
 
 
 def collate(clips: Sequence[Clip]) -> Batch:
     """Stack clips of one shape to a batch: frames ``(B, T, 3, h, w)``, masks ``(B, T, K, h, w)``.
 
-    In a loader process torch stacks into memory that is shared with the trainer, which spares a copy.
+    In a loader process torch stacks into memory shared with the trainer, which saves a copy.
     """
     stacked: dict[str, Any] = {
         name: default_collate([torch.from_numpy(getattr(clip, name)) for clip in clips])

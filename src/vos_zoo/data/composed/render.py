@@ -1,8 +1,8 @@
-"""Draws the frames of composed clips, one at a time and in any order.
+"""Renders the frames of composed clips, one at a time and in any order.
 
-Labels are exact: the object whose cover is above one half, the topmost there. They are looked up pixel by pixel, so
-that a map of every n-th pixel holds the very pixels of the whole map. Motion blur and defocus are symmetric and act on
-the picture alone.
+Labels are exact: the topmost object with a cover above one half. They are computed per pixel, so
+that a map of every n-th pixel has exactly the pixels of the whole map. Motion blur and defocus are symmetric and act on
+the image alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _Map = NDArray[np.float32]
 
 
 class _Placed(NamedTuple):
-    """A sprite on the canvas: the rows and columns it can cover, and where each of their pixels looks in the sprite."""
+    """A sprite on the canvas: the rows and columns it can cover, and the sprite coordinates of their pixels."""
 
     sprite: Sprite
     rows: slice
@@ -41,11 +41,11 @@ class _Placed(NamedTuple):
 
 
 class Painter:
-    """Draws a scene; sprites are made when first needed, and a bounded number is kept.
+    """Renders a scene; sprites are created lazily, and a bounded number is cached.
 
     Args:
-        sources: where the pixels come from.
-        scene: what is to be seen.
+        sources: source of the pixels.
+        scene: the scene.
     """
 
     def __init__(self, sources: Sources, scene: ComposedScene) -> None:
@@ -57,7 +57,7 @@ class Painter:
         self._ground_pose = scene.camera.ground(times)
 
     def labels(self, time: int, step: int = 1) -> LabelMap:
-        """The label map of frame `time`, uint8 ``(h, w)``; every `step`-th pixel of it in both directions."""
+        """The label map of frame `time`, uint8 ``(h, w)``; every `step`-th pixel on both axes."""
         labels = self._ground_labels(time, step)
         for number, actor in enumerate(self.scene.actors):
             placed = self._placed(number, time, step)
@@ -85,7 +85,7 @@ class Painter:
         return self._developed(canvas, time), labels
 
     def share(self, number: int) -> float:
-        """Pixels that actor `number` covers, undeformed and wholly in the frame, when it starts."""
+        """Pixels that actor `number` covers at its start, undeformed and completely in the frame."""
         actor = self.scene.actors[number]
         sprite = self._sprite(number, actor.start)
         if sprite is None:
@@ -143,12 +143,12 @@ class Painter:
         return _Placed(sprite, slice(top, bottom), slice(left, right), u, v, across)
 
     def _way(self, poses: Pose, time: int) -> tuple[float, float]:
-        """How far something moves while the shutter is open, in pixels."""
+        """Motion in pixels while the shutter is open."""
         before, after, shutter = 3 * time + 1, 3 * time + 2, 2 * self.scene.light.shutter
         return shutter * float(poses.x[after] - poses.x[before]), shutter * float(poses.y[after] - poses.y[before])
 
     def _look(self, time: int, step: int) -> tuple[_Map, _Map]:
-        """Where each pixel of the canvas looks in the source of the background at full size."""
+        """Coordinates of each canvas pixel in the background's source at full size."""
         ground, (height, width) = self.scene.ground, self.scene.size
         at, pose = np.array([float(time)]), _moment(self._ground_pose, time)
         x, y = _axis(0, -(-width // step), step, width)[None], _axis(0, -(-height // step), step, height)[:, None]
@@ -173,7 +173,7 @@ class Painter:
         return cast(LabelMap, cv2.LUT(seen, table))
 
     def _ground(self, time: int) -> Frame:
-        """The background as the camera sees it, uint8 ``(h, w, 3)``."""
+        """The background in camera view, uint8 ``(h, w, 3)``."""
         ground = self.scene.ground
         reduction = reduction_for(ground.scale)
         frame = self.sources.frame(ground.shot, time, reduction)
@@ -224,7 +224,7 @@ def _axis(start: int, stop: int, step: int, length: int) -> _Map:
 
 
 def _local(pose: Pose, x: _Map, y: _Map) -> tuple[_Map, _Map]:
-    """Canvas places x (1, w) and y (h, 1) in the coordinates of the pose's square, two (h, w)."""
+    """Canvas positions x (1, w) and y (h, 1) in the coordinates of the pose's square, two (h, w)."""
     cos, sin = math.cos(pose.angle[0]), math.sin(pose.angle[0])
     places = []
     for a, b, scale in ((cos, sin, float(pose.scale_x[0])), (-sin, cos, float(pose.scale_y[0]))):
@@ -235,7 +235,7 @@ def _local(pose: Pose, x: _Map, y: _Map) -> tuple[_Map, _Map]:
 
 
 def _streaked(pixels: NDArray[np.uint8], way: tuple[float, float]) -> NDArray[np.uint8]:
-    """Pixels smeared along a way (x, y), at most 9 pixels."""
+    """Pixels blurred along a vector (x, y) of at most 9 pixels."""
     length = min(math.hypot(*way), _LONGEST_BLUR)
     if length < 1:
         return pixels
@@ -246,7 +246,7 @@ def _streaked(pixels: NDArray[np.uint8], way: tuple[float, float]) -> NDArray[np
 
 @lru_cache(maxsize=256)
 def _streak(length: int, angle: int) -> NDArray[np.float32]:
-    """A line of so many pixels through the middle of a kernel, at an angle in sixteenths of a half turn."""
+    """A kernel with a line of `length` pixels through its centre, at an angle in sixteenths of a half turn."""
     side = 2 * (length // 2) + 3
     kernel = np.zeros((side, side), dtype=np.float32)
     middle, turn = side // 2, math.pi * angle / 16

@@ -1,7 +1,7 @@
-"""The casting of one composed clip: which cut-outs and background appear, how they look and how they move.
+"""The scene of one composed clip: its cut-outs and background, their appearance and motion.
 
 A `ComposedScene` is a pure function of the settings, the sources and its random numbers. It holds no pixels:
-`composed_render` reads them and draws its frames.
+`render` reads them and renders the frames.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from vos_zoo.data.composed.sprites import Treatment, mean_colour, reduction_for
 from vos_zoo.data.synthetic.motion import Camera, FreeMotion, Wave
 from vos_zoo.data.synthetic.scene_draws import Cast, Light, draw_camera, draw_light, draw_motion, free_place
 
-_GROUNDS = 6  # backgrounds looked at for one whose objects fit into the frame
-_DETAIL = 1.2  # sprites are made this much larger than they are shown on average, as they grow at times
+_GROUNDS = 6  # backgrounds tried for one whose objects fit the frame
+_DETAIL = 1.2  # sprites are this much larger than their mean size, as they grow at times
 
 
 @dataclass(frozen=True)
 class Actor:
-    """A cut-out that moves.
+    """A moving cut-out.
 
     Attributes:
         found: the object of the source.
-        treatment: how it is cut out.
-        motion: where it is.
+        treatment: settings of its cut-out.
+        motion: its motion.
         label: its id, 0 if it is not annotated.
         start: first frame in which it exists.
     """
@@ -46,12 +46,12 @@ class Ground:
     """The background.
 
     Attributes:
-        shot: what it shows.
+        shot: its source.
         scale: canvas pixels per pixel of the source.
-        centre: point of the source (x, y) in the middle of the canvas when the camera is at rest.
+        centre: point of the source (x, y) in the middle of the canvas with the camera at rest.
         mirrored: whether it is mirrored.
-        labels: id in the source -> id in the clip of the objects that stay in their picture; others are background.
-        bend: how the picture bends, horizontally and vertically, in canvas pixels.
+        labels: id in the source -> id in the clip of the objects that stay in their image; others are background.
+        bend: bending of the image, horizontally and vertically, in canvas pixels.
     """
 
     shot: Shot
@@ -64,16 +64,16 @@ class Ground:
 
 @dataclass(frozen=True)
 class ComposedScene:
-    """Everything that is to be seen in one clip.
+    """The scene of one clip.
 
     Attributes:
         size: height and width of the frames.
         frames: their number.
         ground: the background.
         actors: the cut-outs, from back to front.
-        camera, light: as their classes say.
+        camera, light: see their classes.
         jpeg: quality of the compression of the frames; None for none.
-        seed: decides the noise of each frame.
+        seed: seed of each frame's noise.
     """
 
     size: tuple[int, int]
@@ -88,11 +88,11 @@ class ComposedScene:
 
 @dataclass(frozen=True)
 class Cutting:
-    """What is cut out and what it is pasted on, before anything moves.
+    """The cut-outs and the background, without motion.
 
     Attributes:
         ground: the background.
-        in_place: objects that stay in it: ids in the source; they are objects 1, 2, ...
+        in_place: objects that stay in it: ids in the source; they become objects 1, 2, ...
         objects: the other objects, in order.
         extras: cut-outs that are not annotated.
     """
@@ -118,13 +118,13 @@ def draw_cutting(
 
     Args:
         rng: source of the draws.
-        sources: where to choose.
+        sources: the sources.
         size: height and width of the frames.
         count: number of objects.
         look_alike: probability that an object has a look-alike.
         in_place: probability that the background's own objects are among the objects.
-        video_share: probability that a cut-out or the background is taken from a video, where there are pictures, too.
-        difficulty: brings distractors.
+        video_share: probability that a cut-out or the background is taken from a video, if there are images, too.
+        difficulty: adds distractors.
     """
     ground, wanted = sources.background(rng, video_share), rng.random() < in_place
     kept = _fitting(sources, ground, size) if wanted else ()
@@ -151,7 +151,7 @@ def draw_cutting(
 
 
 def _fitting(sources: Sources, ground: Shot, size: tuple[int, int]) -> tuple[Found, ...]:
-    """The objects of a background that a frame can show as a whole."""
+    """The objects of a background that fit a frame completely."""
     rows, columns = sources.size(ground)
     scale = max(size[0] / rows, size[1] / columns)
     room = size[0] / scale, size[1] / scale
@@ -163,7 +163,7 @@ def _fitting(sources: Sources, ground: Shot, size: tuple[int, int]) -> tuple[Fou
 
 
 def draw_scene(rng: np.random.Generator, sources: Sources, cast: Cast, cutting: Cutting) -> ComposedScene:
-    """A scene of what has been cut out. Whether every object can be seen where it starts is for the caller to check."""
+    """A scene of the cut-outs. The caller checks whether every object is visible at its start."""
     camera = draw_camera(rng, cast)
     ground, camera = _draw_ground(rng, sources, cast, cutting, camera)
     tone = float(np.mean(cv2.mean(sources.frame(ground.shot, 0, reduction_for(ground.scale)))[:3]))
@@ -186,7 +186,7 @@ def draw_scene(rng: np.random.Generator, sources: Sources, cast: Cast, cutting: 
 def _draw_ground(
     rng: np.random.Generator, sources: Sources, cast: Cast, cutting: Cutting, camera: Camera
 ) -> tuple[Ground, Camera]:
-    """The background, and the camera with a pan that stays near it: beyond its border it is mirrored."""
+    """The background, and the camera with a pan that stays near it; beyond its border it is mirrored."""
     (height, width), (rows, columns) = cast.size, sources.size(cutting.ground)
     least = max(height / rows, width / columns)
     scale = least * rng.uniform(1.02, 1.2 if len(cutting.ground.frames) > 1 else 1.5)
@@ -218,7 +218,7 @@ def _middle(found: Found) -> NDArray[np.float64]:
 
 
 def _rest(found: Found, ground: Ground) -> tuple[float, float]:
-    """Where an object of the background stands, from the middle of the canvas."""
+    """Position of an object of the background, from the centre of the canvas."""
     x, y = (_middle(found) - ground.centre) * ground.scale
     return (-float(x) if ground.mirrored else float(x)), float(y)
 
@@ -233,7 +233,7 @@ def _draw_actor(
     label: int,
     known: dict[Found, Treatment],
 ) -> Actor:
-    """A cut-out with its path; one that is there already (`known`) is treated nearly the same."""
+    """A cut-out with its motion; a second copy (`known`) gets nearly the same treatment."""
     start = cast.starts[label - 1] if label else 0
     top, bottom, left, right = found.extent
     wide = (right - left) / (bottom - top)
@@ -267,7 +267,7 @@ def _draw_actor(
 
 
 def _colour(rng: np.random.Generator, mean: NDArray[np.float64], tone: float) -> NDArray[np.float32]:
-    """Colours of a cut-out brought nearer to the brightness of the background, and varied."""
+    """Random colours of a cut-out, with a brightness near the background's."""
     match = float(np.clip((max(tone, 1.0) / max(float(mean.mean()), 1.0)) ** rng.uniform(0, 0.5), 0.6, 1.5))
     factors = np.array([match, 1.0, 1.0]) * rng.uniform(0.85, 1.15, 3)
     matrix = colour_matrix(factors, mean)

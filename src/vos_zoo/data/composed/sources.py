@@ -1,4 +1,4 @@
-"""Where composed clips take their cut-outs and backgrounds from: pictures and videos with masks, plain pictures."""
+"""Sources of cut-outs and backgrounds of composed clips: images and videos with masks, plain images."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from vos_zoo.files.frames import frame_size, read_frame, read_reduced
 from vos_zoo.types import Frame, LabelMap, UsageError, VideoDataset, VOSError
 
 MIN_FRAMES = 12
-"""Videos with fewer annotated frames serve as single pictures: played to and fro they would jerk."""
+"""Videos with fewer annotated frames are used as single images: played back and forth they would jerk."""
 _CACHED_BYTES = 48 << 20
 _MIN_SIDE = 24  # pixels of the source; smaller objects are not cut out
-_MIN_SHARE = 0.004  # of the picture's area
-_CUT_OFF = 0.12  # share of the box's outline that may lie on the picture's border
-_SOLID = 0.5  # share of the area that the largest piece has at least, and what is left without the border
-_TRIES = 8  # pictures looked at before an object that makes no good cut-out is taken
-_PICTURES = 200  # pictures looked at before the data sets are said to show no object
+_MIN_SHARE = 0.004  # of the image's area
+_CUT_OFF = 0.12  # maximum share of the box's outline on the image border
+_SOLID = 0.5  # minimum share of the area of the largest component, and without the border
+_TRIES = 8  # images tried before an object that is no good cut-out is taken
+_PICTURES = 200  # images tried before an error that the data sets show no object
 
 
 class Extent(NamedTuple):
@@ -35,11 +35,11 @@ class Extent(NamedTuple):
 
 
 class Shot(NamedTuple):
-    """A stretch of a source: a video that is played to and fro, or one picture.
+    """A part of a source: a video played back and forth, or one image.
 
     Attributes:
-        dataset: number of the data set; -1 for a plain picture.
-        video: number of the video in it, or of the plain picture.
+        dataset: number of the data set; -1 for a plain image.
+        video: number of the video in it, or of the plain image.
         frames: its frames in order.
         first: position in `frames` that is shown at time 0.
     """
@@ -50,7 +50,7 @@ class Shot(NamedTuple):
     first: int = 0
 
     def frame(self, time: int) -> int:
-        """The frame shown at a time; the video turns back at its ends."""
+        """The frame at a time; the video reverses at its ends."""
         period = max(2 * (len(self.frames) - 1), 1)
         phase = (self.first + time) % period
         return self.frames[min(phase, period - phase)]
@@ -65,15 +65,15 @@ class Found(NamedTuple):
 
 
 class Sources:
-    """Draws objects and backgrounds, and reads them; a bounded number of bytes is kept decoded.
+    """Samples objects and backgrounds, and reads them; a bounded number of decoded bytes is cached.
 
     Args:
-        pictures: data sets of pictures with masks.
+        pictures: data sets of images with masks.
         videos: data sets of videos with masks.
-        plain: pictures without masks, for backgrounds.
+        plain: images without masks, for backgrounds.
 
     Raises:
-        UsageError: there is nothing to draw from.
+        UsageError: there are no sources.
     """
 
     def __init__(
@@ -83,22 +83,22 @@ class Sources:
         plain: Sequence[Path] = (),
     ) -> None:
         if not pictures and not videos:
-            raise UsageError("composed: no pictures or videos with masks; set data.root=FOLDER")
+            raise UsageError("composed: no images or videos with masks; set data.root=FOLDER")
         self.datasets = (*pictures, *videos)
         self.plain, self._pictures = tuple(plain), len(pictures)
         self._cache: OrderedDict[tuple[int, int, int, int], Frame | LabelMap] = OrderedDict()
         self._cached = 0
 
     def __getstate__(self) -> dict[str, object]:
-        """What a loader process needs: no pixels."""
+        """The state without pixels, for loader processes."""
         return {**self.__dict__, "_cache": OrderedDict(), "_cached": 0}
 
     def shot(self, random: np.random.Generator, video_share: float) -> Shot:
-        """A picture, or a video from some frame on.
+        """An image, or a video from a random frame on.
 
         Args:
             random: source of the draws.
-            video_share: probability of a video, where there are both.
+            video_share: probability of a video, if there are both.
         """
         both = 0 < self._pictures < len(self.datasets)
         moving = random.random() < (video_share if both else float(not self._pictures))
@@ -115,11 +115,11 @@ class Sources:
         return Shot(number, video, frames, first) if moving else Shot(number, video, frames[first : first + 1])
 
     def background(self, random: np.random.Generator, video_share: float) -> Shot:
-        """What is shown behind the objects: a plain picture where there are any."""
+        """A background: a plain image if there are any."""
         return Shot(-1, int(random.integers(len(self.plain))), (0,)) if self.plain else self.shot(random, video_share)
 
     def objects(self, shot: Shot) -> list[Found]:
-        """The objects that the first frame of a shot shows large enough, the largest first."""
+        """The objects that are large enough in the first frame of a shot, the largest first."""
         labels = self.labels(shot, 0)
         if labels is None:
             return []
@@ -134,10 +134,10 @@ class Sources:
         return found
 
     def object(self, random: np.random.Generator, video_share: float) -> Found:
-        """An object to be cut out; those that the border of their picture cuts off, and scraps, are avoided.
+        """An object to cut out; objects cut off by the image border and fragments are avoided.
 
         Raises:
-            VOSError: nothing is large enough in many pictures.
+            VOSError: no object is large enough in many images.
         """
         fallback: Found | None = None
         for number in range(_PICTURES):
@@ -148,15 +148,15 @@ class Sources:
                 fallback = found
             if fallback is not None and number >= _TRIES:
                 return fallback
-        raise VOSError(f"composed: no object of {_MIN_SIDE} pixels in {_PICTURES} pictures; use larger pictures")
+        raise VOSError(f"composed: no object of {_MIN_SIDE} pixels in {_PICTURES} images; use larger images")
 
     def sibling(self, found: Found, random: np.random.Generator) -> Found:
-        """Another object of the same picture, or the same one where there is no other."""
+        """Another object of the same image, or the same one if there is no other."""
         others = [other for other in self.objects(found.shot) if other.identity != found.identity]
         return others[int(random.integers(len(others)))] if others else found
 
     def _whole(self, found: Found) -> bool:
-        """Whether an object makes a good cut-out: neither cut off by the picture's border nor in scraps."""
+        """Whether an object makes a good cut-out: neither cut off by the image border nor fragmented."""
         import cv2
 
         labels = self.labels(found.shot, 0)
@@ -181,7 +181,7 @@ class Sources:
         return height, width
 
     def frame(self, shot: Shot, time: int, reduction: int = 1) -> Frame:
-        """The picture of a shot at a time, uint8 RGB ``(h, w, 3)``, its size divided by 1, 2, 4 or 8 (rounded up)."""
+        """The image of a shot at a time, uint8 RGB ``(h, w, 3)``, its size divided by 1, 2, 4 or 8 (rounded up)."""
         frame = shot.frame(time)
         key = (shot.dataset, shot.video, frame, reduction)
         if key in self._cache:
@@ -195,14 +195,14 @@ class Sources:
             reduce = getattr(video, "reduced_frame", None) if reduction > 1 else None
             picture = video.frame(frame) if reduce is None else reduce(frame, reduction)
         height, width = (-(-side // reduction) for side in self.size(shot))
-        if picture.shape[:2] != (height, width):  # only JPEGs are decoded at a part of their size
+        if picture.shape[:2] != (height, width):  # only JPEGs are decoded at reduced size
             import cv2
 
             picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
         return self._kept(key, picture)
 
     def labels(self, shot: Shot, time: int) -> LabelMap | None:
-        """The label map of a shot at a time, uint8 ``(H, W)`` at full size; None for a plain picture."""
+        """The label map of a shot at a time, uint8 ``(H, W)`` at full size; None for a plain image."""
         if shot.dataset < 0:
             return None
         frame = shot.frame(time)
@@ -223,6 +223,6 @@ class Sources:
 
 
 def extent_of(mask: LabelMap) -> Extent | None:
-    """The box of what is not 0 in a mask ``(H, W)``; None where nothing is."""
+    """The box of the non-zero pixels of a mask ``(H, W)``, or None."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return Extent(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1) if len(rows) else None

@@ -1,7 +1,7 @@
 """Cut-outs of photographs as sprites with soft borders.
 
 Data shape: a sprite's pixels are premultiplied, uint8 ``(h, w, 4)``: red, green and blue, each times the cover, and the
-cover, 0..255. An object is there where the cover is above one half.
+cover, 0..255. A pixel belongs to the object if the cover is above one half.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _MARGIN = 4  # pixels of the sprite beyond the object, for the soft border
 
 @dataclass(frozen=True)
 class Sprite:
-    """A cut-out as it is at one time.
+    """A cut-out at one time.
 
     Attributes:
         pixels: premultiplied colours and cover, uint8 ``(h, w, 4)``.
         cover: the cover alone, uint8 ``(h, w)``.
         half: half of width and height, in pixels of the object `Treatment.height` high.
-        offset: from the object's centre of mass to the middle of the sprite, x and y, in the same unit.
+        offset: from the object's centre of mass to the centre of the sprite, x and y, in the same unit.
     """
 
     pixels: NDArray[np.uint8]
@@ -37,10 +37,10 @@ class Sprite:
 
 @dataclass(frozen=True)
 class Treatment:
-    """How a cut-out is made.
+    """Settings of a cut-out.
 
     Attributes:
-        height: pixels that the object's extent at time 0 gets as its height.
+        height: height in pixels of the object's extent at time 0.
         mirrored: whether it is mirrored.
         feather: standard deviation of the blur of its border, in sprite pixels.
         colour: matrix ``(3, 4)`` of its colours (see `warps.colour_matrix`).
@@ -53,10 +53,10 @@ class Treatment:
 
 
 def make_sprite(sources: Sources, found: Found, treatment: Treatment, time: int) -> Sprite | None:
-    """The sprite of an object at a time; None where its source does not show it.
+    """The sprite of an object at a time; None if its source does not show it.
 
-    Around the object its colours are continued, so that its soft border mixes them, and not its old background, with
-    what it is pasted on.
+    The object's colours are extended beyond it, so that its soft border blends them instead of its old background with
+    the new one.
     """
     import cv2
 
@@ -95,7 +95,7 @@ def make_sprite(sources: Sources, found: Found, treatment: Treatment, time: int)
 
 
 def reduction_for(scale: float) -> int:
-    """By what (1, 2, 4 or 8) a picture that is shown at a scale may be divided when it is decoded."""
+    """The reduction (1, 2, 4 or 8) at which an image shown at a scale may be decoded."""
     return max(factor for factor in (1, 2, 4, 8) if factor == 1 or factor * scale <= 1)
 
 
@@ -118,7 +118,7 @@ def _aligned(extent: Extent, margin: int, reduction: int) -> Extent:
 
 
 def _window(pixels: NDArray[np.uint8], extent: Extent, border: int) -> NDArray[np.uint8]:
-    """The part of a picture; what lies beyond it is made as OpenCV's `border` says."""
+    """A part of an image; pixels beyond it are filled by OpenCV's `border` mode."""
     import cv2
 
     height, width = pixels.shape[:2]
@@ -130,14 +130,14 @@ def _window(pixels: NDArray[np.uint8], extent: Extent, border: int) -> NDArray[n
 
 
 def _continued(colours: Frame, cover: NDArray[np.uint8]) -> Frame:
-    """The colours with those of the object's inner part continued over its border and beyond."""
+    """The colours, with those of the object's inner part extended over its border and beyond."""
     import cv2
 
     inner = cv2.erode((cover > 250).view(np.uint8), np.ones((3, 3), np.uint8))
     weight = inner.astype(np.float32)
     near = cv2.multiply(colours, cv2.merge([inner, inner, inner])).astype(np.float32)
     filled = colours.copy()
-    for size in (15, 5):  # far first: what the smaller window reaches is taken from it
+    for size in (15, 5):  # large window first: pixels within the smaller window are overwritten
         total = cv2.boxFilter(weight, -1, (size, size), normalize=False, borderType=cv2.BORDER_CONSTANT)
         sums = cv2.boxFilter(near, -1, (size, size), normalize=False, borderType=cv2.BORDER_CONSTANT)
         reached = (total > 0.5) & (inner == 0)
@@ -146,7 +146,7 @@ def _continued(colours: Frame, cover: NDArray[np.uint8]) -> Frame:
 
 
 def _premultiplied(colours: Frame, cover: NDArray[np.uint8], feather: float) -> NDArray[np.uint8]:
-    """Colours times the cover, whose border is softened first, uint8 ``(h, w, 4)``."""
+    """Colours times the cover with a softened border, uint8 ``(h, w, 4)``."""
     import cv2
 
     soft = cv2.GaussianBlur(cover, (0, 0), feather)

@@ -1,10 +1,10 @@
-"""COCO instances as static images: one sample per annotation, its mask drawn from the polygons when asked for.
+"""COCO instances as static images: one sample per annotation, with masks rasterised lazily.
 
-The folder holds `annotations/instances_<split>.json` and the pictures in `images/<split>/` or `<split>/`. Crowd regions
+The folder holds `annotations/instances_<split>.json` and the images in `images/<split>/` or `<split>/`. Crowd regions
 are dropped (docs/methods/llb.md, "Training stages"); the sample's box is the annotation's own. The training set has
 about 850,000 annotations: they are packed into a few arrays while the file is parsed, so that loader processes share
 them.
-Polygons and run lengths are drawn by pycocotools, whose rounding defines the data set's masks.
+Polygons and run lengths are rasterised by pycocotools, whose rounding defines the data set's masks.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def coco_masks() -> Any:
 
 
 class CocoImage(StaticImage):
-    """One annotation of a picture, named "<picture>/<annotation id>"."""
+    """One annotation of an image, named "<image>/<annotation id>"."""
 
     def __init__(self, dataset: CocoDataset, number: int) -> None:
         table = dataset.table
@@ -50,10 +50,10 @@ class CocoImage(StaticImage):
         super().__init__(table.name(number))
 
     def frame(self, index: int) -> Frame:
-        """The picture, uint8 RGB ``(H, W, 3)``, as stored: annotations know nothing of an EXIF rotation.
+        """The image, uint8 RGB ``(H, W, 3)``, as stored: annotations ignore EXIF rotation.
 
         Raises:
-            VOSError: unreadable, or not of the size the annotations were made for.
+            VOSError: unreadable, or not of the annotations' size.
         """
         frame = read_frame(self.path, upright=False)
         if frame.shape[:2] != self.size():
@@ -84,15 +84,15 @@ class CocoImage(StaticImage):
         return np.ascontiguousarray(draw.decode(runs))
 
     def box(self) -> Box:
-        """The annotation's box, x y w h, in fractions of pixels."""
+        """The annotation's box, x y w h, in fractional pixels."""
         return Box(*self._table.boxes[self._number].tolist())
 
     def problems(self, decode: bool) -> list[Problem]:
-        """A mask of another size; with `decode` an unreadable picture, looked at with its first annotation."""
+        """A mask of another size; with `decode` an unreadable image, checked with its first annotation."""
         first = self._number == 0 or self._table.rows[self._number - 1] != self._row
         try:
             if self.labels(0).shape != self.size():
-                return [Problem(self.name, "the size of its mask is not the picture's; correct the annotation")]
+                return [Problem(self.name, "its mask differs in size from the image; correct the annotation")]
             if decode and first:
                 self.frame(0)
         except VOSError as error:
@@ -101,16 +101,16 @@ class CocoImage(StaticImage):
 
 
 class CocoTable:
-    """The annotations of a file, packed: row n of every array is annotation n, in the order of the file.
+    """The annotations of a file in arrays: row n of every array is annotation n, in the order of the file.
 
     Attributes:
-        files: file name of every picture, text ``(P,)``.
-        sizes: height and width of every picture, int64 ``(P, 2)``.
-        rows: picture of every annotation, int64 ``(A,)``.
+        files: file name of every image, text ``(P,)``.
+        sizes: height and width of every image, int64 ``(P, 2)``.
+        rows: image of every annotation, int64 ``(A,)``.
         ids: the annotations' ids, int64 ``(A,)``.
         boxes: x y w h of every annotation, float64 ``(A, 4)``.
-        run_lengths: masks that are stored as run lengths, by annotation.
-        problems: annotations that cannot be used, and why.
+        run_lengths: masks stored as run lengths, by annotation.
+        problems: unusable annotations with the reason.
     """
 
     def __init__(self, path: Path, min_area: float = 0.0) -> None:
@@ -125,11 +125,11 @@ class CocoTable:
             content["annotations"]
         except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, OverflowError) as error:
             what = f"has no {error}" if isinstance(error, KeyError) else str(error)
-            raise VOSError(f"coco: {path}: is no file of COCO instances ({what}); download it again") from error
+            raise VOSError(f"coco: {path}: is not a file of COCO instances ({what}); download it again") from error
         numbers = np.array([by_id.get(image, -1) for image in reader.images], dtype=np.int64)
         self.problems = reader.problems
         self.problems += [
-            Problem(f"annotation {identity}", "belongs to no picture of the file")
+            Problem(f"annotation {identity}", "has no image in the file")
             for identity, number in zip(reader.ids, numbers, strict=True)
             if number < 0
         ]
@@ -141,7 +141,7 @@ class CocoTable:
         self._first_polygon = np.array(reader.first_polygon, dtype=np.int64)
 
     def name(self, number: int) -> str:
-        """Name of annotation `number`: "<picture>/<annotation id>"."""
+        """Name of annotation `number`: "<image>/<annotation id>"."""
         return f"{os.path.splitext(str(self.files[self.rows[number]]))[0]}/{self.ids[number]}"
 
     def polygons(self, number: int) -> list[NDArray[np.float64]]:
@@ -152,7 +152,7 @@ class CocoTable:
 
 
 class _Reader:
-    """Takes annotations out of the JSON while it is parsed, so that they never exist as Python objects all at once."""
+    """Collects annotations while the JSON is parsed, so that they never all exist as Python objects."""
 
     def __init__(self, min_area: float) -> None:
         self.min_area = min_area
@@ -162,7 +162,7 @@ class _Reader:
         self.problems: list[Problem] = []
 
     def __call__(self, node: dict[str, Any]) -> dict[str, Any] | None:
-        """Called for every object of the file, the inner ones first."""
+        """Called for every JSON object of the file, inner ones first."""
         if "image_id" not in node or "bbox" not in node:
             return node
         if not node.get("iscrowd", 0) and node.get("area", np.inf) >= self.min_area:
@@ -192,19 +192,19 @@ class _Reader:
 class CocoDataset(StaticDataset):
     """Instances of COCO or of any data set in its format.
 
-    Annotations without an area or a mask are left out with a warning: the published file holds a few boxes of no width,
-    around which nothing can be cut. Missing pictures are errors.
+    Annotations without an area or a mask are left out with a warning: the published file holds a few boxes of zero
+    width, which cannot be cropped. Missing images are errors.
 
     Args:
-        root: folder that holds `annotations` and the pictures.
-        split: as in the annotations' file name, "train2017"; "train" is enough where there is one file of that kind.
-        sequences: use only these annotations ("000000000009/1038967") or pictures ("000000000009").
+        root: folder that holds `annotations` and the images.
+        split: as in the annotations' file name, "train2017"; "train" is enough if there is a single such file.
+        sequences: use only these annotations ("000000000009/1038967") or images ("000000000009").
         min_area: leave smaller annotations out (their own `area`, in pixels).
-        skip_broken: leave annotations whose pictures are missing out with a warning.
+        skip_broken: leave out annotations of missing images with a warning.
 
     Raises:
         UsageError: no such folder, split or name; pycocotools is missing.
-        VOSError: an unreadable annotation file; a picture is missing and `skip_broken` is off.
+        VOSError: an unreadable annotation file; an image is missing and `skip_broken` is off.
     """
 
     def __init__(
@@ -247,10 +247,10 @@ class CocoDataset(StaticDataset):
 
 
 def _find(root: Path, split: str) -> tuple[Path, str]:
-    """The annotation file and the folder of the pictures of a split."""
+    """The annotation file and the image folder of a split."""
     folder = root / "annotations"
     if not folder.is_dir():
-        raise UsageError(f"coco: there is no folder {folder}; data.root must hold annotations/ and the pictures")
+        raise UsageError(f"coco: there is no folder {folder}; data.root must hold annotations/ and the images")
     path = folder / f"instances_{split}.json"
     if not path.is_file():
         near = sorted(folder.glob(f"instances_{split}*.json"))
@@ -262,17 +262,17 @@ def _find(root: Path, split: str) -> tuple[Path, str]:
     for pictures in (root / "images" / name, root / name):
         if pictures.is_dir():
             return path, str(pictures)
-    raise UsageError(f"coco: there is no folder of pictures {root / 'images' / name} or {root / name}")
+    raise UsageError(f"coco: there is no folder of images {root / 'images' / name} or {root / name}")
 
 
 def _files(folder: str, names: NDArray[np.str_]) -> NDArray[np.bool_]:
-    """Which of the pictures lie in the folder: bool ``(P,)``; one listing instead of a question per file."""
+    """Which of the images exist in the folder: bool ``(P,)``, from one listing."""
     there = {entry.name for entry in os.scandir(folder)}
     return np.array([name in there or ("/" in name and os.path.isfile(os.path.join(folder, name))) for name in names])
 
 
 def _chosen(table: CocoTable, numbers: NDArray[np.int64], wanted: Sequence[str] | None, what: str) -> NDArray[np.int64]:
-    """The annotations that `wanted` names, each by itself or by its picture."""
+    """The annotations in `wanted`, named individually or by their image."""
     if wanted is None:
         return numbers
     names = [table.name(number) for number in numbers]

@@ -1,7 +1,7 @@
 """Writes any data set in the DAVIS layout: ``JPEGImages``, ``Annotations`` and ``ImageSets`` folders.
 
-Files appear whole or not at all (temporary file, then `os.replace`), so that a run that was stopped can be repeated: it
-goes on with the first missing file.
+Files are written atomically (temporary file, then `os.replace`), so that an interrupted export can be repeated: it
+continues with the first missing file.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def write_davis_layout(
     resolution: str = "480p",
     quality: int = 95,
 ) -> Path:
-    """Write all sequences of `dataset` in the DAVIS layout; what is already there is kept.
+    """Write all sequences of `dataset` in the DAVIS layout; existing files are kept.
 
     Args:
-        dataset: the videos; frames without annotation get no mask file. Label maps are written whole in every frame.
+        dataset: the videos; frames without annotation get no mask file. Every frame's complete label map is written.
         folder: root of the new data set, created if missing; further splits can be added to it later.
         split: the sequences are listed in ``ImageSets/<year>/<split>.txt``, which is written last.
         year, resolution: names of the sub-folders of ``ImageSets``, and of ``JPEGImages`` and ``Annotations``.
@@ -65,28 +65,28 @@ def write_davis_layout(
         _write_atomically(listing, "".join(f"{name}\n" for name in names).encode())
     except OSError as error:
         raise VOSError(
-            f"{error.filename or root}: cannot be written ({error.strerror}); free space or rights?"
+            f"{error.filename or root}: cannot be written ({error.strerror}); check free space and permissions"
         ) from error
     return listing
 
 
 def check_list(dataset: VideoDataset, folder: str | Path, *, split: str = "train", year: int = 2017) -> Path:
-    """The list file that `write_davis_layout` writes, unless it would replace that of another data set.
+    """The list file that `write_davis_layout` writes, unless it belongs to another data set.
 
     Raises:
-        UsageError: the file is there and names a sequence that `dataset` does not have.
+        UsageError: the file exists and lists a sequence that `dataset` does not have.
     """
     listing = Path(folder) / "ImageSets" / str(year) / f"{split}.txt"
     if listing.is_file():
         names = {sequence.name for sequence in dataset}
         other = next((name for name in read_list(listing) if name not in names), None)
         if other is not None:
-            raise UsageError(f"{listing}: lists {other!r}, which is none of {dataset.name}; choose an empty folder")
+            raise UsageError(f"{listing}: lists {other!r}, which is not in {dataset.name}; choose an empty folder")
     return listing
 
 
 def _check_same(sequence: VideoSequence, pictures: Path, annotations: Path) -> None:
-    """Refuses to mix two sequences of one name, as after a change of the seed or the length."""
+    """Check that existing files are of the same sequence, also after a change of the seed or the length."""
     known = set(sequence.frame_names)
     there = (*list_pictures(pictures, (".jpg",)).values(), *list_pictures(annotations, (".png",)).values())
     strangers = [path for path in there if path.stem not in known]
@@ -119,7 +119,7 @@ def _jpeg(frame: Frame, quality: int) -> bytes:
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a run after a crash, sees all of it or nothing."""
+    """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -1,18 +1,18 @@
-"""Your own videos: folders of frames with palette masks, in any of the layouts people use.
+"""User videos: folders of frames with palette masks, in several common layouts.
 
-One video, or one folder per video, with the masks beside them::
+One video, or one folder per video, with masks::
 
     clip/00000.jpg ...   clip_masks/00000.png        masks in `<root>_masks`
-    clip/00000.jpg ...   clip/00000.png              JPEG frames and PNG masks side by side
+    clip/00000.jpg ...   clip/00000.png              JPEG frames and PNG masks together
     clip/00000.jpg ...   clip/masks/00000.png        masks in a sub-folder `masks`, `Annotations`, ...
     videos/<seq>/*.jpg   videos_masks/<seq>/*.png    a folder per video
     videos/<seq>/*.jpg   videos/masks/<seq>/*.png    the same with the masks inside (or `Annotations`, ...)
     root/JPEGImages/<seq>/*.jpg  root/Annotations/<seq>/*.png      DAVIS without (or with) the resolution folder
 
 ``JPEGImages`` may also be called ``frames`` or ``images``; ``Annotations`` also ``masks``. A mask has the stem of its
-frame; the first frame's mask is enough to track, masks of all frames are needed to train or to score. Videos whose
-masks hold only 0 and 255 show one object, id 1. A split is a sub-folder of that name or a list
-``<split>.txt`` in the root or in ``ImageSets``; where neither exists every split holds all videos.
+frame; the first frame's mask is enough for tracking, masks of all frames are needed for training and scores. Videos
+whose masks hold only 0 and 255 show one object, id 1. A split is a sub-folder of that name or a list ``<split>.txt`` in
+the root or in ``ImageSets``; without either, every split holds all videos.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ LIST_FOLDERS = ("ImageSets",)
 
 
 class FolderDataset(PictureDataset):
-    """Videos of a folder of your own (see the module's text for the layouts).
+    """Videos of a folder (see the module docstring for the layouts).
 
     Args:
         root: the folder.
-        masks: the folder of the masks, where it is none of those found by itself.
-        split: sub-folder or list of the root that says which videos to take; None takes all.
+        masks: the folder of the masks, if it is not found automatically.
+        split: sub-folder or list of videos in the root; None takes all.
         sequences: use only these names.
         skip_broken: leave out videos without frames or masks, with one warning, instead of refusing the data set.
         mask_threshold: the smallest level, 1..255, of the one object of masks with soft edges; None reads ids.
@@ -72,7 +72,7 @@ class FolderDataset(PictureDataset):
             raise UsageError(f"folder: there is no mask folder {masks}; name the folder that holds the PNG masks")
         found = _single(root, frames, mask_root, mask_threshold) or _many(frames, mask_root, listed, mask_threshold)
         if not found:
-            raise UsageError(f"folder: no frames in {root}; it must hold pictures, or a folder of pictures per video")
+            raise UsageError(f"folder: no frames in {root}; it must hold images, or a folder of images per video")
         names = by_name([sequence.name for sequence in found], sequences, f"folder {root.name}")
         super().__init__(
             f"folder-{root.name}",
@@ -83,7 +83,7 @@ class FolderDataset(PictureDataset):
 
 
 def frame_root(root: Path) -> Path:
-    """The folder whose pictures, or whose sub-folders' pictures, are the frames."""
+    """The folder whose images, or whose sub-folders' images, are the frames."""
     for name in FRAME_FOLDERS:
         inner = root / name
         if inner.is_dir():
@@ -95,10 +95,10 @@ def frame_root(root: Path) -> Path:
 
 
 def _mask_root(root: Path, frames: Path) -> Path | None:
-    """The folder that holds the masks (or a folder of masks per video); None where they lie beside the frames."""
+    """The folder that holds the masks (or a folder of masks per video); None if they are in the frames' folder."""
     for name in MASK_FOLDERS:
         if (root / name).is_dir():
-            inner = root / name / frames.name  # Annotations/480p beside JPEGImages/480p
+            inner = root / name / frames.name  # Annotations/480p next to JPEGImages/480p
             return inner if frames.parent.name in FRAME_FOLDERS and inner.is_dir() else root / name
     sibling = root.parent / f"{root.resolve().name}_masks"
     return sibling if sibling.is_dir() else None
@@ -111,13 +111,13 @@ def _sequence(name: str, folder: Path, masks: Path | None, threshold: int | None
     if masks is not None:
         return PictureSequence(name, pictures, list_masks(masks), mask_threshold=threshold)
     jpegs = list_pictures(folder, (".jpg", ".jpeg"))
-    if jpegs:  # side by side: JPEG frames, PNG masks
+    if jpegs:  # together: JPEG frames, PNG masks
         return PictureSequence(name, jpegs, list_pictures(folder, (".png",)), mask_threshold=threshold)
     return PictureSequence(name, pictures, {})
 
 
 def _single(root: Path, frames: Path, masks: Path | None, threshold: int | None) -> list[PictureSequence]:
-    """The one video of a folder that holds pictures itself; empty where it holds folders of pictures."""
+    """The video of a folder that holds images itself; empty if it holds folders of images."""
     if not list_pictures(frames):
         return []
     return [_sequence(root.resolve().name, frames, masks, threshold)]

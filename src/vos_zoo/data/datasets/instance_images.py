@@ -1,13 +1,13 @@
-"""Pictures with indexed masks, several objects each (ids 1..N in one PNG), of which training makes clips.
+"""Images with indexed masks, several objects each (ids 1..N in one PNG), from which training makes clips.
 
-The layouts that are read, below one another as deep as you like::
+Supported layouts, nested at any depth::
 
-    JPEGImages/a.jpg   SegmentationObject/a.png      PASCAL VOC; pictures without a mask are left out
+    JPEGImages/a.jpg   SegmentationObject/a.png      PASCAL VOC; images without a mask are left out
     images/a.jpg       masks/a.png                   two folders, named as for the saliency sets
-    a.jpg              a.png                         side by side
+    a.jpg              a.png                         together
 
-Value 0 is background and 255 is void, unless a mask holds nothing else: then 255 is its one object, id 1 (a picture
-counts as a video of its own).
+Value 0 is background and 255 is void, unless a mask holds nothing else: then 255 is its one object, id 1 (an image
+is a video of its own).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _VOC = ("JPEGImages", "SegmentationObject")
 
 
 class InstanceImage(PictureFile):
-    """A picture file with an indexed mask file.
+    """An image file with an indexed mask file.
 
     Attributes:
         object_ids: ids of the objects with at least `min_area` pixels, ascending.
@@ -59,7 +59,7 @@ class InstanceImage(PictureFile):
         return np.stack([(labels == identity).astype(np.uint8) * np.uint8(255) for identity in ids])
 
     def problems(self, decode: bool) -> list[Problem]:
-        """An unreadable picture, or a mask without an object."""
+        """An unreadable image, or a mask without an object."""
         try:
             if decode:
                 read_frame_strictly(self.picture_path)
@@ -71,21 +71,21 @@ class InstanceImage(PictureFile):
 
 
 class InstanceDataset(StaticDataset):
-    """Pictures with indexed masks below a folder (see the module's text for the layouts).
+    """Images with indexed masks below a folder (see the module docstring for the layouts).
 
-    Every mask is read when the data set is opened (in threads). Pictures whose objects are all smaller than `min_area`
+    Every mask is read when the data set is opened (in threads). Images whose objects are all smaller than `min_area`
     are left out.
 
     Args:
         root: the folder.
-        split: sub-folder to take, where there is one of that name, or PASCAL VOC's list
+        split: sub-folder, if there is one of that name, or PASCAL VOC's list
             ``ImageSets/Segmentation/<split>.txt``; otherwise everything.
-        sequences: use only these pictures or folders.
+        sequences: use only these images or folders.
         min_area: leave objects with fewer pixels out.
         skip_broken: leave broken pairs out with a warning.
 
     Raises:
-        UsageError: no such folder, no pair in it, or a name that is not there.
+        UsageError: no such folder, no pair in it, or an unknown name.
         VOSError: a pair is broken and `skip_broken` is off.
     """
 
@@ -110,12 +110,12 @@ class InstanceDataset(StaticDataset):
             pairs = [pair for pair in pairs if Path(pair.name).name in wanted]
         pairs = chosen_pairs(pairs, sequences, self.name)
         if not pairs:
-            raise UsageError(f"{self.name}: no pictures with masks in {root}; check data.root")
+            raise UsageError(f"{self.name}: no images with masks in {root}; check data.root")
         checked = in_threads(lambda pair: _check(pair, min_area), pairs)
         self.report([problem for _, problem in checked if problem is not None], skip_broken)
         self._images = [image for image, _ in checked if image is not None]
         if not self._images:
-            raise VOSError(f"{self.name}: no picture is left; vos-zoo check-data lists why")
+            raise VOSError(f"{self.name}: no image is left; vos-zoo check-data lists why")
 
     def __len__(self) -> int:
         return len(self._images)
@@ -131,7 +131,7 @@ class InstanceDataset(StaticDataset):
 
 
 def _check(pair: Pair, min_area: float) -> tuple[InstanceImage | None, Problem | None]:
-    """The picture, None where it cannot be used; and why, where it is broken."""
+    """The image, or None if it cannot be used; and the reason if it is broken."""
     if pair.picture is None or pair.mask is None:
         alone, missing = (pair.picture, "mask") if pair.mask is None else (pair.mask, "picture")
         return None, Problem(str(alone), f"has no {missing} of that name")
@@ -145,7 +145,7 @@ def _check(pair: Pair, min_area: float) -> tuple[InstanceImage | None, Problem |
 
 
 def _pairs(root: Path) -> Iterator[Pair]:
-    """Pictures and masks below a folder; of PASCAL VOC's folders only pictures with a mask."""
+    """Images and masks below a folder; of PASCAL VOC's folders only images with a mask."""
     pictures, masks = (root / name for name in _VOC)
     if not (pictures.is_dir() and masks.is_dir()):
         yield from find_pairs(root)

@@ -1,10 +1,10 @@
-"""Decoded training videos on disk: every frame and mask as it comes out of the decoder, mapped into memory.
+"""Decoded training videos on disk: frames and masks after decoding, memory-mapped.
 
-Decoding JPEG and PNG is a large part of what a training clip of real video costs. A pack holds the pixels themselves,
-bit for bit what the files give (or shrunk once, see `short_side`), in two arrays per video. All loader processes of a
-machine share the pages the system keeps of them, so memory stays bounded by what is free, and nothing is lost if pages
-are dropped. A video takes height x width x 4 bytes per frame: DAVIS 2017 train 7 GiB, YouTube-VOS train at 480 about
-145 GiB. A pack is made when it is first asked for, completed where it is not whole, and renewed for videos whose files
+Decoding JPEG and PNG is a large part of the cost of a training clip of real video. A pack holds the decoded pixels,
+bit-identical to the files (or resized once, see `short_side`), in two arrays per video. All loader processes of a
+machine share their page cache, so they use only free memory, and pages can be
+dropped. A video takes height x width x 4 bytes per frame: DAVIS 2017 train 7 GiB, YouTube-VOS train at 480 about
+145 GiB. A pack is written at first use, completed if it is incomplete, and renewed for videos whose files
 have changed since.
 """
 
@@ -30,15 +30,15 @@ from vos_zoo.data.datasets.static_images import in_threads
 from vos_zoo.files.frames import frame_size
 from vos_zoo.types import Frame, LabelMap, VideoDataset, VideoSequence, VOSError
 
-_FORM = 2  # of the files; another number makes old packs stale
+_FORM = 2  # of the files; another number invalidates old packs
 
 
 class PackedSequence(VideoSequence):
-    """A video whose pixels lie in a pack; all else is that of the video it was made from.
+    """A video with its pixels in a pack; everything else is that of the source video.
 
     Args:
-        source: the video.
-        folder: where its arrays are.
+        source: the source video.
+        folder: folder of its arrays.
     """
 
     def __init__(self, source: PictureSequence, folder: Path) -> None:
@@ -60,11 +60,11 @@ class PackedSequence(VideoSequence):
 
     @property
     def object_ids(self) -> tuple[int, ...]:  # type: ignore[override]  # read from the masks when first asked for
-        """As of the video it was made from."""
+        """That of the source video."""
         return self.source.object_ids
 
     def frame(self, index: int) -> Frame:
-        """Frame `index`, uint8 RGB ``(H, W, 3)``, read-only: its pages are read when they are looked at."""
+        """Frame `index`, uint8 RGB ``(H, W, 3)``, read-only; its pages are read on access."""
         return np.asarray(self._frames[index])
 
     def labels(self, index: int) -> LabelMap | None:
@@ -73,29 +73,29 @@ class PackedSequence(VideoSequence):
         return None if number is None else np.asarray(self._labels[number])
 
     def files(self) -> Iterator[Path]:
-        """Those of the video it was made from."""
+        """Those of the source video."""
         return self.source.files()
 
     def has_labels(self, frames: Iterable[int]) -> bool:
-        """As of the video it was made from."""
+        """That of the source video."""
         return self.source.has_labels(frames)
 
     def prompts(self) -> dict[int, LabelMap]:
-        """As of the video it was made from, at its size."""
+        """Those of the source video, at the packed size."""
         return self.source.prompts()
 
     def pixel_counts(self) -> Mapping[int, NDArray[np.int64]]:
-        """Visible pixels per object and frame, at the size of the files."""
+        """Visible pixels per object and frame, at the files' size."""
         return self.source.pixel_counts()
 
 
 class PackedDataset(VideoDataset):
-    """The videos of a data set, with their pixels in a pack.
+    """The videos of a data set with their pixels in a pack.
 
     Args:
         name: name of the data set.
         videos: its videos.
-        frame_step: as of the data set.
+        frame_step: that of the data set.
     """
 
     def __init__(self, name: str, videos: Sequence[VideoSequence], frame_step: int) -> None:
@@ -117,19 +117,19 @@ class PackedDataset(VideoDataset):
 def pack_dataset(
     dataset: VideoDataset, folder: str | Path, short_side: int | None = None, *, skip_broken: bool = False
 ) -> VideoDataset:
-    """The data set read from a pack below `folder`, made or completed first. What is no video on disk stays as it is.
+    """The data set read from a pack below `folder`, which is written first if needed; generated videos are unchanged.
 
     Args:
         dataset: the data set.
-        folder: holds the packs of any number of data sets.
-        short_side: larger frames are shrunk once so that their shorter side has so many pixels (new sizes truncated;
-            pictures bicubic, masks nearest, as STCN prepares YouTube-VOS); None keeps every pixel.
+        folder: folder of packs of any number of data sets.
+        short_side: larger frames are resized once so that their shorter side has this many pixels (new sizes truncated;
+            images bicubic, masks nearest, as STCN prepares YouTube-VOS); None keeps the size.
         skip_broken: leave out videos with unreadable frames, with one warning.
 
     Raises:
         VOSError: the disk is too full, or a video is broken and `skip_broken` is off.
     """
-    if known_length(dataset) is not None:  # its videos are drawn, any number of them
+    if known_length(dataset) is not None:  # its videos are generated, any number of them
         return dataset
     videos = [sequence for sequence in dataset if isinstance(sequence, PictureSequence)]
     if len(videos) < len(dataset):
@@ -142,12 +142,12 @@ def pack_dataset(
     _check_room(home, [video for video, _ in missing], short_side)
     problems = [problem for problem in in_threads(lambda pair: _pack(*pair, short_side), missing) if problem]
     if problems and not skip_broken:
-        raise VOSError(f"{dataset.name}: {describe(problems)}; mend them or set data.skip_broken=true")
+        raise VOSError(f"{dataset.name}: {describe(problems)}; fix them or set data.skip_broken=true")
     if problems:
         warnings.warn(f"{dataset.name}: left out: {describe(problems, limit=20)}", stacklevel=2)
     packed = [PackedSequence(video, place) for video, place in zip(videos, places, strict=True) if place.is_dir()]
     if not packed:
-        raise VOSError(f"{dataset.name}: every sequence is broken; vos-zoo check-data lists what to mend")
+        raise VOSError(f"{dataset.name}: every sequence is broken; vos-zoo check-data lists what to fix")
     return PackedDataset(dataset.name, packed, dataset.frame_step)
 
 
@@ -160,7 +160,7 @@ def packed_size(size: tuple[int, int], short_side: int | None) -> tuple[int, int
 
 
 def _digest(video: PictureSequence) -> str:
-    """Names a state of the video's files: another size or time of change of any gives another name."""
+    """A name for the state of a video's files, which depends on their sizes and modification times."""
     told = hashlib.sha256(str(video.mask_threshold).encode())
     for path in (*video.frame_paths, *(path for path in video.mask_paths if path is not None)):
         state = path.stat()
@@ -182,7 +182,7 @@ def _check_room(home: Path, videos: Sequence[PictureSequence], short_side: int |
 
 
 def _pack(video: PictureSequence, place: Path, short_side: int | None) -> Problem | None:
-    """Write the arrays of a video; the folder appears when they are whole. What cannot be read is told."""
+    """Write the arrays of a video; the folder is renamed when they are complete. Unreadable files are reported."""
     size = packed_size(frame_size(video.frame_paths[0]), short_side)
     draft = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
     try:
@@ -206,7 +206,7 @@ def _pack(video: PictureSequence, place: Path, short_side: int | None) -> Proble
 
 
 def _put(draft: Path, place: Path) -> None:
-    """Move a finished draft to its place, unless another process was faster; older states of the video go."""
+    """Rename a finished draft, unless another process was faster, and remove older states of the video."""
     try:
         os.rename(draft, place)
     except OSError:

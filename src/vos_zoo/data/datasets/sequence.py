@@ -1,11 +1,12 @@
-"""A video that lies on disk as numbered pictures with mask files.
+"""A video on disk: numbered image files with mask files.
 
-Which object starts where follows from the masks alone, so that both habits of the field work without a setting:
+Objects and their first frames follow from the masks alone, so that both conventions of the field work without a
+setting:
 
 * an object starts in the first annotated frame that has one of its pixels (DAVIS: all in frame 0);
-* a sequence is *sparse* where some frames have no mask file and no later mask repeats an id that was there before. Its
+* a sequence is *sparse* if some frames have no mask file and no later mask repeats an earlier id. Its
   later masks then hold new objects only and their zeros mean "no label" (YouTube-VOS valid, test-dev, demo packs), so
-  there is nothing to compute a score from. Otherwise a mask is the full annotation of its frame.
+  it cannot be scored. Otherwise a mask is the complete annotation of its frame.
 """
 
 from __future__ import annotations
@@ -29,22 +30,22 @@ from vos_zoo.video.mask_reader import MaskReader, background_doubt
 
 
 class Problem(NamedTuple):
-    """Something broken in a data set: the file or sequence it is about, and what is wrong with it."""
+    """A fault in a data set: the file or sequence, and the fault."""
 
     where: str
     what: str
 
 
 class PictureSequence(VideoSequence):
-    """A video made of picture files and mask files with equal stems.
+    """A video of image files and mask files with equal stems.
 
-    Everything that needs the pixels of the masks (ids, prompts, pixel counts) is computed at first use, once.
+    Values that depend on the masks' pixels (ids, prompts, pixel counts) are computed once, at first use.
 
     Args:
         name: name of the sequence.
-        frames: frame stem -> picture, in the order of the video.
+        frames: frame stem -> image file, in the order of the video.
         masks: frame stem -> mask file; a frame without a file has no annotation (which is not "background").
-        mask_threshold: the smallest level, 1..255, of the one object of masks with soft edges; 1 as DAVIS-2016 has it
+        mask_threshold: the smallest level, 1..255, of the one object of masks with soft edges; 1 as in DAVIS-2016
             (any non-zero value of any channel); None reads object ids, see `vos_zoo.labels`.
     """
 
@@ -81,7 +82,7 @@ class PictureSequence(VideoSequence):
         return read_reduced(self.frame_paths[index], reduction)
 
     def labels(self, index: int) -> LabelMap | None:
-        """Objects in the mask file of frame `index`, uint8 ``(H, W)``; None without a file; VOSError for a bad one.
+        """Objects in the mask file of frame `index`, uint8 ``(H, W)``; None without a file; VOSError if unreadable.
 
         Ids go from 1 to 254: masks of 0 and 255 show object 1, and void is background. In a sparse sequence the zeros
         of a later mask mean "no label".
@@ -123,13 +124,13 @@ class PictureSequence(VideoSequence):
 
     @cached_property
     def sparse(self) -> bool:
-        """Whether later masks hold new objects only (see the module's text), so that no truth exists."""
+        """Whether later masks hold new objects only (see the module docstring), so that there is no ground truth."""
         if len(self.annotated) == len(self):
             return False
         return all(start == int(np.flatnonzero(self._counts[identity])[-1]) for identity, start in self._starts.items())
 
     def prompts(self) -> dict[int, LabelMap]:
-        """The masks a tracker is given: frame index -> label map ``(H, W)`` with only the objects starting there."""
+        """The given masks: frame index -> label map ``(H, W)`` with only the objects that start there."""
         prompts: dict[int, LabelMap] = {}
         for index in sorted(set(self._starts.values())):
             labels = self.labels(index)
@@ -139,13 +140,13 @@ class PictureSequence(VideoSequence):
         return prompts
 
     def files(self) -> Iterator[Path]:
-        """The pictures and masks."""
+        """The image and mask files."""
         yield from self.frame_paths
         yield from (path for path in self.mask_paths if path is not None)
 
     @property
     def notes(self) -> list[str]:
-        """What is not broken but worth knowing, for `check-data`: an order of frames that other tools may not share."""
+        """Remarks for `check-data`: an ambiguous order of frames."""
         order = describe_order(self.frame_names)
         return [] if order is None else [f"{self.name}: {order}"]
 
@@ -156,7 +157,7 @@ class PictureSequence(VideoSequence):
         return [doubt for doubt in found if doubt is not None]
 
     def problems_at_sight(self) -> list[Problem]:
-        """What is broken without opening a file: no frames, no masks."""
+        """Faults that are found without opening a file: no frames, no masks."""
         if not self.frame_names:
             return [Problem(self.name, "the frames are missing")]
         if not self.annotated:
@@ -164,17 +165,17 @@ class PictureSequence(VideoSequence):
         return []
 
     def has_labels(self, frames: Iterable[int]) -> bool:
-        """Whether all of these frames have a full annotation; a sparse sequence has none."""
+        """Whether all of these frames have a complete annotation; a sparse sequence has none."""
         return set(frames) <= set(self.annotated) and not self.sparse
 
 
 class PictureDataset(VideoDataset):
-    """Videos of picture files. Broken sequences stop the opening by name, or are left out with `skip_broken`.
+    """Videos of image files. Broken sequences are an error, or are left out with `skip_broken`.
 
     Attributes:
         name: name of the data set for messages.
         root: the folder it was opened from.
-        problems: what was found broken when opening it (with `skip_broken`; otherwise empty).
+        problems: faults found when opening it (with `skip_broken`; otherwise empty).
     """
 
     def __init__(
@@ -185,7 +186,7 @@ class PictureDataset(VideoDataset):
         problems = [problem for sequence in sequences for problem in sequence.problems_at_sight()]
         self.problems: tuple[Problem, ...] = tuple(problems)
         if problems and not skip_broken:
-            raise VOSError(f"{name}: {describe(problems)}; mend it or pass skip_broken=true")
+            raise VOSError(f"{name}: {describe(problems)}; fix it or pass skip_broken=true")
         if problems:
             warnings.warn(f"{name}: left out: {describe(problems, limit=20)}", stacklevel=3)
         reordered = [sequence for sequence in sequences if describe_order(sequence.frame_names)]
@@ -213,23 +214,23 @@ class PictureDataset(VideoDataset):
 
 
 def describe(problems: Sequence[Problem], limit: int = 3) -> str:
-    """One line that names the first `limit` problems and counts the rest."""
+    """One line with the first `limit` problems and the number of the others."""
     named = "; ".join(f"{problem.where}: {problem.what}" for problem in problems[:limit])
     rest = len(problems) - limit
     return named + (f"; and {rest} more (vos-zoo check-data lists all)" if rest > 0 else "")
 
 
 def by_name(known: Sequence[str], wanted: Sequence[str] | None, what: str) -> list[str]:
-    """`wanted` in the order of `known` (all where None).
+    """`wanted` in the order of `known` (None: all).
 
     Raises:
-        UsageError: a wanted name is not known (the message proposes the nearest ones) or is no text.
+        UsageError: a name is not known (the message suggests the nearest ones) or is not text.
     """
     if wanted is None:
         return list(known)
     for name in wanted:
         if not isinstance(name, str):
-            raise UsageError(f"{what}: {name!r} is no text; put the names of sequences in quotes")
+            raise UsageError(f"{what}: {name!r} is not text; put the names of sequences in quotes")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or list(known[:5])
             raise UsageError(f"{what}: no sequence {name!r}; there are {len(known)}, for example {', '.join(near)}")

@@ -1,18 +1,18 @@
-"""Pictures with one masked object each, of which training makes clips: the base classes, and the saliency sets.
+"""Images with masks, from which training makes clips: the base classes, and the saliency sets.
 
-A picture is a video of one frame that is shown for every frame number of a clip; what moves in the clip is made by
-`clips.transforms` (crops that jitter around the object) or by `clips.warps` (warps of the whole picture).
-COCO's instances stand in `vos_zoo.data.datasets.coco`.
+An image is a video of one frame that is repeated for every frame of a clip; the motion in the clip is made by
+`clips.transforms` (crops that jitter around the object) or by `clips.warps` (warps of the whole image).
+COCO's instances are in `vos_zoo.data.datasets.coco`.
 
-`SaliencyDataset` reads folders of pictures and grey masks, in every layout in which the sets of the static stage are
-passed on, one below another as deep as you like::
+`SaliencyDataset` reads folders of images and grey masks, in all layouts in which the sets of the static stage are
+distributed, nested at any depth::
 
-    fss/<class>/1.jpg 1.png                      side by side (FSS-1000, and all sets of the common pack)
-    BIG/a_im.jpg a_gt.png                        side by side, told apart by the ends of the names
+    fss/<class>/1.jpg 1.png                      together (FSS-1000, and all sets of the common bundle)
+    BIG/a_im.jpg a_gt.png                        together, distinguished by the ends of the names
     ecssd/images/0001.jpg   ecssd/ground_truth_mask/0001.png            two folders (HKU-IS: imgs, gt)
-    DUTS-TR/DUTS-TR-Image/a.jpg   DUTS-TR/DUTS-TR-Mask/a.png            two folders with a name in front
+    DUTS-TR/DUTS-TR-Image/a.jpg   DUTS-TR/DUTS-TR-Mask/a.png            two folders with a prefix
 
-Masks are soft, 0..255: they are warped as they are, and more than a half of 255 is the object.
+Masks are soft, 0..255: they are warped unchanged, and more than half of 255 is the object.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from vos_zoo.files.names import list_files, list_folders, list_pictures
 from vos_zoo.types import Box, Frame, LabelMap, UsageError, VideoDataset, VideoSequence, VOSError
 
 HALF = 127
-"""A soft mask shows the object where it is above this: more than 0.5 of 255."""
+"""A pixel of a soft mask above this is the object: more than 0.5 of 255."""
 REPEATS: Mapping[str, int] = {"BIG": 5, "BIG_small": 5, "HRSOD": 5, "HRSOD_small": 5}
-"""Folders whose pictures count several times in the published mixture (docs/methods/pcvos.md, "Static training")."""
+"""Folders whose images are repeated in the published mixture (docs/methods/pcvos.md, "Static training")."""
 _PICTURE_WORDS = frozenset({"image", "images", "img", "imgs", "im", "jpegimages"})
 _MASK_WORDS = frozenset({"mask", "masks", "gt", "gts", "ground", "truth", "annotation", "annotations"})
 Item = TypeVar("Item")
@@ -45,10 +45,10 @@ Result = TypeVar("Result")
 
 
 class StaticImage(VideoSequence):
-    """A picture with an object, id 1, or with several; every frame number shows it.
+    """An image with an object, id 1, or with several; every frame number shows it.
 
     Attributes:
-        name: name of the picture (and of its object, where it has several).
+        name: name of the image (and of its object, if it has several).
     """
 
     frame_names = ("0",)
@@ -59,7 +59,7 @@ class StaticImage(VideoSequence):
 
     @abstractmethod
     def soft_mask(self) -> NDArray[np.uint8]:
-        """How much of every pixel the object covers, uint8 ``(H, W)``, 0..255.
+        """The share of every pixel that the object covers, uint8 ``(H, W)``, 0..255.
 
         Raises:
             VOSError: the mask cannot be used.
@@ -71,19 +71,19 @@ class StaticImage(VideoSequence):
         Raises:
             VOSError: the mask cannot be used.
         """
-        assert tuple(ids) == (1,), "only pictures with several objects have other ids"
+        assert tuple(ids) == (1,), "only images with several objects have other ids"
         return self.soft_mask()[None]
 
     @abstractmethod
     def problems(self, decode: bool) -> list[Problem]:
-        """What is broken; `decode` reads the picture completely, not only its header."""
+        """Faults; `decode` reads the whole image, not only its header."""
 
     @abstractmethod
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels, without decoding the picture."""
+        """Height and width in pixels, without decoding the image."""
 
     def box(self) -> Box | None:
-        """The object's box as the data set states it; None where the mask decides."""
+        """The object's box in the data set; None if it is that of the mask."""
         return None
 
     def labels(self, index: int) -> LabelMap:
@@ -100,36 +100,36 @@ class StaticDataset(VideoDataset):
 
     Attributes:
         name: name of the data set for messages.
-        problems: what was found broken and left out.
+        problems: faults of images that were left out.
     """
 
     name: str
     problems: tuple[Problem, ...] = ()
 
     def draw(self, random: np.random.Generator) -> int:
-        """The number of a picture drawn for training; all are equally likely unless the data set knows better."""
+        """The number of an image sampled for training; uniform by default."""
         return int(random.integers(len(self)))
 
     def draw_objects(self, number: int, most: int, random: np.random.Generator) -> tuple[int, ...]:
-        """At most so many objects of picture `number`, in random order."""
+        """At most `most` objects of image `number`, in random order."""
         ids = self[number].object_ids
         return ids if len(ids) == 1 else tuple(int(identity) for identity in random.permutation(ids)[:most])
 
     def report(self, problems: Sequence[Problem], skip_broken: bool) -> None:
-        """Keep what was found broken; refuse the data set for it, or warn.
+        """Record faults; raise an error for them, or warn.
 
         Raises:
             VOSError: something is broken and `skip_broken` is off.
         """
         self.problems = tuple(problems)
         if problems and not skip_broken:
-            raise VOSError(f"{self.name}: {describe(problems)}; mend them or set data.skip_broken=true")
+            raise VOSError(f"{self.name}: {describe(problems)}; fix them or set data.skip_broken=true")
         if problems:
             warnings.warn(f"{self.name}: left out: {describe(problems, limit=20)}", stacklevel=3)
 
 
 class Pair(NamedTuple):
-    """A picture and its mask; either may be missing on disk."""
+    """An image and its mask; either may be missing on disk."""
 
     name: str
     picture: Path | None
@@ -137,34 +137,34 @@ class Pair(NamedTuple):
 
 
 class PictureFile(StaticImage):
-    """A picture file with a mask file; subclasses say how the mask is read."""
+    """An image file with a mask file; subclasses read the mask."""
 
     def __init__(self, name: str, picture: Path, mask: Path) -> None:
         super().__init__(name)
         self.picture_path, self.mask_path = picture, mask
 
     def frame(self, index: int) -> Frame:
-        """The picture, uint8 RGB ``(H, W, 3)``; raises VOSError for an unreadable file."""
+        """The image, uint8 RGB ``(H, W, 3)``; raises VOSError for an unreadable file."""
         return read_frame(self.picture_path)
 
     def reduced_frame(self, index: int, reduction: int) -> Frame:
-        """The picture with its size divided by 2, 4 or 8; see `read_reduced`."""
+        """The image with its size divided by 2, 4 or 8; see `read_reduced`."""
         return read_reduced(self.picture_path, reduction)
 
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels, from the picture's header."""
+        """Height and width in pixels, from the image's header."""
         return frame_size(self.picture_path)
 
 
 class MaskedPicture(PictureFile):
-    """A picture file with a grey mask file of one object."""
+    """An image file with a grey mask file of one object."""
 
     def soft_mask(self) -> NDArray[np.uint8]:
         """The mask file, uint8 ``(H, W)``, 0..255; see `read_soft_mask`."""
         return read_soft_mask(self.mask_path, self.size())
 
     def problems(self, decode: bool) -> list[Problem]:
-        """An unreadable picture, a mask that cannot be used or shows no object."""
+        """An unreadable image, an unusable mask, or one without an object."""
         where = self.picture_path
         try:
             if decode:
@@ -181,8 +181,8 @@ class MaskedPicture(PictureFile):
 def read_soft_mask(path: Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """A grey mask with soft edges, uint8 ``(H, W)``, 0..255.
 
-    Grey files are taken as they are, also where their three channels are equal; 0/1 files are stretched. Of a palette
-    with colours every index but 0 is the object; a palette of greys stands for its greys.
+    Grey files are read unchanged, also if they have three equal channels; 0/1 files are scaled to 0/255. Of a palette
+    with colours every index but 0 is the object; a palette of greys is read as its greys.
 
     Args:
         path: the file.
@@ -197,19 +197,19 @@ def read_soft_mask(path: Path, size: tuple[int, int] | None = None) -> NDArray[n
         with Image.open(path) as image:
             values = _grey(image, path)
     except FileNotFoundError as error:
-        raise VOSError(f"mask {path}: there is no such file; restore it or leave the picture out") from error
+        raise VOSError(f"mask {path}: there is no such file; restore it or leave the image out") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise VOSError(f"mask {path}: cannot be read as an image ({error}); replace or remove the file") from error
     if size is not None and values.shape != tuple(size):
         raise VOSError(
-            f"mask {path}: its size {values.shape[1]}x{values.shape[0]} differs from the picture's "
-            f"{size[1]}x{size[0]}; replace it or leave the picture out"
+            f"mask {path}: its size {values.shape[1]}x{values.shape[0]} differs from the image's "
+            f"{size[1]}x{size[0]}; replace it or leave the image out"
         )
     return values * np.uint8(255) if values.size and values.max() == 1 else values
 
 
 def _grey(image: object, path: Path) -> NDArray[np.uint8]:
-    """The grey values of an opened picture."""
+    """The grey values of an opened image."""
     from PIL import Image
 
     assert isinstance(image, Image.Image)
@@ -225,24 +225,24 @@ def _grey(image: object, path: Path) -> NDArray[np.uint8]:
         return np.array(image.convert("L"))
     channels = np.array(image.convert("RGB"))
     if not (channels == channels[..., :1]).all():
-        raise VOSError(f"mask {path}: is a coloured {image.mode} picture; replace it by a grey mask or remove the pair")
+        raise VOSError(f"mask {path}: is a coloured {image.mode} image; replace it by a grey mask or remove the pair")
     return channels[..., 0]
 
 
 class SaliencyDataset(StaticDataset):
-    """Pictures with grey masks below a folder (see the module's text for the layouts).
+    """Images with grey masks below a folder (see the module docstring for the layouts).
 
-    Every mask is read when the data set is opened (in threads), because the public copies hold broken ones.
+    Every mask is read when the data set is opened (in threads), because public copies have broken ones.
 
     Args:
         root: a set, or a folder of sets.
-        split: sub-folder to take, where there is one of that name; otherwise everything.
-        sequences: use only these pictures ("fss/abacus/1") or folders ("ecssd").
-        repeat: folder name -> how many times its pictures count when clips are drawn; None for `REPEATS`.
+        split: sub-folder, if there is one of that name; otherwise everything.
+        sequences: use only these images ("fss/abacus/1") or folders ("ecssd").
+        repeat: folder name -> number of repeats of its images when clips are sampled; None for `REPEATS`.
         skip_broken: leave broken pairs out with a warning.
 
     Raises:
-        UsageError: no such folder, no pair in it, a name or a repeated folder that is not there.
+        UsageError: no such folder, no pair in it, an unknown name or repeated folder.
         VOSError: a pair is broken and `skip_broken` is off.
     """
 
@@ -262,12 +262,12 @@ class SaliencyDataset(StaticDataset):
         self.name = f"saliency-{root.resolve().name}"
         pairs = chosen_pairs(list(find_pairs(root)), sequences, self.name)
         if not pairs:
-            raise UsageError(f"{self.name}: no pictures with masks in {root}; check data.root")
+            raise UsageError(f"{self.name}: no images with masks in {root}; check data.root")
         checked = in_threads(_check, pairs)
         self.report([problem for _, problems in checked for problem in problems], skip_broken)
         self._images = [image for image, problems in checked if image is not None and not problems]
         if not self._images:
-            raise VOSError(f"{self.name}: every pair is broken; vos-zoo check-data lists what to mend")
+            raise VOSError(f"{self.name}: every pair is broken; vos-zoo check-data lists what to fix")
         self._ends = np.cumsum(_repeats(self._images, root, repeat, self.name))
 
     def __len__(self) -> int:
@@ -283,7 +283,7 @@ class SaliencyDataset(StaticDataset):
         return self._images[index]
 
     def draw(self, random: np.random.Generator) -> int:
-        """The number of a picture; those of a folder that is repeated n times are n times as likely."""
+        """The number of a sampled image; those of a folder that is repeated n times are n times as likely."""
         return int(np.searchsorted(self._ends, random.integers(self._ends[-1]), side="right"))
 
 
@@ -296,13 +296,13 @@ def _check(pair: Pair) -> tuple[MaskedPicture | None, list[Problem]]:
 
 
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """`function` of every item, in order, in threads: decoding lets go of the interpreter."""
+    """`function` of every item, in order, in threads: decoding releases the interpreter lock."""
     with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
         return list(pool.map(function, items))
 
 
 def chosen_pairs(pairs: list[Pair], wanted: Sequence[str] | None, what: str) -> list[Pair]:
-    """The pairs that `wanted` names, each by itself or by a folder above it."""
+    """The pairs in `wanted`, named individually or by a folder above them."""
     if wanted is None:
         return pairs
     above = [{pair.name, *(parent.as_posix() for parent in Path(pair.name).parents)} for pair in pairs]
@@ -311,7 +311,7 @@ def chosen_pairs(pairs: list[Pair], wanted: Sequence[str] | None, what: str) -> 
 
 
 def _repeats(images: Sequence[StaticImage], root: Path, repeat: Mapping[str, int] | None, what: str) -> list[int]:
-    """How many times each picture counts."""
+    """Number of repeats of each image."""
     table = dict(REPEATS if repeat is None else repeat)
     folders = [{root.resolve().name, *Path(image.name).parts[:-1]} for image in images]
     unknown = [] if repeat is None else sorted(set(table) - set().union(*folders))
@@ -323,12 +323,14 @@ def _repeats(images: Sequence[StaticImage], root: Path, repeat: Mapping[str, int
 
 
 def find_pairs(root: Path) -> Iterator[Pair]:
-    """Pictures and masks below a folder, by name; a picture without a mask, or a mask without a picture, too."""
+    """Images and masks below a folder, by name, including images without a mask and masks without an image."""
     yield from _pairs(root, "")
 
 
 def _pairs(folder: Path, prefix: str) -> Iterator[Pair]:
-    yield from _side_by_side(sorted(list_files(folder)), prefix)  # as text: a seed draws the same pictures as ever
+    yield from _side_by_side(
+        sorted(list_files(folder)), prefix
+    )  # sorted as text, so that a seed keeps sampling the same images
     folders = sorted(path.name for path in list_folders(folder))
     partners = _partners(folders)
     for name in folders:
@@ -348,7 +350,7 @@ def _without(name: str, words: frozenset[str]) -> tuple[str, bool]:
 
 
 def _partners(folders: Sequence[str]) -> dict[str, str]:
-    """Picture folder -> mask folder, where two folders differ in the words for pictures and masks only."""
+    """Image folder -> mask folder, for folders that differ only in the words for images and masks."""
     masks = {stem: name for name in folders for stem, there in [_without(name, _MASK_WORDS)] if there}
     pictures = {name: _without(name, _PICTURE_WORDS)[0] for name in folders if name not in masks.values()}
     return {name: masks[stem] for name, stem in pictures.items() if stem in masks}
@@ -368,7 +370,7 @@ def _side_by_side(files: Sequence[Path], prefix: str) -> Iterator[Pair]:
     for stem, group in together.items():
         masks = [path for path in group if re.search(r"_(gt|mask)$", path.stem)]
         others = [path for path in group if path not in masks]
-        if not masks:  # the same name twice: the PNG is the mask; one file alone is a mask if it is a PNG
+        if not masks:  # two files of one name: the PNG is the mask; a single file is a mask if it is a PNG
             masks = [path for path in others if path.suffix.lower() == ".png"]
             others = [path for path in others if path not in masks]
         yield Pair(prefix + stem, others[0] if others else None, masks[0] if masks else None)

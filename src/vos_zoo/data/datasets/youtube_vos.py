@@ -1,14 +1,15 @@
 """YouTube-VOS 2018 and 2019 (Xu et al., arXiv:1809.03327): train, valid, test, and their frames at full rate.
 
-Layout, of which the folder above the split varies between users (`LAYOUTS`)::
+Layout; the folder above the split varies (`LAYOUTS`)::
 
     train/JPEGImages/<video>/00000.jpg   train/Annotations/<video>/00000.png   train/meta.json   every fifth frame
     valid/JPEGImages/...                 valid/Annotations/...                 valid/meta.json   masks of new objects
     valid_all_frames/JPEGImages/...                                                              30 frames per second
 
-``meta.json`` lists the frames of every object. The first of them is where the object starts; where its mask has not a
-pixel of it there, the first listed frame that has (six objects of the training set). The frames listed for any object
-are those the server wants. In valid and test a mask holds the objects that start there, and its zeros say nothing.
+``meta.json`` lists the frames of every object. The object starts in the first of them; if its mask has no
+pixel of it there, in the first listed frame that has (six objects of the training set). The frames listed for any
+object are those the server requests. In valid and test a mask holds the objects that start there, and its zeros are
+unlabelled.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ LAYOUTS = (
     "YouTube{year}/{split}",
     "YouTube/{split}",
 )
-"""Folders below the root in which a split is looked for, the first that exists counts."""
+"""Folders below the root that may hold a split; the first that exists is used."""
 ALL_FRAMES = "_all_frames"
 SPLITS = ("train", "train3464", "jjtrain", "jjvalid", "valid", "test")
-"""Known splits; valid and test with `_all_frames` behind them are the same videos at 30 frames per second."""
+"""Known splits; valid and test with the suffix `_all_frames` are the same videos at 30 frames per second."""
 
 
 class ListedObject(NamedTuple):
-    """An object as ``meta.json`` has it: its category and the names of its frames."""
+    """An object in ``meta.json``: its category and the names of its frames."""
 
     category: str
     frames: tuple[str, ...]
@@ -55,7 +56,7 @@ class YouTubeVosSequence(PictureSequence):
 
     Args:
         name: name of the video.
-        frames: frame stem -> picture.
+        frames: frame stem -> image file.
         masks: frame stem -> mask file.
         listed: id -> object.
         mask_threshold: see `PictureSequence`.
@@ -87,7 +88,7 @@ class YouTubeVosSequence(PictureSequence):
 
     @cached_property
     def wanted_frames(self) -> tuple[int, ...]:  # type: ignore[override]  # an attribute that is computed when first asked for
-        """The frames the server wants, ascending: those listed for any object."""
+        """The frames that the server requests, ascending: those listed for any object."""
         return tuple(sorted({index for frames in self._listed_frames.values() for index in frames}))
 
     @property
@@ -107,7 +108,7 @@ class YouTubeVosSequence(PictureSequence):
 
     @property
     def notes(self) -> list[str]:
-        """As of `PictureSequence`, and objects that start later than listed, or that no mask shows."""
+        """Those of `PictureSequence`, and objects that start later than listed, or that no mask shows."""
         notes = super().notes
         for identity, entry in self.listed.items():
             start = self._starts.get(identity)
@@ -125,7 +126,7 @@ class YouTubeVosSequence(PictureSequence):
         missing = sorted({stem for entry in self.listed.values() for stem in entry.frames} - set(self.frame_names))
         if not problems and missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            problems.append(Problem(self.name, f"frame {missing[0]}{more} listed in meta.json: there is no picture"))
+            problems.append(Problem(self.name, f"frame {missing[0]}{more} listed in meta.json: there is no image"))
         if not problems and not self.listed:
             problems.append(Problem(self.name, "meta.json lists no object of it"))
         return problems
@@ -135,7 +136,7 @@ class YouTubeVosDataset(PictureDataset):
     """A split of YouTube-VOS.
 
     Args:
-        root: the folder of the data set; see `LAYOUTS` for what may lie between it and the splits.
+        root: the folder of the data set; see `LAYOUTS` for the folders between it and the splits.
         split: train, valid, test; valid_all_frames, test_all_frames; jjtrain and jjvalid (the published split of train
             into 3171 and 300 videos), train3464 (train without seven faulty videos).
         year: 2018 or 2019.
@@ -218,7 +219,7 @@ def _chosen(names: Sequence[str], split: str) -> list[str]:
 
 
 def published_list(name: str) -> frozenset[str]:
-    """A list of videos that ships with the package: jjtrain, jjvalid or erroneous."""
+    """A list of videos in the package: jjtrain, jjvalid or erroneous."""
     path = Path(str(files("vos_zoo.data"))) / "lists" / f"youtube_vos_{name}.txt"
     return frozenset(read_list(path))
 
@@ -228,10 +229,10 @@ def read_meta(path: Path) -> dict[str, dict[int, ListedObject]]:
 
     Raises:
         UsageError: there is no such file.
-        VOSError: it is not of the known form.
+        VOSError: it has another form.
     """
     if not path.is_file():
-        raise UsageError(f"youtube_vos: there is no {path}; it comes with the archive of the split")
+        raise UsageError(f"youtube_vos: there is no {path}; it is part of the split's archive")
     try:
         content: Any = json.loads(read_text(path))
         return {

@@ -1,4 +1,4 @@
-"""What one synthetic thing looks like: its texture, its shading and its outlines, painted as a sprite.
+"""Appearance of a synthetic object: texture, shading and outlines, painted as a sprite.
 
 Data shape: a sprite is float32 ``(C, S, S)``: RGB in 0..255, then one outline (rigid) or two (it morphs) as signed
 distances in -1..1, positive inside.
@@ -16,7 +16,7 @@ from vos_zoo.data.synthetic.textures import FloatMap, object_texture
 
 @dataclass(frozen=True)
 class Look:
-    """How a thing looks: everything `sprite` needs to paint it again, or to paint something nearly the same."""
+    """Parameters of an appearance, from which `sprite` paints it again or slightly changed."""
 
     seed: int
     palette: FloatMap
@@ -39,7 +39,7 @@ class Look:
 
 
 def shaded(rng: np.random.Generator, texture: FloatMap, outline: FloatMap) -> FloatMap:
-    """The texture (3, S, S) lit from one side and darker at the rim of its outline (S, S), as round things look."""
+    """The texture (3, S, S) lit from one side and darker at the rim of its outline (S, S), as on round objects."""
     angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 0.3)
     ramp = np.linspace(-1, 1, outline.shape[0], dtype=np.float32)
     light = 1 + np.float32(strength * np.cos(angle)) * ramp[None] + np.float32(strength * np.sin(angle)) * ramp[:, None]
@@ -48,7 +48,7 @@ def shaded(rng: np.random.Generator, texture: FloatMap, outline: FloatMap) -> Fl
 
 
 def limb_sprite(look: Look, number: int, texels: int) -> FloatMap:
-    """Sprite of limb `number` of the thing with this look: a rounded bar in its colours, float32 (4, S, S)."""
+    """Sprite of limb `number` of the object with this look: a rounded bar in its colours, float32 (4, S, S)."""
     rng = np.random.default_rng((look.seed, number))
     outline = bar_map(max(texels // 2, 16), roundness=0.4)
     shade = np.float32(rng.uniform(0.75, 1.15))

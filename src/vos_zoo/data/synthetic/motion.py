@@ -1,10 +1,10 @@
-"""How things move in the synthetic videos.
+"""Motion in the synthetic videos.
 
-Everything that changes is a bounded, endless function of the frame number, so that any frame of an endless video can be
-computed without the frames before it.
+All motion is a bounded function of the frame number, defined for all numbers, so that any frame can be
+rendered without the frames before it.
 
-Data shape: times and all quantities over time are float64 ``(T,)``. Places are pixels from the middle of the frame (x
-to the right, y down), angles radians.
+Data shape: times and all quantities over time are float64 ``(T,)``. Positions are pixels from the centre of the frame
+(x to the right, y down), angles radians.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ class Wave:
         return cls(offset, (strength * (1 - share), strength * share), (slow, fast), phases)
 
     def through(self, time: float, value: float) -> Wave:
-        """The same wave, shifted so that it has `value` at `time`."""
+        """The same wave, shifted to have `value` at `time`."""
         return replace(self, offset=self.offset + value - float(self(np.array([time]))[0]))
 
 
 class Pose(NamedTuple):
-    """Where a layer is and how it is deformed, each (T,).
+    """Position and deformation of a layer, each (T,).
 
     Attributes:
-        x, y, angle: place and rotation of the layer's square.
+        x, y, angle: position and rotation of the layer's square.
         scale_x, scale_y: half its sides in pixels.
-        bend, curve, arch: ``u' = u + bend v^2 + curve v^3`` and ``v' = v + arch u'^2`` lead from places u, v in the
-            square to places in the sprite.
+        bend, curve, arch: ``u' = u + bend v^2 + curve v^3`` and ``v' = v + arch u'^2`` map positions u, v in the
+            square to positions in the sprite.
         morph: 0..1, from the first to the second outline of the sprite.
     """
 
@@ -80,7 +80,7 @@ class Pose(NamedTuple):
 
 
 def window(pose: Pose, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
-    """Top, bottom, left and right of the pixels any frame of the layer can cover, or None if it is out of sight."""
+    """Top, bottom, left and right of the pixels any frame of the layer can cover, or None if it is not visible."""
     height, width = size
     reach_v = 1 + np.abs(pose.arch)
     reach_u = 1 + np.abs(pose.bend) * reach_v**2 + np.abs(pose.curve) * reach_v**3
@@ -94,7 +94,7 @@ def window(pose: Pose, size: tuple[int, int]) -> tuple[int, int, int, int] | Non
 
 
 class Motion(Protocol):
-    """Anything that has a pose at any time."""
+    """A pose as a function of time."""
 
     def pose(self, times: Times) -> Pose:
         """The poses at `times` (T,)."""
@@ -108,7 +108,7 @@ def smoothstep(x: Times) -> Times:
 
 @dataclass(frozen=True)
 class Excursion:
-    """A way out of the frame and back: from `start` on, every `period` frames, `rise` out, `hold` away, `rise` back."""
+    """Leaving the frame and returning: from `start` on, every `period` frames, `rise` out, `hold` away, `rise` back."""
 
     start: float
     period: float
@@ -116,7 +116,7 @@ class Excursion:
     hold: float
 
     def __call__(self, times: Times) -> Times:
-        """How far on the way, 0 = on the path, 1 = at the point outside; (T,) -> (T,)."""
+        """Progress, 0 = on the path, 1 = at the point outside; (T,) -> (T,)."""
         phase = np.mod(times - self.start, self.period)
         weight = smoothstep(phase / self.rise) - smoothstep((phase - self.rise - self.hold) / self.rise)
         return np.where(times < self.start, 0.0, weight)
@@ -124,16 +124,16 @@ class Excursion:
 
 @dataclass(frozen=True)
 class FreeMotion:
-    """An object that goes its own way in the frame (the camera follows the actors, not the scenery).
+    """An object that moves freely in the frame (the camera follows the actors, not the scenery).
 
     Attributes:
-        x, y, angle, log_scale, stretch: place, rotation, logarithm of the size and of the width over the height.
+        x, y, angle, log_scale, stretch: position, rotation, logarithm of the size and of the width over the height.
         bend, curve, arch, morph: the deformation, as in `Pose`.
         radius: half the side of the object's square in pixels, at log_scale 0.
         spin: steady rotation per frame.
         outside: a point outside the frame, used by `entering` and `excursion`.
-        entering: frame in which the object comes in from `outside`, or None.
-        entry: share of the way from `outside` that is left in that frame.
+        entering: frame in which the object enters from `outside`, or None.
+        entry: remaining share of the way from `outside` in that frame.
         excursion: when the object leaves the frame and returns, or None.
     """
 
@@ -180,8 +180,8 @@ class LimbMotion:
     """A limb that swings about a joint of its body.
 
     Attributes:
-        body: the motion it hangs on.
-        joint: place of the joint in the body's square, -1..1.
+        body: motion of the body.
+        joint: position of the joint in the body's square, -1..1.
         heading, swing: resting direction and the swing about it.
         length, width: half length and half width, in units of the body's half side.
     """
@@ -207,7 +207,7 @@ class LimbMotion:
 
 @dataclass(frozen=True)
 class SceneryMotion:
-    """A thing that stands in the scenery at `place` and passes as the camera pans (`parallax` > 1: in front of it)."""
+    """An object fixed in the scenery at `place`, which passes as the camera pans (`parallax` > 1: in front of it)."""
 
     place: tuple[float, float]
     angle: Wave
@@ -233,7 +233,7 @@ class Camera:
     shake: tuple[Wave, Wave]
 
     def film(self, pose: Pose, times: Times) -> Pose:
-        """A pose as the camera sees it at `times` (T,)."""
+        """A pose in camera view at `times` (T,)."""
         zoom, roll = np.exp(self.log_zoom(times)), self.roll(times)
         cos, sin = zoom * np.cos(roll), zoom * np.sin(roll)
         return pose._replace(
@@ -245,7 +245,7 @@ class Camera:
         )
 
     def ground(self, times: Times) -> Pose:
-        """The pose of the scenery itself, one pixel per unit, as the camera sees it at `times` (T,)."""
+        """The pose of the scenery, one pixel per unit, in camera view at `times` (T,)."""
         zero = np.zeros_like(times)
         still = Pose(zero - self.pan[0](times), zero - self.pan[1](times), zero, zero + 1, zero + 1, *(zero,) * 4)
         return self.film(still, times)

@@ -1,8 +1,9 @@
-"""Draws synthetic scenes with tensor operations, all frames of a chunk at once, on any device.
+"""Renders synthetic scenes with tensor operations, all frames of a chunk at once, on any device.
 
-Data shape: the canvas is float32 ``(3, T, H, W)``, channels first, so that one `grid_sample` call draws a layer in all
-frames. Pixels go through additions, multiplications and look-ups only, whose rounding does not depend on how the work
-is cut: a frame comes out the same, bit by bit, in whatever chunk and process it is drawn (on one kind of device).
+Data shape: the canvas is float32 ``(3, T, H, W)``, channels first, so that one `grid_sample` call renders a layer in
+all frames. Pixels are computed by additions, multiplications and look-ups only, whose rounding does not depend on how
+the work
+is split: a frame is bit-identical in any chunk and process (on one kind of device).
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from vos_zoo.data.synthetic.motion import Pose, Times, window
 from vos_zoo.data.synthetic.scene import Layer, SyntheticScene
 from vos_zoo.tensors import cached_tensors
 
-_NOISE_MARGIN = 61  # the noise tile is so much larger than a frame, and every frame cuts its own window out of it
-_WIDEST_EDGE = 3.0  # pixels; the edge of a fast object is this soft at most
-_LEAST_SHARPNESS = 8.0  # an edge fades within an eighth of half a sprite, the room that outlines leave at its border
+_NOISE_MARGIN = 61  # the noise tile is this much larger than a frame, and every frame uses its own window of it
+_WIDEST_EDGE = 3.0  # pixels; maximum softness of a fast object's edge
+_LEAST_SHARPNESS = 8.0  # an edge fades within an eighth of half a sprite, the margin that outlines leave at its border
 
 
 def render(
@@ -28,13 +29,13 @@ def render(
     """Frames and exact masks of the scene.
 
     Args:
-        scene: what is to be seen.
+        scene: the scene.
         frames: ascending frame numbers, (T,).
-        device: where to draw.
+        device: device of the computation.
 
     Returns:
-        RGB, uint8 (T, H, W, 3), and label maps, uint8 (T, H, W): of every pixel the object whose outline, the topmost
-        there, contains the pixel's centre. Both on `device`.
+        RGB, uint8 (T, H, W, 3), and label maps, uint8 (T, H, W): for every pixel the topmost object whose
+        outline contains the pixel's centre. Both on `device`.
     """
     times = frames.astype(np.float64)
     canvas = _draw_ground(scene, times, device)
@@ -67,7 +68,7 @@ def _axis(start: int, stop: int, length: int, device: torch.device | str) -> Ten
 
 
 def _local(pose: Pose, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixel places x (w,) and y (h,) in the coordinates of the layer's square, two tensors (T, h, w)."""
+    """Pixel positions x (w,) and y (h,) in the coordinates of the layer's square, two tensors (T, h, w)."""
     cos, sin = np.cos(pose.angle), np.sin(pose.angle)
     rows = ((cos, sin, pose.scale_x), (-sin, cos, pose.scale_y))
     places = []
@@ -88,7 +89,7 @@ def _sample(texture: Tensor, u: Tensor, v: Tensor) -> Tensor:
 
 
 def _draw_ground(scene: SyntheticScene, times: Times, device: torch.device | str) -> Tensor:
-    """The scenery as the camera sees it, float32 (3, T, H, W)."""
+    """The scenery in camera view, float32 (3, T, H, W)."""
     height, width = scene.size
     ground = torch.from_numpy(scene.ground).to(device)
     pose = scene.camera.ground(times)
@@ -100,7 +101,7 @@ def _draw_ground(scene: SyntheticScene, times: Times, device: torch.device | str
 def _draw_layer(
     scene: SyntheticScene, layer: Layer, frames: NDArray[np.int64], labels: Tensor, canvas: Tensor | None
 ) -> None:
-    """Paints one layer over the canvas (3, T, H, W) and the label maps (T, H, W), in place."""
+    """Paint one layer over the canvas (3, T, H, W) and the label maps (T, H, W), in place."""
     first = int(np.searchsorted(frames, layer.start))
     times = frames[first:].astype(np.float64)
     pose = scene.camera.film(layer.motion.pose(times), times)
@@ -131,13 +132,13 @@ def _draw_layer(
 
 
 def _speed(scene: SyntheticScene, layer: Layer, times: Times) -> Times:
-    """Pixels per frame the layer moves, (T,)."""
+    """Speed of the layer in pixels per frame, (T,)."""
     before, after = (scene.camera.film(layer.motion.pose(at), at) for at in (times - 0.25, times + 0.25))
     return 2 * np.hypot(after.x - before.x, after.y - before.y)
 
 
 def _blur(scene: SyntheticScene, times: Times, canvas: Tensor) -> Tensor:
-    """Defocus, and the smear of a moving camera along its way: two passes of a three-tap filter per axis."""
+    """Defocus, and motion blur of the camera: two passes of a three-tap filter per axis."""
     defocus = np.maximum(scene.light.defocus(times), 0)
     before, after = scene.camera.ground(times - 0.25), scene.camera.ground(times + 0.25)
     moved = (after.y - before.y, after.x - before.x)
@@ -152,7 +153,7 @@ def _blur(scene: SyntheticScene, times: Times, canvas: Tensor) -> Tensor:
 
 
 def _smear(canvas: Tensor, weight: Tensor, axis: int) -> Tensor:
-    """Every pixel gives `weight` (T, 1, 1) of itself to both neighbours on the axis; the border repeats itself."""
+    """Every pixel gives `weight` (T, 1, 1) of itself to both neighbours on the axis; the border is replicated."""
     size = canvas.shape[axis]
     given = canvas * weight
     kept = canvas * (1 - 2 * weight)
@@ -182,7 +183,7 @@ def _noise_tile(height: int, width: int) -> Tensor:
 
 
 def _add_noise(scene: SyntheticScene, times: Times, canvas: Tensor) -> None:
-    """Sensor noise, in place: every frame gets a window of one noise tile at a place that never repeats."""
+    """Sensor noise, in place: every frame gets a window of one noise tile at a position that does not repeat."""
     height, width = scene.size
     tile = _noise_tile(height + _NOISE_MARGIN, width + _NOISE_MARGIN).to(canvas.device) * scene.light.noise
     tops = np.mod(times * 0.7548776662 + scene.noise_seed, 1) * _NOISE_MARGIN

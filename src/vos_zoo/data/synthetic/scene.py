@@ -1,6 +1,6 @@
-"""The casting of one synthetic video: which objects, look-alikes and occluders appear, how they look, how they move.
+"""The scene of one synthetic video: its objects, look-alikes and occluders, their appearance and motion.
 
-A `SyntheticScene` is a pure function of its settings and its random numbers; `synthetic_render` draws its frames.
+A `SyntheticScene` is a pure function of its settings and its random numbers; `render` renders its frames.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from vos_zoo.data.synthetic.textures import (
 
 @dataclass(frozen=True)
 class Layer:
-    """One painted thing.
+    """One painted object.
 
     Attributes:
         sprite: RGB and one outline (rigid) or two (it morphs), float32 (4 or 5, S, S).
-        motion: where it is.
+        motion: its motion.
         label: id of the object it belongs to, 0 if it is not annotated.
         start: first frame in which it exists.
     """
@@ -48,14 +48,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class SyntheticScene:
-    """Everything that is to be seen in one video.
+    """The scene of one video.
 
     Attributes:
         size: height and width of the frames.
         ground: the scenery, one texel per pixel, float32 (3, h, w).
         layers: from back to front.
-        camera, light: as their classes say.
-        noise_seed: decides which part of the noise each frame gets.
+        camera, light: see their classes.
+        noise_seed: selects each frame's part of the noise.
     """
 
     size: tuple[int, int]
@@ -67,7 +67,7 @@ class SyntheticScene:
 
 
 def draw_scene(rng: np.random.Generator, cast: Cast) -> SyntheticScene:
-    """A scene for this cast. Whether every object can be seen where it starts is for the caller to check."""
+    """A scene for this cast. The caller checks whether every object is visible at its start."""
     camera = draw_camera(rng, cast)
     palettes = [draw_palette(rng), draw_palette(rng)]
     ground = _draw_ground(rng, cast, camera, palettes)
@@ -91,7 +91,7 @@ def draw_scene(rng: np.random.Generator, cast: Cast) -> SyntheticScene:
 
 
 def _draw_ground(rng: np.random.Generator, cast: Cast, camera: Camera, palettes: list[FloatMap]) -> FloatMap:
-    """One or two stretches of scenery and still things in it, so large that the camera never sees its end."""
+    """Scenery with static objects, large enough that the camera never reaches its end."""
     height, width = cast.size
     zoom, roll = np.exp(camera.log_zoom.reach), camera.roll.reach
     spans = [width / 2 + height / 2 * np.sin(roll), height / 2 + width / 2 * np.sin(roll)]
@@ -112,7 +112,7 @@ def _draw_ground(rng: np.random.Generator, cast: Cast, camera: Camera, palettes:
 
 
 def _paint_clutter(rng: np.random.Generator, cast: Cast, ground: FloatMap, palette: FloatMap) -> None:
-    """A still thing in the colours of the scenery, painted into `ground` (3, h, w) in place."""
+    """A static object in the colours of the scenery, painted into `ground` (3, h, w) in place."""
     size = int(max(6, cast.unit * rng.uniform(0.1, 0.4)))
     if size >= min(ground.shape[1:]):
         return
@@ -140,7 +140,7 @@ def _draw_look(rng: np.random.Generator, cast: Cast, palettes: list[FloatMap]) -
 def _draw_actor(
     rng: np.random.Generator, cast: Cast, look: Look, places: list[tuple[float, float]], label: int, start: int
 ) -> list[Layer]:
-    """The layers of one moving thing, back to front: its body, often with limbs that swing."""
+    """The layers of one moving object, back to front: its body, often with limbs that swing."""
     place = free_place(rng, cast, places)
     radius = max(cast.unit * rng.uniform(0.15, 0.27) * (1 - 0.06 * (len(cast.starts) - 1)), 4.0)
     motion = draw_motion(rng, cast, place, radius, start)
@@ -162,7 +162,7 @@ def _draw_limb(rng: np.random.Generator, cast: Cast, body: FreeMotion) -> LimbMo
 
 
 def _draw_occluder(rng: np.random.Generator, cast: Cast, camera: Camera, palette: FloatMap) -> Layer:
-    """An un-annotated thing in the foreground: a pole from edge to edge, or something bulky that the camera passes."""
+    """An unannotated object in the foreground: a pole from edge to edge, or a bulky object that the camera passes."""
     height, width = cast.size
     texels = int(np.clip(0.6 * cast.unit, 24, 256))
     tint = np.clip(palette * np.float32(rng.uniform(0.4, 0.9)) + rng.normal(0, 15, 3).astype(np.float32), 0, 255)
@@ -184,7 +184,7 @@ def _draw_occluder(rng: np.random.Generator, cast: Cast, camera: Camera, palette
 
 
 def starting_area(layer: Layer) -> float:
-    """Pixels the layer covers, unoccluded and undeformed, where it starts."""
+    """Pixels the layer covers at its start, unoccluded and undeformed."""
     pose = layer.motion.pose(np.array([float(layer.start)]))
     share = float((layer.sprite[3] > 0).mean())
     return share * 4 * float(pose.scale_x[0] * pose.scale_y[0])

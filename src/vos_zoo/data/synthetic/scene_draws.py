@@ -1,6 +1,6 @@
-"""Draws at random what generated clips have in common: the camera, the paths of things and the light.
+"""Random draws shared by generated clips: camera, paths of objects and light.
 
-Used by the drawn videos (`synthetic_scene`) and by the clips composed of photographs (`composed_scene`).
+Used by the synthetic videos and by the clips composed of photographs.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from vos_zoo.data.synthetic.motion import Camera, Excursion, FreeMotion, Wave
 
 @dataclass(frozen=True)
 class Cast:
-    """What a scene is asked for.
+    """The requirements of a scene.
 
     Attributes:
         size: height and width of the frames in pixels.
         frames: length of the video; events are placed within it.
         starts: first frame of every object, ascending; object k + 1 starts at `starts[k]`.
-        difficulty: 0 = slow rigid objects alone on their ground, 1 = the default, more = faster and more crowded.
-        entrances: late objects come in from the edge of the frame (otherwise they are suddenly there).
+        difficulty: 0 = slow rigid objects alone on the background, 1 = the default, more = faster and more crowded.
+        entrances: late objects enter from the edge of the frame (otherwise they appear suddenly).
     """
 
     size: tuple[int, int]
@@ -32,7 +32,7 @@ class Cast:
 
     @property
     def unit(self) -> float:
-        """The length all sizes are relative to: the mean side, but at most 1.6 short sides."""
+        """The length that all sizes are relative to: the mean side, but at most 1.6 short sides."""
         height, width = self.size
         return float(min(np.sqrt(height * width), 1.6 * min(height, width)))
 
@@ -49,9 +49,9 @@ class Light:
 
 
 def draw_camera(rng: np.random.Generator, cast: Cast) -> Camera:
-    """A camera that pans, zooms, rolls and shakes as much as the difficulty asks for."""
+    """A camera that pans, zooms, rolls and shakes according to the difficulty."""
     d, (height, width) = cast.difficulty, cast.size
-    calm = 0.3 if rng.random() < 0.3 else 1.0  # some videos come from a tripod
+    calm = 0.3 if rng.random() < 0.3 else 1.0  # some videos have a static camera
     shake = 0.006 * cast.unit * d * calm
     return Camera(
         pan=(Wave.draw(rng, 0.3 * width * min(d, 2) * calm, 70), Wave.draw(rng, 0.12 * height * min(d, 2) * calm, 70)),
@@ -62,7 +62,7 @@ def draw_camera(rng: np.random.Generator, cast: Cast) -> Camera:
 
 
 def free_place(rng: np.random.Generator, cast: Cast, places: list[tuple[float, float]]) -> tuple[float, float]:
-    """A place in the inner part of the frame, far from those already taken (and noted there)."""
+    """A position in the inner part of the frame, far from those in `places`, to which it is added."""
     height, width = cast.size
     candidates = rng.uniform(-0.36, 0.36, (10, 2)) * (width, height)
     distances = [min((np.hypot(x - a, y - b) for a, b in places), default=0.0) for x, y in candidates]
@@ -74,13 +74,13 @@ def free_place(rng: np.random.Generator, cast: Cast, places: list[tuple[float, f
 def draw_motion(
     rng: np.random.Generator, cast: Cast, place: tuple[float, float], radius: float, start: int
 ) -> FreeMotion:
-    """The path of a thing of half size `radius` that is at `place` in frame `start`; it may leave and return."""
+    """The path of an object of half size `radius` that is at `place` in frame `start`; it may leave and return."""
     d, (height, width) = cast.difficulty, cast.size
     period = 60.0 / max(1.0, np.sqrt(d))
     bounded = min(d, 1.5)
     x = Wave.draw(rng, 0.22 * width * (0.05 + bounded), period).through(start, place[0])
     y = Wave.draw(rng, 0.17 * height * (0.05 + bounded), period).through(start, place[1])
-    # The wave sways about the middle of the frame rather than about wherever `through` put it.
+    # The wave oscillates about the centre of the frame rather than about the offset set by `through`.
     x, y = (_centred(rng, wave, start, limit) for wave, limit in ((x, 0.3 * width), (y, 0.3 * height)))
     motion = FreeMotion(
         x=x,
@@ -102,7 +102,7 @@ def draw_motion(
 
 
 def _entry(cast: Cast, place: tuple[float, float], outside: tuple[float, float]) -> float:
-    """Share of the way from `outside` to `place` that is left when the object's middle has come well into the frame."""
+    """Remaining share of the way from `outside` to `place` when the object's centre is well inside the frame."""
     shares = [
         (np.sign(far) * 0.39 * length - near) / (far - near)
         for near, far, length in zip(place, outside, reversed(cast.size), strict=True)
@@ -112,7 +112,7 @@ def _entry(cast: Cast, place: tuple[float, float], outside: tuple[float, float])
 
 
 def _centred(rng: np.random.Generator, wave: Wave, start: int, limit: float) -> Wave:
-    """The same wave with its phase turned so that, through the same place at `start`, its offset is within `limit`."""
+    """The same wave with a shifted phase, so that with the same value at `start` its offset is within `limit`."""
     value = float(wave(np.array([float(start)]))[0])
     for _ in range(6):
         if abs(wave.offset) <= limit:
@@ -123,7 +123,7 @@ def _centred(rng: np.random.Generator, wave: Wave, start: int, limit: float) -> 
 
 
 def _outside(rng: np.random.Generator, cast: Cast, place: tuple[float, float], radius: float) -> tuple[float, float]:
-    """A point beyond the nearer left or right edge (seldom beyond the upper or lower one), clear of the frame."""
+    """A point beyond the nearer left or right edge (rarely beyond the upper or lower one), outside the frame."""
     height, width = cast.size
     clear = 2.6 * radius
     signs = [1.0 if value >= 0 else -1.0 for value in place]
@@ -142,7 +142,7 @@ def _draw_excursion(rng: np.random.Generator, cast: Cast, start: int) -> Excursi
 
 
 def draw_light(rng: np.random.Generator, cast: Cast) -> Light:
-    """Light that changes, noise and blur, as much as the difficulty asks for."""
+    """Changing light, noise and blur according to the difficulty."""
     d = min(cast.difficulty, 2.0)
     flicker = 0.05 * d if rng.random() < 0.2 else 0.0
     common = Wave.draw(rng, 0.16 * d, 45, offset=1.0)
@@ -161,7 +161,7 @@ def draw_light(rng: np.random.Generator, cast: Cast) -> Light:
 
 
 def _flickering(gain: Wave, strength: float) -> Wave:
-    """The gain with lamps that flicker: two waves of two to three frames."""
+    """The gain of flickering lamps: two waves of two to three frames."""
     return Wave(
         gain.offset, (*gain.amplitudes, strength, strength), (*gain.periods, 2.3, 3.7), (*gain.phases, 0.0, 1.0)
     )

@@ -1,9 +1,9 @@
 """Outlines of the synthetic objects as signed distance maps: positive inside, 0 on the contour, negative outside.
 
 Data shape: maps are float32 ``(size, size)`` over the square -1..1 of an object's own coordinates; distances are in
-units of half that square. A shape is a family and a vector of 24 numbers in 0..1: neighbouring vectors give
-neighbouring outlines (the first three hold the counts), which is what deforming an object over time and drawing
-look-alikes need.
+units of half that square. A shape is a family and a vector of 24 numbers in 0..1: nearby vectors give
+similar outlines (the first three hold the counts), as needed for deforming an object over time and drawing
+look-alikes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from vos_zoo.data.synthetic.textures import FloatMap, coordinates
 Numbers: TypeAlias = NDArray[np.float64]
 NUMBERS = 24
 _COUNTS = 3
-_REACH = 0.94  # no outline goes beyond: the texels at the border must be outside
-_LEAST_SHARE = 0.2  # of the square that every shape fills
+_REACH = 0.94  # outlines stay within this: the texels at the border must be outside
+_LEAST_SHARE = 0.2  # minimum share of the square that a shape fills
 
 
 def _bell(p: Numbers) -> Numbers:
@@ -148,7 +148,7 @@ FAMILIES = tuple(SHAPES)
 
 
 def neighbour(rng: np.random.Generator, numbers: Numbers, amount: float) -> Numbers:
-    """Shape numbers (24,) near the given ones; the counts (corners, legs, teeth) stay."""
+    """Shape numbers (24,) near the given ones; the counts (corners, legs, teeth) are kept."""
     moved = np.clip(numbers + amount * rng.uniform(-1, 1, NUMBERS), 0, 1)
     moved[:_COUNTS] = numbers[:_COUNTS]
     return moved
@@ -157,7 +157,7 @@ def neighbour(rng: np.random.Generator, numbers: Numbers, amount: float) -> Numb
 def distance_map(family: str, numbers: Numbers, size: int) -> FloatMap:
     """Signed distance to the outline, float32 (size, size), positive inside.
 
-    Every shape covers a fifth of the square or more (thin ones are thickened) and touches its border nowhere.
+    Every shape covers a fifth of the square or more (thin ones are thickened) and does not touch its border.
     """
     x, y = coordinates(size, size)
     field = np.broadcast_to(SHAPES[family](x, y, numbers), (size, size))
@@ -178,7 +178,7 @@ def bar_map(size: int, roundness: float = 0.0) -> FloatMap:
 
 
 def _framed(field: NDArray[np.floating[Any]]) -> FloatMap:
-    """The map with -1 in its outermost texels, which a look-up beyond the square repeats: soft edges end there."""
+    """The map with -1 in its outermost texels, so that look-ups beyond the square are outside."""
     framed = np.full(field.shape, -1, dtype=np.float32)
     framed[1:-1, 1:-1] = field[1:-1, 1:-1].clip(-1, 1)
     return framed

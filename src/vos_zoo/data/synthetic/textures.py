@@ -1,9 +1,9 @@
-"""Looks of the synthetic videos: colour palettes, patterns, painted backgrounds.
+"""Textures of the synthetic videos: colour palettes, patterns, backgrounds.
 
-Numpy on one thread, so that the same seed gives the same bytes in every process; all of it is made once per video.
+Numpy on one thread, so that the same seed gives the same bytes in every process; computed once per video.
 
 Data shape: patterns are float32 ``(h, w)`` in 0..1, textures float32 ``(3, h, w)``, RGB in 0..255. Coordinates ``x``
-and ``y`` are float32 ``(h, w)`` (or broadcast to it), in units of half the short side, 0 in the middle.
+and ``y`` are float32 ``(h, w)`` (or broadcast to it), in units of half the short side, 0 in the centre.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LUMA_CHROMA = np.array([[0.30, 0.59, 0.11], [-0.17, -0.33, 0.50], [0.50, -0.42,
 
 
 def coordinates(height: int, width: int) -> tuple[FloatMap, FloatMap]:
-    """Texel centres as ``x`` (1, w) and ``y`` (h, 1), in units of half the short side, 0 in the middle."""
+    """Texel centres as ``x`` (1, w) and ``y`` (h, 1), in units of half the short side, 0 in the centre."""
     half = min(height, width) / 2
     x = (np.arange(width) + 0.5 - width / 2) / half
     y = (np.arange(height) + 0.5 - height / 2) / half
@@ -28,7 +28,7 @@ def coordinates(height: int, width: int) -> tuple[FloatMap, FloatMap]:
 
 
 def value_noise(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> FloatMap:
-    """Smooth random field, float32 ``shape``, in 0..1: random values on a lattice of `cell` texels, eased between."""
+    """Smooth random field, float32 ``shape``, in 0..1: interpolated random values on a lattice of `cell` texels."""
     lattice = rng.random((int(shape[0] / cell) + 3, int(shape[1] / cell) + 3), dtype=np.float32)
     places = [np.arange(n) / cell + shift for n, shift in zip(shape, rng.random(2), strict=True)]
     (top, left) = (place.astype(np.int64) for place in places)
@@ -117,9 +117,9 @@ def draw_palette(rng: np.random.Generator) -> FloatMap:
 
 
 def palette_distance(first: FloatMap, second: FloatMap) -> float:
-    """How far two palettes (k, 3) lie apart in a luma-chroma space, 0..~255.
+    """Distance of two palettes (k, 3) in a luma-chroma space, 0..~255.
 
-    The distance of their nearest colours counts beside that of their means: a shared colour makes an object melt into
+    It combines the distances of their nearest colours and of their means: a shared colour makes an object blend into
     its surroundings.
     """
     a, b = (palette.astype(np.float64) @ _LUMA_CHROMA.T for palette in (first, second))
@@ -128,19 +128,19 @@ def palette_distance(first: FloatMap, second: FloatMap) -> float:
 
 
 def distinct_palette(rng: np.random.Generator, others: list[FloatMap], candidates: int) -> FloatMap:
-    """The one of `candidates` random palettes (4, 3) that lies farthest from all `others`."""
+    """The one of `candidates` random palettes (4, 3) that is farthest from all `others`."""
     drawn = [draw_palette(rng) for _ in range(candidates)]
     return max(drawn, key=lambda palette: min((palette_distance(palette, other) for other in others), default=0.0))
 
 
 def colour(pattern: FloatMap, palette: FloatMap) -> FloatMap:
-    """Pattern (h, w) in 0..1 through the palette (k, 3) as a linear ramp: texture (3, h, w) in 0..255."""
+    """Pattern (h, w) in 0..1 mapped to the palette (k, 3) as a linear ramp: texture (3, h, w) in 0..255."""
     stops = np.linspace(0, 1, len(palette))
     return np.stack([np.interp(pattern, stops, channel) for channel in palette.T]).astype(np.float32)
 
 
 def object_texture(rng: np.random.Generator, palette: FloatMap, size: int) -> FloatMap:
-    """Texture of one object, float32 (3, size, size), RGB about 0..255: two patterns and noise, mixed and coloured."""
+    """Texture of one object, float32 (3, size, size), RGB about 0..255: two patterns and noise in colours."""
     x, y = coordinates(size, size)
     first, second = (PATTERNS[int(k)] for k in rng.choice(len(PATTERNS), 2, replace=False))
     noise = fractal_noise(rng, (size, size), size / rng.uniform(2.5, 6))
@@ -151,7 +151,7 @@ def object_texture(rng: np.random.Generator, palette: FloatMap, size: int) -> Fl
 
 
 def ground_texture(rng: np.random.Generator, palette: FloatMap, shape: tuple[int, int], unit: float) -> FloatMap:
-    """A stretch of scenery without objects, float32 (3, h, w): warped noise, sometimes with a regular pattern in it.
+    """Scenery without objects, float32 (3, h, w): warped noise, sometimes with a regular pattern in it.
 
     `unit` is the short side of a frame in texels; the grain of the scenery is relative to it.
     """
