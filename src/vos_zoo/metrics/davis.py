@@ -253,7 +253,7 @@ def read_list(dataset_folder: str | Path, split: str, year: int, resolution: str
         dataset_folder: the DAVIS folder.
         split: name of the list, e.g. "val".
         year: 2016 or 2017; `ImageSets/<year>/<split>.txt` has one name per line.
-        resolution: `ImageSets/<resolution>/<split>.txt`, the 2016 archive's form with one line of picture and mask per
+        resolution: `ImageSets/<resolution>/<split>.txt`, the 2016 archive's form with one line of image and mask per
             frame, is read for 2016 if the other is missing.
 
     Raises:

@@ -137,7 +137,7 @@ class SyntheticSequence(VideoSequence):
         return given
 
     def pixel_counts(self) -> dict[int, NDArray[np.int64]]:
-        """Visible pixels of every object: id -> int64 (T,). Counted once, without drawing the pictures."""
+        """Visible pixels of every object: id -> int64 (T,). Counted once, without drawing the images."""
         return self._counts
 
     @cached_property

@@ -224,7 +224,7 @@ class ViTAE(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures ``(B, 3, h, w)`` -> features ``(B, width, h/16, w/16)``.
+        """Images ``(B, 3, h, w)`` -> features ``(B, width, h/16, w/16)``.
 
         Raises:
             UsageError: a side is no multiple of 16.

@@ -99,7 +99,7 @@ def _filters(gradient: Tensor, inputs: Tensor) -> Tensor:
 
 
 def _rows(pictures: Tensor) -> Tensor:
-    """Pictures ``(B, C, h, w)``, channels last, as a matrix ``(B h w, C)``, without a copy."""
+    """Images ``(B, C, h, w)``, channels last, as a matrix ``(B h w, C)``, without a copy."""
     return pictures.permute(0, 2, 3, 1).reshape(-1, pictures.shape[1])
 
 
