@@ -1,4 +1,4 @@
-"""First masks from boxes, for models that take no boxes: another model predicts the masks, which become the prompt."""
+"""First masks from boxes, for models that take none: another model draws them, and its masks are the prompt."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BoxModel:
-    """A model that predicts masks from boxes for other models.
+    """A model that draws masks from boxes for others.
 
     Attributes:
         name: what its weights are called.
@@ -34,13 +34,13 @@ class BoxModel:
 
     @ordinary_tensors()
     def draw(self, frame: Frame, boxes: Mapping[int, Sequence[float]], device: torch.device) -> LabelMap:
-        """A label map, uint8 ``(H, W)``, of the objects in boxes; an object of which nothing is found fills its box.
+        """A label map, uint8 ``(H, W)``, of the objects in boxes; one in whose box nothing is found is its whole box.
 
         Computed in float32, whatever the format of the video.
 
         Args:
             frame: uint8 RGB ``(H, W, 3)``.
-            boxes: object id -> x y w h in pixels; each overlaps the frame.
+            boxes: object id -> x y w h in pixels; each meets the frame.
             device: where to compute.
         """
         network = self.network.to(device)
@@ -60,11 +60,11 @@ class BoxStart:
 
     Args:
         model: the model that follows the objects.
-        find: returns the model that predicts masks if `model` takes no boxes, or None if there is none; called when
+        find: gives the model that draws masks where `model` takes no boxes, or None where there is none; called when
             the first box is given.
 
     Attributes:
-        drawn_by: the model that predicts the masks, once one was needed.
+        drawn_by: the model that draws the masks, once one was needed.
     """
 
     def __init__(self, model: TargetModel, find: Callable[[], BoxModel | None]) -> None:
@@ -72,7 +72,7 @@ class BoxStart:
         self._find = None if model.takes_boxes else find
 
     def prepare(self, prompt: Prompt) -> None:
-        """Load the model that predicts masks from boxes, if it is needed; log its name once.
+        """Find the model that draws masks from boxes, where it is needed; say once which it is.
 
         Args:
             prompt: a parsed prompt of any frame.
@@ -89,10 +89,10 @@ class BoxStart:
         _log.warning("these weights take no boxes: %s (licence %s) draws the first mask in each box", name, licence)
 
     def as_masks(self, frame: Frame, prompt: Prompt, device: torch.device) -> Prompt:
-        """A parsed prompt of a frame, uint8 RGB ``(H, W, 3)``, as a label map; boxes are kept if the model takes them.
+        """A parsed prompt of a frame, uint8 RGB ``(H, W, 3)``, as a label map; boxes are left if the model takes them.
 
         Raises:
-            UsageError: there is no model that predicts masks from boxes.
+            UsageError: nothing draws masks from boxes.
         """
         self.prepare(prompt)
         if self.drawn_by is None or not isinstance(prompt, Mapping):
@@ -101,7 +101,7 @@ class BoxStart:
 
 
 def _fill(labels: LabelMap, box: Sequence[float], identity: int) -> None:
-    """Label the background pixels in an object's box of a label map ``(H, W)``, or all of the box if none is left."""
+    """Give an object the background pixels that its box touches in a label map ``(H, W)``, or all if none is left."""
     x, y, w, h = box
     inside = labels[max(math.floor(y), 0) : math.ceil(y + h), max(math.floor(x), 0) : math.ceil(x + w)]
     free = inside == 0

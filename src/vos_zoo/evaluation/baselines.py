@@ -1,4 +1,4 @@
-"""The copy baseline: each object's given mask is repeated in every frame."""
+"""The tracker every other one has to beat: each object's given mask stays where it is."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from vos_zoo.types import Frame, FrameResult, LabelMap, Prompt
 
 
 def copy_first_mask(frames: Iterable[Frame], prompts: Mapping[int, Prompt]) -> Iterator[FrameResult]:
-    """Repeat every given mask (or the rectangle of a given box) in all later frames.
+    """Track by not moving: repeat every given mask (or the rectangle of a given box) until the end.
 
-    A late object's mask overwrites older ones; a new mask for a known id replaces the old one.
+    A late object covers older ones where its mask lies; a new mask for a known id replaces the old one.
 
     Args:
         frames: uint8 RGB ``(H, W, 3)`` each.
@@ -38,7 +38,7 @@ def copy_first_mask(frames: Iterable[Frame], prompts: Mapping[int, Prompt]) -> I
 
 
 def prompt_labels(prompt: Prompt, size: tuple[int, int]) -> LabelMap:
-    """A prompt as label map, uint8 ``(H, W)``; boxes become filled rectangles, later ones on top.
+    """A prompt as label map, uint8 ``(H, W)``; boxes become filled rectangles, the later one on top.
 
     Args:
         prompt: label map or boxes by object id.

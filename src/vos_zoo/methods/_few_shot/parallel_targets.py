@@ -1,4 +1,4 @@
-"""Two parallel targets whose mask encodings are fused: an inductive and a transductive branch (JOINT, sec. 3)."""
+"""Two targets side by side whose mask encodings are fused: an inductive and a transductive branch (JOINT, sec. 3)."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ class ParallelTargets(Target):
         self.fuse = fuse
 
     def project_features(self, f16: Tensor) -> dict[str, Tensor]:
-        """Features that both branches need."""
+        """What both need of the pixels."""
         return {**self.inductive.project_features(f16), **self.transductive.project_features(f16)}
 
     def sample(self, features: Any) -> dict[str, Tensor]:
-        """Features that both branches store."""
+        """What both store of the pixels."""
         return {**self.inductive.sample(features), **self.transductive.sample(features)}
 
     def new_memory(self, settings: LearnerTrackSettings | None) -> ParallelMemory:
-        """Empty memories of both branches."""
+        """Empty memory of both."""
         return ParallelMemory(self.inductive.new_memory(settings), self.transductive.new_memory(settings))
 
     def initialise(self, memory: ParallelMemory, sample: Mapping[str, Tensor], new: Sequence[int]) -> ParallelMemory:
-        """Start the objects `new` in both branches."""
+        """Start the objects `new` in both."""
         return ParallelMemory(
             self.inductive.initialise(memory.inductive, sample, new),
             self.transductive.initialise(memory.transductive, sample, new),
@@ -75,7 +75,7 @@ class ParallelTargets(Target):
     def update(
         self, memory: ParallelMemory, sample: Mapping[str, Tensor], rows: Sequence[int] | None
     ) -> ParallelMemory:
-        """Store the sample in both branches."""
+        """Both learn the sample."""
         return ParallelMemory(
             self.inductive.update(memory.inductive, sample, rows),
             self.transductive.update(memory.transductive, sample, rows),

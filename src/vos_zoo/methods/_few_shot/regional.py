@@ -1,4 +1,4 @@
-"""Methods with one search region per object: backbone, target, segmentation decoder (LWL, JOINT, LLB)."""
+"""Methods that look at one search region per object: backbone, a target, the segmentation decoder (LWL family)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vos_zoo.types import Batch
 
 
 class RegionalModel(TargetModel):
-    """The six verbs around a `Target`; a method provides the target, the decoder and the label encoder.
+    """The six verbs around a `Target`; a method gives the target, the decoder and the label encoder.
 
     Args:
         backbone: see `vos_zoo.nn.backbones.build_backbone`.
@@ -28,8 +28,8 @@ class RegionalModel(TargetModel):
         backbone_norms: "frozen" or "batch"; None: the backbone's default.
 
     Attributes:
-        features_type: class of the features; its fields beyond the pyramid are the target's features.
-        target: maps features to mask encodings.
+        features_type: class of the features; its fields beyond the pyramid are what the target perceives.
+        target: what stands between features and decoder.
         decoder: mask encodings -> logits.
         loss_weights: weight per mask loss.
     """
@@ -55,15 +55,15 @@ class RegionalModel(TargetModel):
             masks: ``(B, 1, 1, h, w)``, 0..1.
 
         Returns:
-            "labels" and "weights" of the few-shot branch, and the encodings of other branches, ``(B, D, h/16, w/16)``.
+            "labels" and "weights" of the few-shot branch, and whatever other branches need, ``(B, D, h/16, w/16)``.
         """
 
     def encode(self, frames: Tensor) -> Any:
-        """Backbone pyramid of float RGB ``(B, T, 3, h, w)``, 0..255, and the target's features."""
+        """Backbone pyramid of float RGB ``(B, T, 3, h, w)``, 0..255, and what the target perceives in it."""
         return self.encode_sequences(frames, 0)
 
     def encode_sequences(self, frames: Tensor, references: int) -> Any:
-        """As `encode`; reference frames, which are never decoded, get no features at stride 32."""
+        """As `encode`; the reference frames, which are never decoded, get no features at stride 32."""
         batch, length = frames.shape[:2]
         pyramid = self.backbone(frames.flatten(0, 1), length, references)
         f4, f8, f16, f32 = (level.unflatten(0, (batch, -1)) for level in pyramid)

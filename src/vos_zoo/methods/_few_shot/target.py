@@ -1,7 +1,7 @@
-"""Target models in the papers' sense, and the few-shot branch: a filter fitted to label encodings (LWL, sec. 3).
+"""Target models in the papers' narrow sense, and the few-shot branch: a filter fitted to label encodings (LWL, sec. 3).
 
-A `Target` maps features to the decoder's input: initialise, read, update. It owns no parameters; it refers to
-modules of the model that uses it, so that methods share a branch and keep their own entry names.
+A `Target` is what stands between features and decoder: initialise, read, update. It owns no parameters, it refers to
+modules of the model that uses it, so the same branch serves several methods under each one's own entry names.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from vos_zoo.nn.precision import full_precision
 from vos_zoo.types import UsageError
 
 RESCORE_EVERY = 64
-"""Writes after which the scores are recomputed, so that rounding errors do not accumulate."""
+"""Writes after which the carried scores are computed anew, so that rounding does not pile up."""
 
 
 @dataclass(frozen=True)
 class LearnerTrackSettings(TrackSettings):
-    """Inference settings of methods with search regions and a few-shot learner; defaults are LWL's for masks.
+    """How a video is run by a tracker with search regions and a few-shot learner; defaults are LWL's mask setting.
 
     Attributes:
         size: canvas (h, w) of the search regions, multiples of 16.
         area_scale: side of the search region in object sides.
         scale_change: limits of the change of scale per frame.
-        minimum_area: an object with less probability mass, in pixels, keeps its position.
+        minimum_area: an object with less probability mass, in pixels, keeps its place.
         arithmetic: "integer" (published results) or "half_pixel" (releases since 2022) crop arithmetic.
         stable_windows: windows as large as the image are always exactly so; only then objects can share them.
         capacity: samples in memory per object.
         learning_rate: weight of the newest sample (mu in the paper's decay 1 - eta).
-        minimum_first_weight: minimum weight of the first sample; 0: none, and it may be replaced.
+        minimum_first_weight: floor of the first sample's weight; 0: none, and it may be replaced.
         equal_second: the second sample weighs as much as the first.
         first_iterations: learner iterations in an object's first frame.
         update_iterations: learner iterations per refresh.
-        refresh_every: the filter is updated at every n-th sample.
+        refresh_every: the filter is refreshed at every n-th sample.
     """
 
     size: tuple[int, int] = (480, 832)
@@ -72,16 +72,16 @@ class LearnerTrackSettings(TrackSettings):
 
 
 def sample_policy(settings: LearnerTrackSettings | None) -> SamplePolicy:
-    """How samples are weighted and replaced; None: as in training, with equal weights."""
+    """How samples are weighted and replaced; None: as in training, all alike."""
     if settings is None:
         return SamplePolicy(temporal=False)
     return SamplePolicy(settings.capacity, settings.learning_rate, settings.minimum_first_weight, settings.equal_second)
 
 
 class Target(ABC):
-    """Initialise, read, update: a method's model of its objects, on encoded samples.
+    """Initialise, read, update: what a method knows of its objects, on samples that are encoded already.
 
-    Callers run `initialise` and `update` in full precision (`vos_zoo.nn.precision`).
+    Whoever calls `initialise` and `update` does so in full precision (`vos_zoo.nn.precision`).
 
     A *sample* is a dictionary of tensors ``(B, ...)``: what `sample` takes from the features, and the label encodings
     the model adds. A target picks the entries it needs, so several targets can share one sample.
@@ -89,7 +89,7 @@ class Target(ABC):
 
     @abstractmethod
     def project_features(self, f16: Tensor) -> dict[str, Tensor]:
-        """This target's fields of the model's features, from backbone features ``(B, C, h/16, w/16)``."""
+        """What this target needs of the pixels, from ``(B, C, h/16, w/16)``: fields of the model's features."""
 
     @abstractmethod
     def sample(self, features: Any) -> dict[str, Tensor]:
@@ -97,7 +97,7 @@ class Target(ABC):
 
     @abstractmethod
     def new_memory(self, settings: LearnerTrackSettings | None) -> Any:
-        """Empty memory; None: for training."""
+        """Empty memory; None: of the training unroll."""
 
     @abstractmethod
     def initialise(self, memory: Any, sample: Mapping[str, Tensor], new: Sequence[int]) -> Any:
@@ -109,12 +109,12 @@ class Target(ABC):
 
     @abstractmethod
     def update(self, memory: Any, sample: Mapping[str, Tensor], rows: Sequence[int] | None) -> Any:
-        """Store one sample of each of the objects `rows` (None: all) and learn from it."""
+        """Learn one sample of each of the objects `rows` (None: all)."""
 
 
 @dataclass(frozen=True)
 class FewShotFeatures(Features):
-    """The pyramid and the few-shot branch's features.
+    """The pyramid, and the few-shot branch's view of it.
 
     Attributes:
         target: L2-normalised target-model features ``(U, T, C, h/16, w/16)``, float32; None without this branch.
@@ -125,7 +125,7 @@ class FewShotFeatures(Features):
 
 @dataclass(frozen=True)
 class LearnerSchedule:
-    """Iterations in the first frame and per update, and writes per update."""
+    """Iterations: in the first frame, per refresh, and how many writes lie between refreshes."""
 
     first: int
     update: int
@@ -237,10 +237,10 @@ class FewShotTarget(Target):
     def fit(
         self, fit: FilterState, samples: Mapping[str, Tensor], iterations: int, temporal: Tensor | None = None
     ) -> FilterState:
-        """Run learner iterations.
+        """Some learner iterations.
 
         Args:
-            fit: the initial filter and its scores.
+            fit: where to start.
             samples: "features" ``(S, B, C, h, w)``, "labels" and "weights" ``(S, B, D, h, w)``.
             iterations: steps.
             temporal: weight of every sample, ``(S, B)``; None: one.
@@ -252,7 +252,7 @@ class FewShotTarget(Target):
         return fitted
 
     def _refine(self, memory: FewShotMemory, rows: list[int]) -> FewShotMemory:
-        """Refine the filters of the objects `rows` on all stored samples, with temporal weights."""
+        """Some iterations on all stored samples, weighted by age; the other objects' filters stay."""
         store, everyone = memory.samples, len(rows) == len(memory.writes)
         picked = {name: store.samples(name) for name in store.buffers}
         temporal, kernel = store.sample_weights(), memory.kernel

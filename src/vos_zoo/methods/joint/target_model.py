@@ -48,7 +48,7 @@ class Joint(RegionalModel):
         train_update_iterations: iterations per refinement in training.
         regulariser: start value of the learned regulariser.
         losses: weight per loss term: "cosine" pushes the two encodings apart (0 or absent: Table 2, row 2), others see
-            `vos_zoo.losses`. Default: 100 Lovasz, and 1 cosine if there are two encodings.
+            `vos_zoo.losses`. Default: 100 Lovasz, and 1 cosine where there are two encodings.
     """
 
     settings_type: ClassVar[type[TrackSettings]] = JointTrackSettings
@@ -102,11 +102,11 @@ class Joint(RegionalModel):
         self.decoder = SegmentationDecoder(self.backbone.channels, label_channels, decoder_width)
 
     def make_fuse(self, label_channels: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """The fusion of both readouts: their sum (sec. 3.4)."""
+        """How both readouts become one: their sum (sec. 3.4)."""
         return add
 
     def make_label_encoder(self, widths: Sequence[int], outputs: int, weights: bool) -> nn.Module:
-        """Two heads for two branches; else LWL's encoder, without weights if there is no learner."""
+        """Two heads for two branches; else LWL's encoder, without the learner's weights where there is no learner."""
         if self.two_heads:
             return TwoHeadLabelEncoder(widths, outputs)
         return LabelEncoder(widths, outputs, predict_weights=weights)
@@ -121,12 +121,12 @@ class Joint(RegionalModel):
         return {"labels": label, "weights": weight, "values": value}
 
     def is_due(self, age: int, settings: TrackSettings) -> bool:
-        """Every n-th frame of an object, counted from 1, stores the frame before it, except the given one."""
+        """With frames of an object counted from 1, every n-th stores the frame before it, never the given one."""
         assert isinstance(settings, JointTrackSettings)
         return age >= 1 and (age + 2) % settings.write_every == 0
 
     def unroll_extras(self, memory: Any, features: JointFeatures, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Both encodings of all frames, "labels" and "values" ``(B, T, D, h/16, w/16)``."""
+        """Both encodings of all frames, "labels" and "values" ``(B, T, D, h/16, w/16)``; the last one is made here."""
         if not self.two_heads:
             return {}
         stored = {

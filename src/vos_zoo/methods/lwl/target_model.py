@@ -20,11 +20,11 @@ from vos_zoo.nn.cpu.winograd import Conv3x3
 from vos_zoo.types import Batch, UsageError
 
 LWLMemory = FewShotMemory
-"""LWL's memory is that of the few-shot branch."""
+"""What LWL remembers is the few-shot branch's memory."""
 
 
 class LWL(RegionalModel):
-    """Learning what to learn: a few-shot learner whose target, the mask encoding, is learned together with the decoder.
+    """Learning what to learn: the mask encoding is learned, so the learner's target carries what the decoder needs.
 
     Args:
         backbone: see `vos_zoo.nn.backbones.build_backbone`.

@@ -30,11 +30,11 @@ _OWN_LOSSES = ("cross_entropy", "dice")
 
 @dataclass(frozen=True)
 class PCVOSFeatures(Features):
-    """The pyramid down to stride 16, and the keys projected from it.
+    """The pyramid down to stride 16, and what is projected from it.
 
     Attributes:
         keys: matching keys ``(B, T, P, C)``, P = h w / 256.
-        local: local keys of the refinement, ``(B, T, h/16, w/16, C)``; None without a refinement.
+        local: local keys of the refinement, ``(B, T, h/16, w/16, C)``; None where there is none.
     """
 
     f4: Tensor = None  # type: ignore[assignment]
@@ -46,7 +46,7 @@ class PCVOSFeatures(Features):
 
 
 class PCVOS(TargetModel):
-    """Per-clip video object segmentation; without refinement and dice, and with clips of one frame, it is STCN.
+    """Per-clip video object segmentation; with `refinement` off, clips of one frame and no dice it is STCN.
 
     Args:
         backbone: see `vos_zoo.nn.backbones.build_backbone`; used down to stride 16.
@@ -57,19 +57,18 @@ class PCVOS(TargetModel):
         key_channels: channels of the matching keys (sec. 4.1).
         value_channels: channels of the values.
         local_channels: channels of the local keys (width of the refinement).
-        thin_channels: channels of the frame's features at stride 16 for the decoder.
+        thin_channels: channels that the decoder gets of the picture at stride 16.
         value_width: channels of the value encoder's stem.
         decoder_width: channels of the decoder at strides 8 and 4.
-        others: the value encoder reads the other objects' masks; False: one object (static stage).
+        others: the value encoder sees the other objects' masks; False: one object (static stage).
         refinement: intra-clip refinement (Table 2).
         window: its windows: frames, rows, columns (Tables 8, 9).
         depth: its blocks.
         train_clip: frames N of a clip in training; 1: per-frame training (Tables 2, 7).
-        train_memory: which frames of a clip are stored in training, the "last" or "all" of them.
+        train_memory: what is remembered of a clip in training, its "last" frame or "all" of them.
         losses: weight per loss term: "cross_entropy" per frame, "dice" per clip (absent or 0: Table 2), and those of
             `vos_zoo.losses` on the objects' own masks.
-        bootstrap: [start, stop, share]: until step `start` all pixels are averaged, from step `stop` on that share of
-            them.
+        bootstrap: [start, stop, share]: until step `start` all pixels count, from step `stop` on that share of them.
     """
 
     settings_type: ClassVar[type[TrackSettings]] = PCVOSTrackSettings
@@ -109,7 +108,7 @@ class PCVOS(TargetModel):
             raise UsageError(f"model.window is {list(window)}; give frames, rows and columns, each at least 1")
         self.loss_weights = check_losses(dict.fromkeys(_OWN_LOSSES, 1.0) if losses is None else losses, _OWN_LOSSES)
         if not self.loss_weights:
-            raise UsageError("model.losses is empty; choose cross_entropy, dice or both")
+            raise UsageError("model.losses names nothing; choose cross_entropy, dice or both")
         self.bootstrap = Bootstrap(int(bootstrap[0]), int(bootstrap[1]), float(bootstrap[2]))
         self.clip_length, self.train_memory = train_clip, train_memory
         self.backbone = build_backbone(backbone, backbone_weights, stages=3, norms=backbone_norms)
@@ -134,12 +133,12 @@ class PCVOS(TargetModel):
         return PCVOSFeatures(frames, f4, f8, f16, keys=keys, local=shaped)
 
     def new_memory(self, settings: TrackSettings | None = None) -> ClipMemory:
-        """An empty memory; `settings` None: all positions are read, as in training."""
+        """Nothing remembered yet; `settings` None: all positions are read, as in training."""
         assert settings is None or isinstance(settings, PCVOSTrackSettings)
         return ClipMemory.empty(settings)
 
     def initialise(self, memory: ClipMemory, features: Any, masks: Tensor, new: Sequence[int]) -> ClipMemory:
-        """Start objects and store the frame for all objects; masks ``(B, 1, K, h, w)`` (sec. 3.2)."""
+        """Start objects; the frame is remembered for all objects, masks ``(B, 1, K, h, w)`` (sec. 3.2)."""
         return self._remember(memory, features, masks, new)
 
     def read(self, memory: ClipMemory, features: Any) -> Tensor:
@@ -161,7 +160,7 @@ class PCVOS(TargetModel):
         return self.decoder(readout, thin, seen.f8, seen.f4)
 
     def _refine(self, readout: Tensor, local: Tensor, plan: ClipPlan) -> Tensor:
-        """Refined readouts of the decoded frames."""
+        """Refined readouts of the frames that are decoded."""
         assert self.refinement is not None
         values, refined = readout.permute(0, 2, 1, 4, 5, 3), []
         for start, stop in refined_runs(plan.length, plan.decoded, self.refinement.reach):
@@ -171,7 +170,7 @@ class PCVOS(TargetModel):
         return torch.cat(refined, dim=2).permute(0, 2, 1, 5, 3, 4)
 
     def update(self, memory: ClipMemory, features: Any, masks: Tensor, rows: Sequence[int] | None = None) -> ClipMemory:
-        """Store frames with their merged soft masks ``(B, T, K, h, w)``."""
+        """Remember frames with their merged soft masks ``(B, T, K, h, w)``."""
         return self._remember(memory, features, masks)
 
     def _remember(self, memory: ClipMemory, features: Any, masks: Tensor, new: Sequence[int] = ()) -> ClipMemory:
@@ -182,19 +181,19 @@ class PCVOS(TargetModel):
         return memory
 
     def retain(self, features: Any, readout: Any) -> Any:
-        """The features that the value encoder and the memory need."""
+        """Only what the value encoder and the memory need."""
         return replace(features, f4=None, f8=None, local=None)
 
-    # -- schedule ----------------------------------------------------------------------------------------------------
+    # -- the clock ---------------------------------------------------------------------------------------------------
 
     def frames_per_call(self, settings: TrackSettings | None) -> int:
-        """L in tracking, N in training."""
+        """L at run time, N in training."""
         return settings.clip_length if isinstance(settings, PCVOSTrackSettings) else self.clip_length
 
     def frames_to_write(
         self, ages: Sequence[int], since: Sequence[int], prompted: bool, settings: TrackSettings | None
     ) -> list[int]:
-        """Frames at least an interval after the last stored one; in training by `train_memory`."""
+        """Frames at least an interval away from the last remembered one; in training as it was built."""
         if not isinstance(settings, PCVOSTrackSettings):
             return list(range(len(ages))) if self.train_memory == "all" else [len(ages) - 1]
         due, origin = [], 0
@@ -205,13 +204,13 @@ class PCVOS(TargetModel):
         return due
 
     def plan_clip(self, length: int, needed: Sequence[int], settings: TrackSettings) -> ClipPlan:
-        """Leave out frames that no needed frame depends on, by refinement or progressive matching."""
+        """Without the frames that no needed one depends on, through refinement or progressive matching."""
         assert isinstance(settings, PCVOSTrackSettings)
         reach = self.refinement.reach if self.refinement is not None else None
         segment = settings.segment if settings.progressive and settings.top_k is not None else None
         return ClipPlan(length, plan_frames(length, needed, reach, segment), tuple(needed))
 
-    # -- merging ---------------------------------------------------------------------------------------------------
+    # -- objects meet ------------------------------------------------------------------------------------------------
 
     def make_view(self, settings: TrackSettings) -> FullFrame:
         """The whole frame; padding is zero after normalisation."""
@@ -241,7 +240,7 @@ class PCVOS(TargetModel):
         return {**earlier, name: torch.cat([earlier[name], fresh], dim=1)}
 
     def merge_training(self, logits: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Merged probabilities of the objects, with gradients; they are stored as they are."""
+        """Merged probabilities of the objects, with gradients: they are remembered as they are."""
         return self.merged_odds(logits, valid).softmax(dim=-3)[..., 1:, :, :]
 
     def merged_odds(self, logits: Tensor, valid: Tensor | None) -> Tensor:
