@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, default_collate
 from vos_zoo.data.clips.crops import Masks
 from vos_zoo.data.clips.frame_clips import FrameClipTransform
 from vos_zoo.data.clips.gaps import OrderedSampler
+from vos_zoo.data.clips.pipeline import ClipPipeline
 from vos_zoo.data.clips.sampling import ClipPlan, MiniSequenceSampler
 from vos_zoo.data.clips.transforms import Clip, ClipTransform
 from vos_zoo.data.clips.warps import WarpTransform

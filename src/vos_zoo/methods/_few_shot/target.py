@@ -203,7 +203,7 @@ class FewShotTarget(Target):
         return FewShotMemory(schedule, SampleMemory(sample_policy(settings)), empty)
 
     def initialise(self, memory: FewShotMemory, sample: Mapping[str, Tensor], new: Sequence[int]) -> FewShotMemory:
-        """FilterState a filter to each object's first mask, from zero (sec. 3.2)."""
+        """Fit a filter to each object's first mask, from zero (sec. 3.2)."""
         first = {name: sample[name][None] for name in ("features", "labels", "weights")}
         fit = self.fit(self.learner.start(first["features"], self.outputs), first, memory.schedule.first)
         own = {name: value[0] for name, value in first.items()}
