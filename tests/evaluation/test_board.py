@@ -267,6 +267,6 @@ def test_folders_without_records_are_refused_with_the_cure(tmp_path: Path, capsy
     assert main(["leaderboard", str(tmp_path)]) == 2
     assert "vos-zoo test writes one per run" in capsys.readouterr().err
     assert main(["leaderboard", str(tmp_path / "nowhere")]) == 2
-    assert "there is none" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
     assert main(["leaderboard", str(tmp_path), "--published", "all"]) == 0
     assert "published rows only" in capsys.readouterr().out

@@ -297,7 +297,7 @@ def test_results_that_come_a_clip_late_are_paired_with_their_own_frames() -> Non
 
 
 def test_a_result_for_a_frame_that_was_never_read_is_an_error() -> None:
-    with pytest.raises(VOSError, match="result 5 belongs to no frame"):
+    with pytest.raises(VOSError, match="result 5 has no frame"):
         list(with_frames(lambda frames, prompts: [_result(5) for _ in frames], [quarters(0)], {}))
 
 
