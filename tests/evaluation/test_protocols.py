@@ -216,7 +216,7 @@ FAULTS: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
         lambda e: [e.pop(name) for name in list(e) if "/xyz/" in name],
         "xyz: the sequence is missing",
     ),
-    "an unknown video": (lambda e: e.update({"Annotations/other/00000.png": e[A]}), "other/00000.png: is not in a folder"),
+    "an unknown video": (lambda e: e.update({"Annotations/other/00000.png": e[A]}), "is not in a folder of a sequence"),
     "an unknown frame": (lambda e: e.update({"Annotations/abc/99999.png": e[LAST]}), "belong to no frame"),
     "another size": (lambda e: e.update({LAST: png(np.zeros((20, 32)))}), "is 32x20 .* the frame 64x40"),
     "a colour picture": (lambda e: e.update({LAST: png(np.zeros(SIZE), "RGB")}), "mode RGB, not a palette PNG"),
