@@ -20,6 +20,7 @@ ENGLISH = {"joint"}
 
 # What each part of the package may import; a part is a folder, or a file beside the folders.
 SETTINGS = {"types", "registry", "config"}
+GROUPS = {f"config.settings.{name}" for name in ("rules", "clips", "frames", "static", "generated", "data")}
 MASKS = {"labels", "video.masks", "video.mask_reader"}
 SCORES = {"types", "files", "labels", "prompts", "metrics", "video"}
 NETWORKS = {"types", "tensors", "losses", "nn"}
@@ -42,7 +43,7 @@ ALLOWED = {
     "hub": NETWORKS | SETTINGS | {"engine", "hub"},
     "metrics": MASKS | {"types", "files", "metrics"},
     "video": SCORES,
-    "data": MASKS | {"types", "tensors", "files", "data"},
+    "data": MASKS | GROUPS | {"types", "tensors", "files", "data"},
     "evaluation": SCORES | {"revision", "evaluation"},
     "training": SETTINGS | SCORES | RUN | {"hub", "evaluation", "training"},
     "model": NETWORKS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pickle
 import warnings
 from pathlib import Path
@@ -13,6 +12,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from vos_zoo.config.layers import to_plain
+from vos_zoo.config.settings.clips import CropSettings
+from vos_zoo.config.settings.data import DataConfig
 from vos_zoo.data import loader as module
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.data.loader import VideoNumbers, seed_worker
@@ -270,9 +272,9 @@ def test_the_data_module_can_be_sent_to_another_process() -> None:
     [
         ({"sampling": {"query_frame": 3}}, r"data.sampling.query_frame; did you mean data.sampling.query_frames\?"),
         ({"crop": {"colour": 1}}, r"data.crop.colour; there are size"),
-        ({"batch_size": 0}, r"data.batch_size: 0"),
-        ({"workers": -1}, r"data.workers: -1"),
-        ({"augment": {"flip": 2}}, r"data.augment.flip"),
+        ({"batch_size": 0}, r"'data.batch_size' is 0, expected at least 1"),
+        ({"workers": -1}, r"'data.workers' is -1, expected at least 0"),
+        ({"augment": {"flip": 2}}, r"'data.augment.flip' is 2, expected at most 1"),
     ],
 )
 def test_wrong_keys_and_values_are_refused_at_construction(changes: dict[str, Any], message: str) -> None:
@@ -290,12 +292,11 @@ def test_a_wrong_data_set_is_refused_in_setup() -> None:
 
 
 def test_the_arguments_are_the_data_part_of_the_configuration() -> None:
-    schema = pytest.importorskip("vos_zoo.config.schema")
-    config = dataclasses.asdict(schema.DataConfig())
-    data = VOSDataModule(**config)
-    plain = VOSDataModule()
-    for name in ("sampling", "crop", "jitter", "augment", "batch_size", "workers", "batches_per_epoch", "splits"):
-        assert getattr(data, name) == getattr(plain, name)
+    config = DataConfig(crop=CropSettings((32, 48)), batch_size=3, mixture={"davis": {"root": "/davis", "weight": 2}})
+    data = VOSDataModule.from_config(config)
+    assert data.config == config == VOSDataModule(**to_plain(config)).config
+    assert data.crop.size == (32, 48) and data.batch_size == 3 and data.mixture["davis"].weight == 2
+    assert VOSDataModule().config == DataConfig()
 
 
 def test_real_videos_make_training_batches(data_dir: Path) -> None:

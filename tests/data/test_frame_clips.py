@@ -15,11 +15,12 @@ from PIL import Image
 
 from tests.data.test_sampling import Videos
 from tests.data.test_static_images import write_pair
+from vos_zoo.config.settings.clips import SamplingSettings
+from vos_zoo.config.settings.frames import FrameSettings, GapSettings
 from vos_zoo.data.clips import frame_clips
-from vos_zoo.data.clips.frame_clips import ClipDraw, FrameClipTransform, FrameSettings, part_by_area
-from vos_zoo.data.clips.gaps import GapSettings, OrderedSampler
+from vos_zoo.data.clips.frame_clips import ClipDraw, FrameClipTransform, part_by_area
+from vos_zoo.data.clips.gaps import OrderedSampler
 from vos_zoo.data.clips.numbered import FrameClips
-from vos_zoo.data.clips.sampling import SamplingSettings
 from vos_zoo.data.clips.warps import FILL
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.types import Frame, LabelMap, UsageError, VideoSequence, VOSError
@@ -355,15 +356,15 @@ def test_real_videos_make_batches_of_whole_frames(data_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"window": "all"}, r"data.frame.window: 'all' .* area, short_side"),
+        ({"window": "all"}, r"'data.frame.window' is 'all', expected one of: area, short_side"),
         ({"turn": "none"}, "data.frame.turn"),
         ({"interpolation": "nearest"}, "data.frame.interpolation"),
-        ({"area": (0.5, 0.2)}, "the smaller first"),
-        ({"area": (0.5, 1.2)}, "at most 1"),
-        ({"ratio": (0, 1)}, "data.frame.ratio"),
-        ({"colour": (0.1, 0.1)}, "data.frame.colour"),
-        ({"tries": 0}, "tries"),
-        ({"shear": 95}, "shear"),
+        ({"area": (0.5, 0.2)}, r"'data.frame.area' is \[0.5, 0.2\], expected the smaller first"),
+        ({"area": (0.5, 1.2)}, r"'data.frame.area' is \[0.5, 1.2\], expected at most 1"),
+        ({"ratio": (0, 1)}, "'data.frame.ratio' is .*, expected above 0"),
+        ({"colour": (0.1, 0.1)}, "'data.frame.colour' is .*, expected 3 values"),
+        ({"tries": 0}, "'data.frame.tries' is 0, expected at least 1"),
+        ({"shear": 95}, "'data.frame.shear' is 95, expected below 90"),
     ],
 )
 def test_senseless_settings_are_refused_by_key(changes: dict[str, Any], message: str) -> None:

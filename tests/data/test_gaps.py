@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from tests.data.test_datamodule import Recorder, trainer
 from tests.data.test_frame_clips import small
 from tests.data.test_sampling import DrawnVideo, Videos
-from vos_zoo.data.clips.gaps import GapSettings, OrderedSampler, chain, jump
-from vos_zoo.data.clips.sampling import SamplingSettings
+from vos_zoo.config.settings.clips import SamplingSettings
+from vos_zoo.config.settings.frames import GapSettings
+from vos_zoo.data.clips.gaps import OrderedSampler, chain, jump
 from vos_zoo.types import UsageError, VOSError
 
 PER_CLIP = GapSettings(limits=((0, 5), (0.1, 10), (0.2, 15), (0.9, 5)), part=3, reverse=0.5)
@@ -247,14 +248,14 @@ def test_a_course_in_a_run_without_end_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rule": "walk"}, r"data.gaps.rule: 'walk' .* chain, jump"),
+        ({"rule": "walk"}, r"'data.gaps.rule' is 'walk', expected one of: chain, jump"),
         ({"change": "jump"}, "data.gaps.change"),
         ({"limits": ((0.1, 5),)}, "must begin at 0"),
         ({"limits": ((0, 5), (0.4, 5), (0.3, 5))}, "by share"),
         ({"limits": ((0, 0),)}, "at least 1"),
-        ({"limits": (5,)}, "must be pairs"),
-        ({"part": 0}, "part"),
-        ({"reverse": 2}, "data.gaps.reverse"),
+        ({"limits": (5,)}, "expected pairs"),
+        ({"part": 0}, "'data.gaps.part' is 0, expected at least 1"),
+        ({"reverse": 2}, "'data.gaps.reverse' is 2, expected at most 1"),
     ],
 )
 def test_senseless_gaps_are_refused_by_key(changes: dict[str, Any], message: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,14 @@ from hypothesis import strategies as st
 
 from tests.data.test_static_images import annotation, write_coco, write_pair
 from vos_zoo.config.layers import load_config, to_plain
-from vos_zoo.config.schema import StaticConfig
-from vos_zoo.data.clips.crops import CropSettings, JitterSettings
-from vos_zoo.data.clips.mixture import MixturePart
-from vos_zoo.data.clips.sampling import MiniSequenceSampler, SamplingSettings
-from vos_zoo.data.clips.transforms import AugmentSettings, ClipTransform
-from vos_zoo.data.clips.warps import StaticSettings
+from vos_zoo.config.settings.clips import AugmentSettings, CropSettings, JitterSettings, SamplingSettings
+from vos_zoo.config.settings.data import MixturePart
+from vos_zoo.config.settings.generated import SyntheticSettings
+from vos_zoo.data.clips.sampling import MiniSequenceSampler
+from vos_zoo.data.clips.transforms import ClipTransform
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.data.datasets.static_images import MaskedPicture, SaliencyDataset
-from vos_zoo.data.synthetic.videos import SyntheticDataset, SyntheticSettings
+from vos_zoo.data.synthetic.videos import SyntheticDataset
 from vos_zoo.types import Box, UsageError, VOSError
 
 SMALL: dict[str, Any] = {
@@ -193,7 +191,7 @@ def test_a_part_set_to_null_is_not_used(coco: Path) -> None:
     ("mixture", "message"),
     [
         ({"coco": {"rot": "x"}}, r"unknown key data\.mixture\.coco\.rot; did you mean data\.mixture\.coco\.root\?"),
-        ({"coco": {"weight": 0}}, r"data\.mixture: weight 0 of 'coco' must be above 0; null takes it away"),
+        ({"coco": {"weight": 0}}, r"'data\.mixture\.coco\.weight' is 0, expected above 0; null in .* takes it away"),
         ({"coco": "folder"}, r"data\.mixture\.coco: 'folder' must be keys and values"),
     ],
 )
@@ -227,15 +225,6 @@ def test_the_command_line_names_the_parts_of_a_mixture_and_images_train_without_
     assert VOSDataModule(**to_plain(alone.data)).videos("train").name == "coco-train2017"
 
 
-def test_the_schema_has_the_settings_of_static_images_with_their_defaults() -> None:
-    def plain(value: Any) -> Any:
-        return list(value) if isinstance(value, tuple) else value
-
-    assert {
-        field.name: plain(getattr(StaticSettings(), field.name)) for field in dataclasses.fields(StaticSettings)
-    } == (dataclasses.asdict(StaticConfig()))
-
-
 def test_repeats_weigh_parts_by_their_number_of_videos(saliency: Path) -> None:
     parts = {
         "synthetic": {"repeats": 5},
@@ -246,5 +235,5 @@ def test_repeats_weigh_parts_by_their_number_of_videos(saliency: Path) -> None:
     parts["saliency"].pop("repeats")
     with pytest.raises(UsageError, match="not for 'saliency'; give repeats to all or none"):
         VOSDataModule(**SMALL, mixture=parts).clips()
-    with pytest.raises(UsageError, match="repeats 0 of 'a'"):
+    with pytest.raises(UsageError, match=r"'data\.mixture\.a\.repeats' is 0, expected above 0"):
         MixturePart("a", repeats=0)

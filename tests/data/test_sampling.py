@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vos_zoo.data.clips.sampling import MiniSequenceSampler, SamplingSettings, choose_frames, visible_pixels
+from vos_zoo.config.settings.clips import SamplingSettings
+from vos_zoo.data.clips.sampling import MiniSequenceSampler, choose_frames, visible_pixels
 from vos_zoo.types import Frame, LabelMap, UsageError, VideoDataset, VideoSequence, VOSError
 
 
@@ -188,5 +189,5 @@ def test_a_data_set_without_a_usable_object_is_refused_with_the_cure() -> None:
 
 @pytest.mark.parametrize("key", ["reference_frames", "query_frames", "max_gap", "gap_step", "objects"])
 def test_numbers_below_one_are_refused_by_key(key: str) -> None:
-    with pytest.raises(UsageError, match=rf"data.sampling.{key}: 0"):
+    with pytest.raises(UsageError, match=rf"'data.sampling.{key}' is 0, expected at least 1"):
         SamplingSettings(**{key: 0})

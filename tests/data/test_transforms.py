@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vos_zoo.config.settings.clips import AugmentSettings, CropSettings, JitterSettings
 from vos_zoo.data.clips.crops import (
-    CropSettings,
-    JitterSettings,
     Window,
     affine_matrix,
     box_in_window,
@@ -25,7 +24,7 @@ from vos_zoo.data.clips.crops import (
     warp,
     warp_box,
 )
-from vos_zoo.data.clips.transforms import AugmentSettings, ClipTransform, albumentations, brighten, flip_clip, gray_clip
+from vos_zoo.data.clips.transforms import ClipTransform, albumentations, brighten, flip_clip, gray_clip
 from vos_zoo.types import Box, UsageError, VOSError
 
 STILL = JitterSettings(0.0, (0.0, 0.0), 0.0, (0.0, 0.0))
@@ -286,12 +285,12 @@ def test_readers_and_crops_do_not_import_albumentations() -> None:
     ("make", "message"),
     [
         (lambda: CropSettings(mode="outside"), "inside_major"),  # type: ignore[arg-type]
-        (lambda: CropSettings(size=(0, 8)), "data.crop.size"),
-        (lambda: CropSettings(factor=0), "data.crop.factor"),
-        (lambda: JitterSettings(reference_centre=(1.0,)), "data.jitter.reference_centre"),  # type: ignore[arg-type]
-        (lambda: JitterSettings(query_scale=-1), "query_scale"),
-        (lambda: AugmentSettings(flip=1.5), "data.augment.flip"),
-        (lambda: AugmentSettings(rotation=-1), "data.augment.rotation"),
+        (lambda: CropSettings(size=(0, 8)), r"'data.crop.size' is \[0, 8\], expected at least 1"),
+        (lambda: CropSettings(factor=0), "'data.crop.factor' is 0, expected above 0"),
+        (lambda: JitterSettings(reference_centre=(1.0,)), "'data.jitter.reference_centre' is .*, expected 2 values"),  # type: ignore[arg-type]
+        (lambda: JitterSettings(query_scale=-1), "'data.jitter.query_scale' is -1, expected at least 0"),
+        (lambda: AugmentSettings(flip=1.5), "'data.augment.flip' is 1.5, expected at most 1"),
+        (lambda: AugmentSettings(rotation=-1), "'data.augment.rotation' is -1, expected at least 0"),
     ],
 )
 def test_senseless_settings_are_refused_by_key(make: object, message: str) -> None:

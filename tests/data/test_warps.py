@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import functional as torchvision
 
+from vos_zoo.config.settings.static import StaticSettings
 from vos_zoo.data.clips import warps
 from vos_zoo.data.clips.warps import (
     FILL,
-    StaticSettings,
     WarpTransform,
     about_centre,
     cover,
@@ -234,15 +234,15 @@ def test_a_resized_picture_covers_the_canvas_and_no_more(source: tuple[int, int]
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"motion": "zoom"}, r"data\.static\.motion: 'zoom' is not known; use one of crops, warps"),
+        ({"motion": "zoom"}, r"'data\.static\.motion' is 'zoom', expected one of: crops, warps"),
         ({"soft_masks": True}, r"data\.static\.soft_masks: .*motion=warps"),
-        ({"common_scale": [1.5, 0.8]}, r"data\.static\.common_scale: .*the smaller first"),
-        ({"scale": [0, 1]}, r"data\.static\.scale: .*above 0"),
-        ({"colour": [0.1]}, r"data\.static\.colour: \[0\.1\] must be 3 numbers"),
-        ({"thin_plate": 1.5}, r"data\.static\.thin_plate: 1\.5 is no probability"),
-        ({"thin_plate_points": 2}, "thin_plate_points must be at least 3"),
-        ({"shear": 90}, "shear lie in 0 to 90"),
-        ({"rotation": -1}, "rotation .*must not be below 0"),
+        ({"common_scale": [1.5, 0.8]}, r"'data\.static\.common_scale' is .*, expected the smaller first"),
+        ({"scale": [0, 1]}, r"'data\.static\.scale' is \[0.0, 1.0\], expected above 0"),
+        ({"colour": [0.1]}, r"'data\.static\.colour' is \[0\.1\], expected 3 values"),
+        ({"thin_plate": 1.5}, r"'data\.static\.thin_plate' is 1\.5, expected at most 1"),
+        ({"thin_plate_points": 2}, "'data.static.thin_plate_points' is 2, expected at least 3"),
+        ({"shear": 90}, "'data.static.shear' is 90, expected below 90"),
+        ({"rotation": -1}, "'data.static.rotation' is -1, expected at least 0"),
     ],
 )
 def test_settings_that_make_no_clip_are_refused_by_key(changes: dict[str, Any], message: str) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vos_zoo.config.settings.clips import CropSettings, JitterSettings
 from vos_zoo.data.clips import crops
-from vos_zoo.data.clips.crops import CropSettings, JitterSettings
 from vos_zoo.types import Box
 
 MEAN_BGR = np.array([102.9801, 115.9465, 122.7717], dtype=np.float32)

@@ -1,10 +1,11 @@
-"""Checks of configured values that name the key, the value and the cure: rules of fields, constructors' signatures."""
+"""Checks of configured values that name the key, the value and the cure: types, and constructors' signatures."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import inspect
+import numbers
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -36,34 +37,13 @@ def check_keywords(given: Mapping[str, Any], function: Callable[..., Any], where
             hint = f"did you mean '{where}.{near[0]}'?" if near else f"{where} takes: {', '.join(names)}"
             raise UsageError(f"unknown key '{where}.{key}'; {hint}")
         expected = hints.get(key, Any)
-        if not _fits(value, expected):
+        if not fits(value, expected):
             cure = f"; put a text that looks like something else in quotes: '{where}.{key}=\"...\"'"
-            looks = isinstance(value, bool | int | float) and _fits("", expected)
+            looks = isinstance(value, bool | int | float) and fits("", expected)
             raise UsageError(f"'{where}.{key}' is {value!r}, expected {describe_type(expected)}{cure if looks else ''}")
     missing = [n for n in names if parameters[n].default is inspect.Parameter.empty and n not in given]
     if missing:
         raise UsageError(f"'{where}.{missing[0]}' is not set; give {where}.{missing[0]}=VALUE")
-
-
-def check_values(config: Any, prefix: str) -> None:
-    """Enforce the rules in the fields' metadata: choices, minimum, maximum, length."""
-    for item in dataclasses.fields(config):
-        name, value = prefix + item.name, getattr(config, item.name)
-        if dataclasses.is_dataclass(value):
-            check_values(value, f"{name}.")
-            continue
-        rules = item.metadata
-        numbers = value if isinstance(value, list) else [value]
-        if value is None:
-            continue
-        if "choices" in rules and value not in rules["choices"]:
-            raise UsageError(f"{name!r} is {value!r}, expected one of: {', '.join(rules['choices'])}")
-        if "length" in rules and len(value) != rules["length"]:
-            raise UsageError(f"{name!r} is {value!r}, expected {rules['length']} values")
-        if "minimum" in rules and min(numbers) < rules["minimum"]:
-            raise UsageError(f"{name!r} is {value!r}, expected at least {rules['minimum']}")
-        if "maximum" in rules and max(numbers) > rules["maximum"]:
-            raise UsageError(f"{name!r} is {value!r}, expected at most {rules['maximum']}")
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
@@ -75,17 +55,37 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
         return {}
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def members(hint: Any) -> tuple[Any, ...]:
+    """The types of a union; another type by itself."""
+    union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+    return typing.get_args(hint) if union else (hint,)
+
+
+def fits(value: Any, hint: Any) -> bool:
     """Whether a plain value fits an annotation; annotations that are not made of plain types accept everything."""
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return any(_fits(value, part) for part in typing.get_args(hint))
+    if len(members(hint)) > 1:
+        return any(fits(value, part) for part in members(hint))
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, numbers.Real) and not isinstance(value, bool)
     if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if hint in (bool, str, type(None)):
         return isinstance(value, hint)
+    if typing.get_origin(hint) in (list, tuple):
+        return isinstance(value, list | tuple)
     return True
+
+
+def show(value: Any) -> str:
+    """A value as YAML has it: null for None, lists for tuples."""
+    return "null" if value is None else repr(plain_lists(value))
+
+
+def plain_lists(value: Any) -> Any:
+    """The value with lists in the place of tuples, however deep."""
+    if isinstance(value, Mapping):
+        return {key: plain_lists(inner) for key, inner in value.items()}
+    return [plain_lists(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def describe_type(hint: Any) -> str:
@@ -93,9 +93,9 @@ def describe_type(hint: Any) -> str:
     words = {bool: "true or false", int: "an integer", float: "a number", str: "a text", type(None): "null"}
     if hint in words:
         return words[hint]
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return " or ".join(describe_type(part) for part in typing.get_args(hint))
-    if typing.get_origin(hint) is list:
+    if len(members(hint)) > 1:
+        return " or ".join(describe_type(part) for part in members(hint))
+    if typing.get_origin(hint) in (list, tuple):
         plural = {int: "integers", float: "numbers", str: "texts"}.get(typing.get_args(hint)[0], "values")
         return f"a list of {plural}"
     if hint is dict or typing.get_origin(hint) is dict or dataclasses.is_dataclass(hint):

@@ -3,21 +3,18 @@
 Layers, later wins: the schema (`vos_zoo.config.schema`), `configs/default.yaml`, `configs/<method>.yaml`,
 `configs/data/<data>.yaml`, `configs/recipe/<method>/<recipe>.yaml`, each file given, the flags of the command line,
 `key=value`. A recipe or file may list stages: the layers of a stage stand right behind the one that lists it. All raw
-layers are merged first and interpolations (`${seed}`) are resolved once at the end. The result is a plain `RunConfig`:
-no OmegaConf object leaves this module, and only `check_signatures` imports torch and Lightning.
+layers are merged first and interpolations (`${seed}`) are resolved once at the end (`vos_zoo.config.merging`). The
+result is a plain `RunConfig`; only `check_signatures` imports torch and Lightning.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import re
 import tempfile
 import typing
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from operator import attrgetter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,36 +22,19 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vos_zoo.config.checking import check_keywords, check_values, describe_type
+from vos_zoo.config.checking import check_keywords, plain_lists
+from vos_zoo.config.merging import Layer, check_required, last_value, merge_layers
 from vos_zoo.config.resources import config_folder, variants
-from vos_zoo.config.schema import (
-    AugmentConfig,
-    CropConfig,
-    DataConfig,
-    JitterConfig,
-    LoggerConfig,
-    OptimConfig,
-    RunConfig,
-    SamplingConfig,
-    StaticConfig,
-    SyntheticConfig,
-    key_types,
-)
+from vos_zoo.config.schema import DataConfig, LoggerConfig, OptimConfig, RunConfig, key_types
 from vos_zoo.config.yaml_texts import read_value, read_yaml, type_of_key, write_yaml
 from vos_zoo.registry import available_methods, load_method, suggestion
 from vos_zoo.types import UsageError
 
 __all__ = [
-    "AugmentConfig",
-    "CropConfig",
     "DataConfig",
-    "JitterConfig",
     "LoggerConfig",
     "OptimConfig",
     "RunConfig",
-    "SamplingConfig",
-    "StaticConfig",
-    "SyntheticConfig",
     "available_data",
     "available_recipes",
     "check_keywords",
@@ -66,15 +46,8 @@ __all__ = [
     "variant_keywords",
 ]
 
-
 COMPLETE = "complete"
 """Key that marks a saved configuration: it needs no layer below it."""
-
-
-@dataclass(frozen=True)
-class _Layer:
-    source: str
-    tree: dict[str, Any]
 
 
 def load_config(
@@ -111,8 +84,8 @@ def load_config(
     """
     given = [_read(Path(path), str(path)) for path in files]
     complete = [number for number, layer in enumerate(given) if layer.tree.pop(COMPLETE, False)]
-    given += [_Layer("flags", _flag_tree(method, data, flags)), _dotlist(overrides)]
-    name = _last(given, "method")
+    given += [Layer("flags", _flag_tree(method, data, flags)), _dotlist(overrides)]
+    name = last_value(given, "method")
     method = name if name is None else method_of(str(name))
     for layer in given:
         if layer.tree.get("method") == name:
@@ -127,24 +100,19 @@ def load_config(
     if stage is not None:  # its layers stand right behind the layer that lists it
         own = _stage_layers(method, stage, stages)
         recipes, given = ([x for y in some for x in ([y, *own] if y is listing else [y])] for some in (recipes, given))
-    data = _last([*base, *recipes, *given], "data", "name")
+    data = last_value([*base, *recipes, *given], "data", "name")
     layers = [*base, *_data_layers(data), *recipes, *given]
     if complete:  # a saved configuration says everything: what the package's files say meanwhile must not come back
         layers = [*given[complete[-1] :], *recipes] if recipe else given[complete[-1] :]
     layers = [*layers, *_reader_layers(data)]
 
-    merged = OmegaConf.structured(RunConfig)
-    for layer in layers:
-        _check_keys(layer, RunConfig, layer.tree, "")
-        merged = _merge(merged, layer)
-    config = _resolve(merged, layers)
+    config = merge_layers(layers)
     config.stages = list(stages) if stage is None else []
     for name, path in config.paths.items():
         if path is None:
             raise UsageError(f"'paths.{name}' is not set and the recipe needs it; give paths.{name}=PATH")
     config.optim.groups = {prefix: rate for prefix, rate in config.optim.groups.items() if rate is not None}
-    _check_required(config, layers)
-    check_values(config, "")
+    check_required(config, layers)
     return config
 
 
@@ -188,7 +156,8 @@ def check_signatures(config: RunConfig) -> None:
 
 def to_plain(config: Any) -> dict[str, Any]:
     """A configuration (or a part of it) as nested dicts and lists: ready for YAML or as keyword arguments."""
-    return dataclasses.asdict(config)
+    plain: dict[str, Any] = plain_lists(dataclasses.asdict(config))
+    return plain
 
 
 def save_config(config: RunConfig, path: str | os.PathLike[str]) -> Path:
@@ -238,18 +207,7 @@ def _prune(tree: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in pruned.items() if value is not None and value != {}}
 
 
-def _last(layers: Sequence[_Layer], *keys: str) -> Any:
-    """The value the last layer gives to the nested key, or None where no layer names it."""
-    for layer in reversed(layers):
-        node: Any = layer.tree
-        for key in keys:
-            node = node.get(key) if isinstance(node, dict) else None
-        if node is not None:
-            return node
-    return None
-
-
-def _method_layers(method: Any, name: Any) -> list[_Layer]:
+def _method_layers(method: Any, name: Any) -> list[Layer]:
     """The method's own file, and behind it that of its variant `name`."""
     if method is None:
         return []
@@ -257,20 +215,20 @@ def _method_layers(method: Any, name: Any) -> list[_Layer]:
     return [_read(path, f"configs/{path.name}") for path in paths if path.is_file()]
 
 
-def _data_layers(data: Any) -> list[_Layer]:
+def _data_layers(data: Any) -> list[Layer]:
     known = available_data()
     if data not in known:
         raise UsageError(f"unknown data set {data!r}{suggestion(str(data), known)}; there are: {', '.join(known)}")
     return [_read(config_folder() / "data" / f"{data}.yaml", f"configs/data/{data}.yaml")]
 
 
-def _reader_layers(data: Any) -> list[_Layer]:
+def _reader_layers(data: Any) -> list[Layer]:
     """The reader that a file of `configs/data` names, where that is another name than its own (an edition's file)."""
-    reader = _last(_data_layers(data), "data", "name")
-    return [] if reader in (None, data) else [_Layer(f"configs/data/{data}.yaml", {"data": {"name": reader}})]
+    reader = last_value(_data_layers(data), "data", "name")
+    return [] if reader in (None, data) else [Layer(f"configs/data/{data}.yaml", {"data": {"name": reader}})]
 
 
-def _recipe_layers(method: Any, recipe: str | None) -> list[_Layer]:
+def _recipe_layers(method: Any, recipe: str | None) -> list[Layer]:
     if recipe is None:
         return []
     if method is None:
@@ -295,15 +253,15 @@ def _stages(entries: Any) -> dict[str, dict[str, Any]]:
     return stages
 
 
-def _stage_layers(method: Any, stage: str, stages: Mapping[str, Mapping[str, Any]]) -> list[_Layer]:
+def _stage_layers(method: Any, stage: str, stages: Mapping[str, Mapping[str, Any]]) -> list[Layer]:
     """The recipe of a stage, and the stage's own keys."""
     if stage not in stages:
         raise UsageError(f"unknown stage {stage!r}{suggestion(stage, list(stages))}; there are: {', '.join(stages)}")
     own = dict(stages[stage])
-    return [*_recipe_layers(method, own.pop("recipe")), _Layer(f"stage {stage}", own)]
+    return [*_recipe_layers(method, own.pop("recipe")), Layer(f"stage {stage}", own)]
 
 
-def _read(path: Path, source: str) -> _Layer:
+def _read(path: Path, source: str) -> Layer:
     try:
         tree = read_yaml(path.read_bytes(), RunConfig, key_types)
     except FileNotFoundError:
@@ -315,10 +273,10 @@ def _read(path: Path, source: str) -> _Layer:
     if tree is not None and not isinstance(tree, dict):
         kind = "list" if isinstance(tree, list) else "single value"
         raise UsageError(f"{source}: expected keys and values, found a {kind}")
-    return _Layer(source, tree or {})
+    return Layer(source, tree or {})
 
 
-def _dotlist(overrides: Sequence[str]) -> _Layer:
+def _dotlist(overrides: Sequence[str]) -> Layer:
     tree = OmegaConf.create()
     for text in overrides:
         key, sign, value = text.partition("=")
@@ -329,75 +287,4 @@ def _dotlist(overrides: Sequence[str]) -> _Layer:
             OmegaConf.update(tree, key, read_value(value, expected, key_types))
         except (yaml.YAMLError, ValueError, OmegaConfBaseException) as error:
             raise UsageError(f"cannot read {text!r}: {' '.join(str(error).split())}") from error
-    return _Layer("key=value", typing.cast(dict[str, Any], OmegaConf.to_container(tree, resolve=False)))
-
-
-def _check_keys(layer: _Layer, schema: type[Any], tree: Mapping[str, Any], prefix: str) -> None:
-    hints = typing.get_type_hints(schema)
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        if key not in hints:
-            place = "" if layer.source == "key=value" else f" in {layer.source}"
-            near = _nearest(name, [prefix + known for known in hints])
-            raise UsageError(f"unknown key {name!r}{place}{near}")
-        if dataclasses.is_dataclass(hints[key]):
-            if not isinstance(value, Mapping):
-                raise UsageError(f"{name!r} is {value!r}, expected keys and values ({layer.source})")
-            _check_keys(layer, typing.cast(type[Any], hints[key]), value, f"{name}.")
-
-
-def _nearest(name: str, siblings: list[str]) -> str:
-    """`"; did you mean 'data.root'?"`: a key beside it, the same last word elsewhere, or anything near."""
-    everything = list(_all_keys(RunConfig, ""))
-    near = difflib.get_close_matches(name, siblings, n=1)
-    near += [key for key in everything if key.rpartition(".")[2] == name.rpartition(".")[2]]
-    near += difflib.get_close_matches(name, everything, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(siblings)}"
-
-
-def _all_keys(schema: type[Any], prefix: str) -> Iterator[str]:
-    for key, hint in typing.get_type_hints(schema).items():
-        yield prefix + key
-        if dataclasses.is_dataclass(hint):
-            yield from _all_keys(typing.cast(type[Any], hint), f"{prefix}{key}.")
-
-
-def _merge(merged: Any, layer: _Layer) -> Any:
-    try:
-        return OmegaConf.merge(merged, layer.tree)
-    except OmegaConfBaseException as error:
-        raise UsageError(_type_message(error, [layer])) from error
-
-
-def _resolve(merged: Any, layers: Sequence[_Layer]) -> RunConfig:
-    try:
-        return typing.cast(RunConfig, OmegaConf.to_object(merged))
-    except OmegaConfBaseException as error:
-        raise UsageError(_type_message(error, layers)) from error
-
-
-def _type_message(error: OmegaConfBaseException, layers: Sequence[_Layer]) -> str:
-    """One line that names the key, the value and the expected type; OmegaConf's own first line for anything else."""
-    key = str(error.full_key or "").partition("[")[0]
-    value, hint = _last(layers, *key.split(".")), _hint_of(key)
-    source = layers[0].source if len(layers) == 1 else "with interpolations resolved"
-    if hint in (None, Any) or "${" in str(value):
-        return f"{key!r}: {str(error).splitlines()[0]} ({source})"
-    return f"{key!r} is {'null' if value is None else repr(value)}, expected {describe_type(hint)} ({source})"
-
-
-def _check_required(config: RunConfig, layers: Sequence[_Layer]) -> None:
-    """`???` in a file demands a value from another layer."""
-    for layer in layers:
-        for key in (key for key in _all_keys(RunConfig, "") if _last([layer], *key.split(".")) == "???"):
-            if attrgetter(key)(config) is None:
-                raise UsageError(f"{key!r} is not set and {layer.source} needs it; give {key}=VALUE")
-
-
-def _hint_of(key: str) -> Any:
-    hint: Any = RunConfig
-    for part in key.split("."):
-        if not dataclasses.is_dataclass(hint):
-            return hint if typing.get_origin(hint) is not dict else typing.get_args(hint)[1]
-        hint = typing.get_type_hints(hint).get(part)
-    return hint
+    return Layer("key=value", typing.cast(dict[str, Any], OmegaConf.to_container(tree, resolve=False)))

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
+
+from vos_zoo.config.checking import members
 
 Hints = Callable[[type[Any]], Mapping[str, Any]]
 """The expected type of every key of a dataclass."""
@@ -56,7 +57,7 @@ _Loader.add_implicit_resolver(_INT, re.compile(f"^(?:{_INTEGER})$"), _SIGNS)
 _Loader.add_implicit_resolver(
     _FLOAT, re.compile(rf"^(?:{_DECIMAL}|{_EXPONENT}|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"), _SIGNS
 )
-_Dumper.add_implicit_resolver(_FLOAT, re.compile(f"^(?:{_EXPONENT})$"), _SIGNS)
+_Dumper.add_implicit_resolver(_FLOAT, re.compile(f"^(?:{_DECIMAL}|{_EXPONENT})$"), _SIGNS)
 
 
 def read_yaml(text: str | bytes, expected: Any, hints: Hints = typing.get_type_hints) -> Any:
@@ -94,7 +95,7 @@ def read_value(text: str, expected: Any, hints: Hints = typing.get_type_hints) -
         yaml.YAMLError: it is no YAML.
     """
     word = text.strip()
-    if set(_members(expected)) <= {str, type(None)} and not word.startswith(("'", '"')):
+    if set(members(expected)) <= {str, type(None)} and not word.startswith(("'", '"')):
         return None if word in ("", "~", "null", "Null", "NULL") else word
     return read_yaml(text, expected, hints)
 
@@ -115,7 +116,7 @@ def _keep_texts(node: yaml.Node, expected: Any, hints: Hints, listed: bool = Fal
     """Mark the words that are expected to be texts as such."""
     if isinstance(node, yaml.ScalarNode):
         kept = node.tag == _NULL and not listed
-        if str in _members(expected) and not node.style and not kept:
+        if str in members(expected) and not node.style and not kept:
             node.tag = _TEXT
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
@@ -131,21 +132,15 @@ def _keep_texts(node: yaml.Node, expected: Any, hints: Hints, listed: bool = Fal
                 _keep_texts(value, _of_value(expected, key.value, hints), hints)
 
 
-def _members(expected: Any) -> tuple[Any, ...]:
-    """The types of a union; another type by itself."""
-    union = isinstance(expected, types.UnionType) or typing.get_origin(expected) is typing.Union
-    return typing.get_args(expected) if union else (expected,)
-
-
 def _of_items(expected: Any) -> Any:
     """The expected type of a list's items."""
-    found = [part for part in _members(expected) if typing.get_origin(part) in (list, Sequence)]
+    found = [part for part in members(expected) if typing.get_origin(part) in (list, tuple, Sequence)]
     return typing.get_args(found[0])[0] if found else Any
 
 
 def _of_value(expected: Any, key: str, hints: Hints) -> Any:
     """The expected type of what a mapping says of `key`."""
-    for part in _members(expected):
+    for part in members(expected):
         if dataclasses.is_dataclass(part):
             return hints(typing.cast(type[Any], part)).get(key, Any)
         if typing.get_origin(part) is dict:
@@ -157,5 +152,5 @@ def _has_named_keys(expected: Any) -> bool:
     """Whether the keys of a mapping are texts."""
     return any(
         dataclasses.is_dataclass(part) or (typing.get_origin(part) is dict and typing.get_args(part)[0] is str)
-        for part in _members(expected)
+        for part in members(expected)
     )

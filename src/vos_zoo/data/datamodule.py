@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -12,22 +12,19 @@ import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
-from vos_zoo.data.clips.crops import CropSettings, JitterSettings
-from vos_zoo.data.clips.frame_clips import FrameClipTransform, FrameSettings
-from vos_zoo.data.clips.gaps import GapSettings, OrderedSampler
-from vos_zoo.data.clips.mixture import MixturePart, build_mixture, build_settings, mixture_weights
+from vos_zoo.config.settings.data import DataConfig, MixturePart, SourceSettings
+from vos_zoo.config.settings.rules import build_settings
+from vos_zoo.data.clips.frame_clips import FrameClipTransform
+from vos_zoo.data.clips.gaps import OrderedSampler
+from vos_zoo.data.clips.mixture import mixture_weights
 from vos_zoo.data.clips.numbered import ClipDataset, FrameClips, NumberedClips, collate
-from vos_zoo.data.clips.sampling import MiniSequenceSampler, SamplingSettings
-from vos_zoo.data.clips.transforms import AugmentSettings, ClipTransform
-from vos_zoo.data.clips.warps import StaticSettings, WarpTransform
+from vos_zoo.data.clips.sampling import MiniSequenceSampler
+from vos_zoo.data.clips.transforms import ClipTransform
+from vos_zoo.data.clips.warps import WarpTransform
 from vos_zoo.data.datasets.checking import GENERATED_DATASETS, STATIC_DATASETS, Selection, keep_sound, open_dataset
 from vos_zoo.data.datasets.packing import pack_dataset
 from vos_zoo.data.loader import ClipLoader, ClipNumbers, VideoNumbers, seed_worker
 from vos_zoo.types import UsageError, VideoDataset
-
-CANVASES = ("object", "frame")
-"""What a training canvas shows: the surroundings of an object, or a part of the frame."""
-_SHARES = ("weight", "repeats", "frame_step")
 
 
 class VOSDataModule(pl.LightningDataModule):
@@ -36,46 +33,19 @@ class VOSDataModule(pl.LightningDataModule):
     Clips come from the data set named, or from a `mixture` of several with weights; validation and test videos always
     come from the one named. Static images ("coco", "saliency", "instances") can be trained on only.
 
-    The arguments are the `data` part of the configuration; `batch_size` counts clips per process. Under
-    `torch.distributed` every process trains on its own clips and evaluates its own videos.
+    The arguments are the fields of `DataConfig`, the `data` part of the configuration; groups may be given as keys and
+    values. `batch_size` counts clips per process. Under `torch.distributed` every process trains on its own clips and
+    evaluates its own videos.
 
     Args:
         name: "synthetic", "composed", "davis", "youtube_vos", "folder", "coco", "saliency" or "instances".
         root: folder of the data set.
-        year: DAVIS: 2016 or 2017; YouTube-VOS: 2018 or 2019.
-        resolution: DAVIS: sub-folder of the resolution.
-        layout: YouTube-VOS: folder of a split below the root; None finds it.
-        train_split: split to train on.
-        val_split: split to validate on.
-        test_split: split to test on.
-        sequences: use only these videos, in all splits.
-        val_sequences: at most so many validation videos.
-        skip_broken: leave broken videos out with a warning instead of refusing the data set.
-        mask_threshold: the smallest level, 1..255, of the one object of masks with soft edges (a part of a mixture has
-            its own); None reads object ids.
-        batch_size: clips per batch.
-        workers: loader processes for training.
-        batches_per_epoch: length of an epoch.
-        pack: folder in which decoded training videos are kept (`pack_dataset`); None decodes files again and again.
-        pack_short_side: the shorter side that larger packed frames are shrunk to; None keeps every pixel.
-        compact: frames and masks of batches are uint8 until `Batch.to` brings them to their device: a quarter of the
-            bytes to copy. Only pixels brightened by `data.augment` are rounded by it.
-        reduced_decoding: pictures of which a canvas keeps half the pixels or fewer per axis are decoded at that size
-            (`read_reduced`; canvas "frame" and warps of static images).
-        seed: seed of clips and synthetic videos.
-        canvas: "object" cuts canvases around an object (`ClipDataset`), "frame" out of whole frames (`FrameClips`).
-        frame_step: video frames per frame of the data set, which limits of gaps are divided by; None asks it.
-        sampling: see `SamplingSettings`; with canvas "frame" only the numbers of frames and objects count.
-        gaps: see `GapSettings`; for canvas "frame".
-        frame: see `FrameSettings`; for canvas "frame".
-        crop: see `CropSettings`; with canvas "frame" only the size counts.
-        jitter: see `JitterSettings`.
-        augment: see `AugmentSettings`.
-        synthetic: see `SyntheticSettings`; and train_videos, val_videos, test_videos, device.
-        composed: see `ComposedSettings`; and kind, videos, backgrounds
-            (see `open_composed`), train_videos, val_videos, test_videos.
-        static: see `StaticSettings`.
-        mixture: label -> fields of `MixturePart`; the name is the label unless given, and what is None is not used.
+        year: edition of the data set.
+        settings: the other fields of `DataConfig`.
+
+    Attributes:
+        config: all of them.
+        mixture: the parts of the training mixture by label.
 
     Raises:
         UsageError: an unknown key or a value that makes no sense.
@@ -83,83 +53,37 @@ class VOSDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        name: str = "synthetic",
-        root: str | None = None,
-        year: int = 2017,
-        resolution: str = "480p",
-        layout: str | None = None,
-        train_split: str = "train",
-        val_split: str = "val",
-        test_split: str = "val",
-        sequences: Sequence[str] | None = None,
-        val_sequences: int | None = None,
-        skip_broken: bool = False,
-        mask_threshold: int | None = None,
-        batch_size: int = 20,
-        workers: int = 2,
-        batches_per_epoch: int = 1000,
-        pack: str | None = None,
-        pack_short_side: int | None = None,
-        compact: bool = False,
-        reduced_decoding: bool = False,
-        seed: int = 0,
-        canvas: str = "object",
-        frame_step: int | None = None,
-        sampling: Mapping[str, Any] | None = None,
-        gaps: Mapping[str, Any] | None = None,
-        frame: Mapping[str, Any] | None = None,
-        crop: Mapping[str, Any] | None = None,
-        jitter: Mapping[str, Any] | None = None,
-        augment: Mapping[str, Any] | None = None,
-        synthetic: Mapping[str, Any] | None = None,
-        composed: Mapping[str, Any] | None = None,
-        static: Mapping[str, Any] | None = None,
-        mixture: Mapping[str, Mapping[str, Any] | None] | None = None,
+        name: str = DataConfig.name,
+        root: str | None = DataConfig.root,
+        year: int = DataConfig.year,
+        **settings: Any,
     ) -> None:
         super().__init__()
-        for key, value, least in (
-            ("batch_size", batch_size, 1),
-            ("batches_per_epoch", batches_per_epoch, 1),
-            ("workers", workers, 0),
-            ("pack_short_side", 1 if pack_short_side is None else pack_short_side, 1),
-        ):
-            if value < least:
-                raise UsageError(f"data.{key}: {value} must be at least {least}")
-        if canvas not in CANVASES:
-            raise UsageError(f"data.canvas: {canvas!r} is not known; use one of {', '.join(CANVASES)}")
-        self.name, self.skip_broken, self.val_sequences = name, skip_broken, val_sequences
-        self.splits = {"train": train_split, "val": val_split, "test": test_split}
-        self.batch_size, self.workers, self.batches_per_epoch, self.seed = batch_size, workers, batches_per_epoch, seed
-        self.pack, self.pack_short_side, self.compact, self.reduced = pack, pack_short_side, compact, reduced_decoding
-        self.canvas, self.frame_step = canvas, frame_step
-        self.sampling = build_settings(SamplingSettings, sampling, "data.sampling")
-        self.gaps = build_settings(GapSettings, gaps, "data.gaps")
-        self.frame = build_settings(FrameSettings, frame, "data.frame")
-        self.crop = build_settings(CropSettings, crop, "data.crop")
-        self.jitter = build_settings(JitterSettings, jitter, "data.jitter")
-        self.augment = build_settings(AugmentSettings, augment, "data.augment")
-        self.static = build_settings(StaticSettings, static, "data.static")
-        self.mixture = build_mixture(mixture)
-        self._named: dict[str, Any] = {
-            "root": root,
-            "year": year,
-            "resolution": resolution,
-            "layout": layout,
-            "sequences": sequences,
-            "mask_threshold": mask_threshold,
-        }
+        config = build_settings(DataConfig, {"name": name, "root": root, "year": year, **settings}, DataConfig.KEY)
+        self.config, self.name = config, config.name
+        self.splits = {"train": config.train_split, "val": config.val_split, "test": config.test_split}
+        self.batch_size, self.workers = config.batch_size, config.workers
+        self.batches_per_epoch = config.batches_per_epoch
+        self.sampling, self.gaps, self.frame = config.sampling, config.gaps, config.frame
+        self.crop, self.jitter, self.augment, self.static = config.crop, config.jitter, config.augment, config.static
+        self.mixture = config.mixture_parts()
         self._shared: dict[str, Any] = {
-            "skip_broken": skip_broken,
-            "synthetic": synthetic,
-            "composed": composed,
-            "seed": seed,
-            "min_area": self.static.min_area,
-            "repeat": self.static.repeat,
+            "skip_broken": config.skip_broken,
+            "synthetic": config.synthetic,
+            "composed": config.composed,
+            "seed": config.seed,
+            "min_area": config.static.min_area,
+            "repeat": config.static.repeat,
         }
         self._opened: dict[str, VideoDataset] = {}
         self._clips: NumberedClips | None = None
         # With few videos a process may have none to evaluate; that is no error.
         self.allow_zero_length_dataloader_with_multiple_devices = True
+
+    @classmethod
+    def from_config(cls, config: DataConfig) -> VOSDataModule:
+        """The data module of the `data` part of a configuration."""
+        return cls(**{item.name: getattr(config, item.name) for item in fields(config)})
 
     def videos(self, part: str) -> VideoDataset:
         """The videos of "train", "val" or "test", opened and looked through at first use.
@@ -174,41 +98,41 @@ class VOSDataModule(pl.LightningDataModule):
                     f"data set {self.name!r} holds single images, on which nothing can be tracked; name videos "
                     f"(--data davis) and train on data.mixture.{self.name}.root=..., or set trainer.limit_val_batches=0"
                 )
-            dataset = open_dataset(str(self.name), split=self.splits[part], **self._named, **self._shared)
-            limit = self.val_sequences if part == "val" else None
+            dataset = open_dataset(split=self.splits[part], **_source(self.config), **self._shared)
+            limit = self.config.val_sequences if part == "val" else None
             if limit is not None and limit < len(dataset):
                 dataset = Selection(dataset, range(limit))
-            self._opened[part] = keep_sound(dataset, skip_broken=self.skip_broken)
+            self._opened[part] = keep_sound(dataset, skip_broken=self.config.skip_broken)
         return self._opened[part]
 
     def clips(self) -> NumberedClips:
         """The training clips; the first call opens the data set and checks that it yields a clip."""
         if self._clips is None:
             datasets = [self._part(label, part) for label, part in self.mixture.items()] or [self.videos("train")]
-            if self.pack is not None:
+            if self.config.pack is not None:
+                pack, short_side = self.config.pack, self.config.pack_short_side
                 datasets = [
-                    pack_dataset(dataset, self.pack, self.pack_short_side, skip_broken=self.skip_broken)
-                    for dataset in datasets
+                    pack_dataset(dataset, pack, short_side, skip_broken=self.config.skip_broken) for dataset in datasets
                 ]
             weights = mixture_weights([*self.mixture.values()], [len(dataset) for dataset in datasets])
-            make = self._frame_clips if self.canvas == "frame" else self._crops
+            make = self._frame_clips if self.config.canvas == "frame" else self._crops
             self._clips = make(datasets, weights)
-            self._clips.reduced, self._clips.skip_broken = self.reduced, self.skip_broken
+            self._clips.reduced, self._clips.skip_broken = self.config.reduced_decoding, self.config.skip_broken
         return self._clips
 
     def _crops(self, datasets: Sequence[VideoDataset], weights: Sequence[float] | None) -> ClipDataset:
         """Clips cut around an object; every data set is tried."""
-        sampler = MiniSequenceSampler(datasets, self.sampling, self.seed, weights)
+        sampler = MiniSequenceSampler(datasets, self.sampling, self.config.seed, weights)
         transform = ClipTransform(self.crop, self.jitter, self.augment, self._dtype)
         for dataset in datasets:
-            MiniSequenceSampler([dataset], self.sampling, self.seed).plan(0)
+            MiniSequenceSampler([dataset], self.sampling, self.config.seed).plan(0)
         return ClipDataset(sampler, transform, self.batch_size * self.batches_per_epoch, self._warps())
 
     def _frame_clips(self, datasets: Sequence[VideoDataset], weights: Sequence[float] | None) -> FrameClips:
         """Clips of whole frames."""
-        steps = [part.frame_step for part in self.mixture.values()] or [self.frame_step]
+        steps = [part.frame_step for part in self.mixture.values()] or [self.config.frame_step]
         known = [step or dataset.frame_step for step, dataset in zip(steps, datasets, strict=True)]
-        sampler = OrderedSampler(datasets, self.sampling, self.gaps, self.seed, weights, known)
+        sampler = OrderedSampler(datasets, self.sampling, self.gaps, self.config.seed, weights, known)
         flip, gray = self.augment.flip, self.augment.grayscale
         transform = FrameClipTransform(self.crop.size, self.frame, flip, gray, self._dtype)
         return FrameClips(sampler, transform, self.batch_size * self.batches_per_epoch, self._warps())
@@ -220,14 +144,15 @@ class VOSDataModule(pl.LightningDataModule):
 
     @property
     def _dtype(self) -> type[np.float32] | type[np.uint8]:
-        return np.uint8 if self.compact else np.float32
+        return np.uint8 if self.config.compact else np.float32
 
     def _part(self, label: str, part: MixturePart) -> VideoDataset:
         """A data set of the mixture, opened and looked through."""
-        source = {field.name: getattr(part, field.name) for field in fields(part) if field.name not in _SHARES}
         if part.root is None and part.name not in GENERATED_DATASETS:
             raise UsageError(f"data set {part.name!r}: no folder given; set data.mixture.{label}.root=FOLDER")
-        return keep_sound(open_dataset(**source, **self._shared), skip_broken=self.skip_broken)
+        return keep_sound(
+            open_dataset(split=part.split, **_source(part), **self._shared), skip_broken=self.config.skip_broken
+        )
 
     def setup(self, stage: str) -> None:
         """Open and check what the stage ("fit", "validate", "test") needs, so that nothing breaks half-way."""
@@ -294,3 +219,9 @@ class VOSDataModule(pl.LightningDataModule):
 
 def _as_it_is(video: Any) -> Any:
     return video
+
+
+def _source(settings: SourceSettings) -> dict[str, Any]:
+    """What says which videos of which data set are read, as keywords of `open_dataset`."""
+    names = [item.name for item in fields(SourceSettings) if item.name != "frame_step"]
+    return {name: getattr(settings, name) for name in names}

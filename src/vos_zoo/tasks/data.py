@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from vos_zoo.config.layers import DataConfig, RunConfig, to_plain
+from vos_zoo.config.layers import DataConfig, RunConfig
 from vos_zoo.console import say
 from vos_zoo.data.datasets.checking import STATIC_DATASETS, DatasetReport, check_dataset, open_dataset
 from vos_zoo.data.datasets.export import check_list, write_davis_layout
@@ -67,9 +67,8 @@ def _open(data: DataConfig, kind: str, split: str) -> VideoDataset:
 
 def run_make_data(*, config: RunConfig, kind: str, output: str) -> int:
     """Write generated videos in DAVIS layout, one list per split."""
-    settings = to_plain(config.data.synthetic)
     splits = {
-        split: open_dataset(kind, split=split, synthetic=settings, seed=config.data.seed)
+        split: open_dataset(kind, split=split, synthetic=config.data.synthetic, seed=config.data.seed)
         for split in ("train", "val", "test")
     }
     for split, videos in splits.items():  # open all before writing the first

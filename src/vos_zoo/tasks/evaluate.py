@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from vos_zoo.config.layers import RunConfig, check_keywords, to_plain
+from vos_zoo.config.layers import RunConfig, check_keywords
 from vos_zoo.console import say
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.evaluation import (
@@ -129,5 +129,5 @@ def pick_device(config: RunConfig) -> torch.device:
 
 
 def _videos(config: RunConfig, split: str) -> VideoDataset:
-    videos: VideoDataset = VOSDataModule(**to_plain(config.data)).videos(split)
+    videos: VideoDataset = VOSDataModule.from_config(config.data).videos(split)
     return videos

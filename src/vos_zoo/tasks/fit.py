@@ -43,7 +43,7 @@ def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") ->
     if resumed and limit and is_saved(folder, resumed):
         say(f"nothing to do: {folder} has reached {limit}, raise it to continue training; model: {folder / 'model'}")
         return 0
-    data = VOSDataModule(**to_plain(config.data))
+    data = VOSDataModule.from_config(config.data)
     data.clips()
     if config.trainer.get("limit_val_batches", 1.0) != 0:
         data.videos("val")

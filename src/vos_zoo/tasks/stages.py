@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from vos_zoo.config.layers import RunConfig, check_signatures, to_plain
+from vos_zoo.config.layers import RunConfig, check_signatures
 from vos_zoo.console import say
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.processes import check_run_name
@@ -99,7 +99,7 @@ def _run_name(config: RunConfig, recipe: str, ckpt: str | None) -> str:
 def _check(config: RunConfig) -> None:
     """Check a stage before it starts: its keys, and that its input folders exist."""
     check_signatures(config)
-    VOSDataModule(**to_plain(config.data))
+    VOSDataModule.from_config(config.data)
     for key, root in _roots(config):
         if root is not None and not Path(root).exists():
             raise UsageError(f"{key} is {root!r}, and there is no such file or folder")

@@ -11,71 +11,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast, get_args
+from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vos_zoo.types import Box, Frame, UsageError, VOSError
+from vos_zoo.config.settings.clips import CropSettings
+from vos_zoo.types import Box, Frame, VOSError
 
 Masks: TypeAlias = NDArray[np.uint8]
 """One 0/1 channel per object slot, uint8 ``(K, H, W)``."""
-CropMode: TypeAlias = Literal["inside_major", "inside", "replicate"]
-"""How a window larger than the frame is treated: fit one axis, fit both, or keep it and replicate the border."""
-
-
-@dataclass(frozen=True)
-class CropSettings:
-    """How canvases are cut.
-
-    Attributes:
-        size: height and width of the canvas in pixels.
-        factor: side of the window over the side of the object's box (both as square roots of areas).
-        mode: what to do with windows larger than the frame.
-        max_scale_change: largest shrinking of the window; None for no limit.
-    """
-
-    size: tuple[int, int] = (480, 832)
-    factor: float = 5.0
-    mode: CropMode = "inside_major"
-    max_scale_change: float | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse values no canvas can be cut with."""
-        object.__setattr__(self, "size", tuple(int(value) for value in self.size))
-        if self.mode not in get_args(CropMode):
-            raise UsageError(f"data.crop.mode: {self.mode!r} is not known; use one of {', '.join(get_args(CropMode))}")
-        if len(self.size) != 2 or min(self.size) < 1:
-            raise UsageError(f"data.crop.size: {list(self.size)} must be height and width, both above 0")
-        if self.factor <= 0:
-            raise UsageError(f"data.crop.factor: {self.factor} must be above 0")
-
-
-@dataclass(frozen=True)
-class JitterSettings:
-    """Spread of the box noise, for reference and query frames.
-
-    Attributes:
-        reference_scale: standard deviation of the logarithm of width and height.
-        reference_centre: range of the centre's shift in x and y, in square roots of the box area.
-        query_scale: as `reference_scale`, for query frames.
-        query_centre: as `reference_centre`, for query frames.
-    """
-
-    reference_scale: float = 0.25
-    reference_centre: tuple[float, float] = (3.0, 3.0)
-    query_scale: float = 0.5
-    query_centre: tuple[float, float] = (5.5, 4.5)
-
-    def __post_init__(self) -> None:
-        """Refuse negative spreads."""
-        for name in ("reference_centre", "query_centre"):
-            value = tuple(float(part) for part in getattr(self, name))
-            if len(value) != 2 or min(value) < 0:
-                raise UsageError(f"data.jitter.{name}: {list(value)} must be two numbers, x and y, not below 0")
-            object.__setattr__(self, name, value)
-        if min(self.reference_scale, self.query_scale) < 0:
-            raise UsageError("data.jitter: reference_scale and query_scale must not be below 0")
 
 
 @dataclass(frozen=True)

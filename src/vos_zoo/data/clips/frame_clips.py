@@ -23,86 +23,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vos_zoo.config.settings.clips import AugmentSettings
+from vos_zoo.config.settings.frames import FrameSettings
 from vos_zoo.data.clips.crops import tight_box
 from vos_zoo.data.clips.warps import FILL, Matrix, about_centre, colour_matrix, inverse, resample
-from vos_zoo.types import Frame, LabelMap, UsageError
+from vos_zoo.types import Frame, LabelMap
 
-Place: TypeAlias = Literal["area", "short_side"]
-"""How the part of the frame is chosen: by its share of the area, or by the size its frame is resized to."""
-Turn: TypeAlias = Literal["canvas", "frame"]
-"""What is turned, scaled and sheared: the cut canvas (corners are filled), or the frame before the cut."""
-Interpolation: TypeAlias = Literal["cubic", "linear"]
 _TRIES = 10  # parts drawn by area before the largest centred one is taken
-_PAIRS = ("area", "ratio", "zoom", "scale")
-
-
-@dataclass(frozen=True)
-class FrameSettings:
-    """How canvases of whole frames are made; the defaults are those of PCVOS's video stage.
-
-    Attributes:
-        window: "area" draws a part of the frame by area and ratio and resizes it to the canvas; "short_side" resizes
-            the frame so that its short side is `short_side` times a drawn `zoom` and cuts the canvas out of it.
-        area: range of the part's share of the frame's area.
-        ratio: range of the part's width over its height.
-        short_side: pixels of the resized frame's short side, before the zoom.
-        zoom: range of the factor of `short_side`; where the canvas would not fit the frame is enlarged until it does.
-        place_jitter: how far a frame's part moves from the common place, in canvas pixels; it stays in the frame.
-        turn: what the following four act on.
-        rotation: largest angle of a frame in degrees.
-        scale: range of a frame's own scale.
-        shear: largest horizontal shear of a frame in degrees.
-        interpolation: of pictures, see the module's text; label maps are always resampled by the nearest pixel.
-        common_colour: largest change of brightness, contrast and saturation (as factors), shared by the clip.
-        colour: the same for a frame.
-        min_pixels: an object is taken if it shows so many pixels on the first canvas; all others are background.
-        tries: frames drawn of a video until one clip shows an object.
-        empty: whether a clip without objects is trained on after so many tries; otherwise another video is drawn.
-    """
-
-    window: Place = "area"
-    area: tuple[float, float] = (0.36, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    short_side: int = 480
-    zoom: tuple[float, float] = (0.9, 1.3)
-    place_jitter: float = 0.0
-    turn: Turn = "canvas"
-    rotation: float = 15.0
-    scale: tuple[float, float] = (1.0, 1.0)
-    shear: float = 10.0
-    interpolation: Interpolation = "cubic"
-    common_colour: tuple[float, float, float] = (0.1, 0.03, 0.03)
-    colour: tuple[float, float, float] = (0.01, 0.01, 0.01)
-    min_pixels: int = 1
-    tries: int = 5
-    empty: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse values no canvas can be made with."""
-        for name, kind in (("window", Place), ("turn", Turn), ("interpolation", Interpolation)):
-            if getattr(self, name) not in get_args(kind):
-                known = ", ".join(get_args(kind))
-                raise UsageError(f"data.frame.{name}: {getattr(self, name)!r} is not known; use one of {known}")
-        for name, length in (*((pair, 2) for pair in _PAIRS), ("common_colour", 3), ("colour", 3)):
-            value = tuple(float(part) for part in getattr(self, name))
-            if len(value) != length or min(value) < 0:
-                raise UsageError(f"data.frame.{name}: {list(value)} must be {length} numbers not below 0")
-            object.__setattr__(self, name, value)
-        for name in _PAIRS:
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise UsageError(f"data.frame.{name}: [{low}, {high}] must be two numbers above 0, the smaller first")
-        if self.area[1] > 1:
-            raise UsageError(f"data.frame.area: {list(self.area)} are shares of the frame; use at most 1")
-        if min(self.short_side, self.min_pixels, self.tries) < 1:
-            raise UsageError("data.frame: short_side, min_pixels and tries must be at least 1")
-        if min(self.rotation, self.place_jitter) < 0 or not 0 <= self.shear < 90:
-            raise UsageError("data.frame: rotation and place_jitter must not be below 0, shear lie in 0 to 90 degrees")
 
 
 class Part(NamedTuple):
@@ -168,8 +100,8 @@ class FrameClipTransform:
         self,
         size: tuple[int, int],
         settings: FrameSettings | None = None,
-        flip: float = 0.5,
-        grayscale: float = 0.05,
+        flip: float = AugmentSettings.flip,
+        grayscale: float = AugmentSettings.grayscale,
         dtype: type[np.float32] | type[np.uint8] = np.float32,
     ) -> None:
         self.size, self.settings, self.dtype = size, settings or FrameSettings(), dtype

@@ -12,95 +12,16 @@ for three frames, number for number.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vos_zoo.data.clips.sampling import ClipPlan, SamplingSettings, known_length, shares
+from vos_zoo.config.settings.clips import SamplingSettings
+from vos_zoo.config.settings.frames import GapSettings
+from vos_zoo.data.clips.sampling import ClipPlan, known_length, shares
 from vos_zoo.data.datasets.static_images import StaticDataset
 from vos_zoo.types import UsageError, VideoDataset, VideoSequence, VOSError
-
-Rule: TypeAlias = Literal["chain", "jump"]
-Change: TypeAlias = Literal["steps", "ramp"]
-Rounding: TypeAlias = Literal["down", "up"]
-
-
-@dataclass(frozen=True)
-class GapSettings:
-    """How far apart the frames of a clip may be.
-
-    Attributes:
-        rule: "chain" or "jump", see the module's text.
-        limits: (share of the training, largest gap in frames of the video), by share, the first at 0. A share that is
-            there twice is a sudden change.
-        change: between two points of `limits` the limit stays ("steps") or changes evenly ("ramp").
-        part: query frames per part; the limit holds for the gap before a part.
-        within: largest gap between two frames of a part, in frames of the video.
-        rounding: how a limit is divided by the data set's `frame_step`; at least 1 is left.
-        reverse: probability that a clip runs backwards.
-        shortest: videos with fewer frames are left out.
-        repeat: whether videos with fewer frames than a clip are used, their last frame several times.
-    """
-
-    rule: Rule = "chain"
-    limits: tuple[tuple[float, float], ...] = ((0.0, 5.0),)
-    change: Change = "steps"
-    part: int = 1
-    within: int = 5
-    rounding: Rounding = "down"
-    reverse: float = 0.0
-    shortest: int = 3
-    repeat: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse what no clip can be drawn with."""
-        for name, kind in (("rule", Rule), ("change", Change), ("rounding", Rounding)):
-            if getattr(self, name) not in get_args(kind):
-                known = ", ".join(get_args(kind))
-                raise UsageError(f"data.gaps.{name}: {getattr(self, name)!r} is not known; use one of {known}")
-        object.__setattr__(self, "limits", _points(self.limits))
-        if min(self.part, self.within, self.shortest) < 1:
-            raise UsageError("data.gaps: part, within and shortest must be at least 1")
-        if not 0 <= self.reverse <= 1:
-            raise UsageError(f"data.gaps.reverse: {self.reverse} is no probability; use 0 to 1")
-
-    @property
-    def constant(self) -> bool:
-        """Whether the limit is the same all along."""
-        return len({limit for _, limit in self.limits}) == 1
-
-    def limit(self, share: float) -> float:
-        """The largest gap, in frames of the video, when `share` (0 to 1) of the training is done."""
-        shares, limits = zip(*self.limits, strict=True)
-        after = int(np.searchsorted(shares, share, side="right"))
-        low = max(after - 1, 0)
-        if self.change == "steps" or after == len(shares):
-            return float(limits[low])
-        return float(
-            limits[low] + (limits[after] - limits[low]) * (share - shares[low]) / (shares[after] - shares[low])
-        )
-
-    def steps(self, frames: float, frame_step: int) -> int:
-        """A limit in frames of the video as one in frames of a data set that holds every `frame_step`-th."""
-        steps = frames / frame_step
-        return max(1, math.ceil(steps - 1e-9) if self.rounding == "up" else math.floor(steps + 1e-9))
-
-
-def _points(given: Any) -> tuple[tuple[float, float], ...]:
-    try:
-        points = tuple((float(share), float(limit)) for share, limit in given)
-    except (TypeError, ValueError):
-        raise UsageError(f"data.gaps.limits: {given!r} must be pairs, such as [[0, 5], [0.1, 10]]") from None
-    shares = [share for share, _ in points]
-    if not points or shares[0] != 0 or shares != sorted(shares) or shares[-1] > 1:
-        raise UsageError(f"data.gaps.limits: {given!r} must begin at 0 and go on by share of the training, up to 1")
-    if min(limit for _, limit in points) < 1:
-        raise UsageError(f"data.gaps.limits: {given!r} must have gaps of at least 1")
-    return points
 
 
 def chain(length: int, gaps: Sequence[int], random: np.random.Generator) -> tuple[int, ...]:

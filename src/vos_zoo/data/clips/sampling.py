@@ -8,50 +8,19 @@ Every draw is a pure function of (seed, item number): workers, restarts and the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vos_zoo.config.settings.clips import SamplingSettings
 from vos_zoo.data.datasets.static_images import StaticDataset
 from vos_zoo.types import UsageError, VideoDataset, VideoSequence, VOSError
 
 Frames: TypeAlias = NDArray[np.int64]
 """Ascending frame indices, int64 ``(n,)``."""
 _DRAWS = 1000  # sequences tried (plus 50 per object) before the data set is said to hold nothing to train on
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """How clips are chosen.
-
-    Attributes:
-        reference_frames: frames whose masks are given.
-        query_frames: frames to be segmented.
-        max_gap: farthest distance from the base reference, in frames of the data set, to begin with.
-        gap_step: what the distance grows by where nothing is found.
-        give_up_gap: where the growth beyond this ends the search in a sequence.
-        min_visible_pixels: an object is visible with more pixels than this.
-        min_visible_factor: an object is used if it is visible in more than this times (reference + query) frames.
-        objects: object slots of a clip; with more than one the clip shows up to so many objects of a video.
-    """
-
-    reference_frames: int = 1
-    query_frames: int = 3
-    max_gap: int = 100
-    gap_step: int = 5
-    give_up_gap: int = 1000
-    min_visible_pixels: int = 10
-    min_visible_factor: int = 2
-    objects: int = 1
-
-    def __post_init__(self) -> None:
-        """Refuse numbers no clip can be drawn with."""
-        for field in fields(self):
-            least = 0 if field.name == "min_visible_pixels" else 1
-            if getattr(self, field.name) < least:
-                raise UsageError(f"data.sampling.{field.name}: {getattr(self, field.name)} must be at least {least}")
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from vos_zoo.config.settings.clips import AugmentSettings, CropSettings, JitterSettings
 from vos_zoo.data.clips.crops import (
-    CropSettings,
-    JitterSettings,
     Masks,
     affine_matrix,
     box_in_window,
@@ -38,40 +37,7 @@ from vos_zoo.data.clips.crops import (
     warp,
     warp_box,
 )
-from vos_zoo.types import Box, Frame, UsageError, VOSError
-
-
-@dataclass(frozen=True)
-class AugmentSettings:
-    """What happens to the pixels of a training clip.
-
-    Attributes:
-        grayscale: probability of a grey clip; reference and query frames roll on their own.
-        flip: probability of a horizontal flip; reference and query frames roll on their own.
-        affine: whether canvases are turned and scaled, each on its own.
-        rotation: largest angle in degrees.
-        log_scale: largest logarithm of the scale.
-        brightness: the brightness factor of a canvas lies within 1 - this and 1 + this.
-        fused: resample every canvas once instead of twice, by the same map. Faster; the pixels differ by what a second
-            bilinear interpolation blurs, and by a pixel at the borders of canvas, frame and mask.
-    """
-
-    grayscale: float = 0.05
-    flip: float = 0.5
-    affine: bool = True
-    rotation: float = 15.0
-    log_scale: float = 0.2
-    brightness: float = 0.2
-    fused: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse what is no probability and negative spreads."""
-        for name in ("grayscale", "flip"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"data.augment.{name}: {getattr(self, name)} is no probability; use 0 to 1")
-        for name in ("rotation", "log_scale", "brightness"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"data.augment.{name}: {getattr(self, name)} must not be below 0")
+from vos_zoo.types import Box, Frame, VOSError
 
 
 @cache

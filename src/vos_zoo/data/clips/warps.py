@@ -14,19 +14,18 @@ the picture beyond instead of a border.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast, get_args
+from collections.abc import Sequence
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vos_zoo.config.settings.clips import AugmentSettings
+from vos_zoo.config.settings.static import StaticSettings
 from vos_zoo.data.clips.crops import tight_box
 from vos_zoo.data.datasets.static_images import HALF
-from vos_zoo.types import Frame, UsageError
+from vos_zoo.types import Frame
 
-Motion: TypeAlias = Literal["crops", "warps"]
-"""Where the motion of a clip comes from: crops jittered around the object, or warps of the whole picture."""
 Matrix: TypeAlias = NDArray[np.float64]
 """A map of points, ``(3, 3)``, in pixels with their centres at one half unless said otherwise."""
 Layers: TypeAlias = NDArray[np.uint8]
@@ -36,65 +35,6 @@ FILL = (124.0, 116.0, 104.0, 0.0)
 """What is shown beyond the picture: ImageNet's mean colour, and no object."""
 _LUMA = np.array([0.299, 0.587, 0.114])
 _GRID = 4  # pixels per node of the spline's field
-
-
-@dataclass(frozen=True)
-class StaticSettings:
-    """How a picture becomes a clip.
-
-    Attributes:
-        motion: "crops" treats it as a video (see `ClipTransform`); "warps" as this module says, with what follows.
-        soft_masks: keep the masks' values between 0 and 1 (with warps); otherwise more than a half is the object.
-        min_area: COCO, instances: leave smaller objects out.
-        repeat: saliency: folder name -> how many times its pictures count; None for the published numbers.
-        common_scale: range of the zoom all frames share.
-        common_colour: largest change of brightness, contrast, saturation (as factors) and hue (in turns), shared.
-        rotation: largest angle of a frame in degrees.
-        scale: range of a frame's own scale.
-        shear: largest horizontal shear of a frame in degrees.
-        colour: largest change of brightness, contrast and saturation of a frame.
-        thin_plate: probability of a thin-plate warp of a frame.
-        thin_plate_noise: standard deviation of its control points' shifts, in canvas sides.
-        thin_plate_points: number of its control points.
-    """
-
-    motion: Motion = "crops"
-    soft_masks: bool = False
-    min_area: float = 0.0
-    repeat: Mapping[str, int] | None = None
-    common_scale: tuple[float, float] = (0.8, 1.5)
-    common_colour: tuple[float, float, float, float] = (0.1, 0.05, 0.05, 0.05)
-    rotation: float = 20.0
-    scale: tuple[float, float] = (0.9, 1.1)
-    shear: float = 10.0
-    colour: tuple[float, float, float] = (0.1, 0.05, 0.05)
-    thin_plate: float = 0.33
-    thin_plate_noise: float = 0.02
-    thin_plate_points: int = 12
-
-    def __post_init__(self) -> None:
-        """Refuse values no clip can be made with."""
-        if self.motion not in get_args(Motion):
-            raise UsageError(
-                f"data.static.motion: {self.motion!r} is not known; use one of {', '.join(get_args(Motion))}"
-            )
-        if self.soft_masks and self.motion != "warps":
-            raise UsageError("data.static.soft_masks: crops have masks of 0 and 1; set data.static.motion=warps")
-        for name, length in (("common_scale", 2), ("scale", 2), ("common_colour", 4), ("colour", 3)):
-            value = tuple(float(part) for part in getattr(self, name))
-            if len(value) != length or min(value) < 0:
-                raise UsageError(f"data.static.{name}: {list(value)} must be {length} numbers not below 0")
-            object.__setattr__(self, name, value)
-        for name in ("common_scale", "scale"):
-            low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise UsageError(f"data.static.{name}: [{low}, {high}] must be two numbers above 0, the smaller first")
-        if not 0 <= self.thin_plate <= 1:
-            raise UsageError(f"data.static.thin_plate: {self.thin_plate} is no probability; use 0 to 1")
-        if self.thin_plate_points < 3 or not 0 <= self.shear < 90:
-            raise UsageError("data.static: thin_plate_points must be at least 3, and shear lie in 0 to 90 degrees")
-        if min(self.min_area, self.rotation, self.thin_plate_noise) < 0:
-            raise UsageError("data.static: min_area, rotation and thin_plate_noise must not be below 0")
 
 
 class WarpTransform:
@@ -112,8 +52,8 @@ class WarpTransform:
         self,
         size: tuple[int, int],
         settings: StaticSettings | None = None,
-        flip: float = 0.5,
-        grayscale: float = 0.05,
+        flip: float = AugmentSettings.flip,
+        grayscale: float = AugmentSettings.grayscale,
         dtype: type[np.float32] | type[np.uint8] = np.float32,
     ) -> None:
         self.size, self.settings, self.dtype = size, settings or StaticSettings(motion="warps"), dtype

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from vos_zoo.data.clips.mixture import build_settings
+from vos_zoo.config.settings.generated import ComposedConfig
 from vos_zoo.data.composed.sources import Sources
-from vos_zoo.data.composed.videos import ComposedDataset, ComposedSettings
+from vos_zoo.data.composed.videos import ComposedDataset
 from vos_zoo.data.datasets.sequence import Problem, describe
 from vos_zoo.data.datasets.static_images import StaticDataset, in_threads
 from vos_zoo.files.frames import frame_size
 from vos_zoo.files.names import list_files, list_folders
 from vos_zoo.types import UsageError, VideoDataset, VOSError
 
-_VIDEOS = {"train": 100_000, "val": 6, "test": 6}
 OpenSource = Callable[..., VideoDataset]
 """Opens and looks through a data set, given its name, root, split and the videos to take (None for all)."""
 
@@ -25,7 +23,7 @@ def open_composed(
     open_source: OpenSource,
     root: str | Path | None,
     split: str,
-    given: Mapping[str, Any],
+    config: ComposedConfig,
     seed: int,
     *,
     sequences: Sequence[str] | None = None,
@@ -37,7 +35,7 @@ def open_composed(
         open_source: opens what they are cut out of.
         root: folder of pictures or videos with masks, of the data set `kind`; None where only `videos` are used.
         split: split of the clips, and of what `root` holds.
-        given: the `data.composed` part of the configuration.
+        config: the `data.composed` part of the configuration.
         seed: seed of the clips.
         sequences: cut out of these pictures or videos of the root only.
         skip_broken: leave unreadable backgrounds out with a warning.
@@ -46,10 +44,7 @@ def open_composed(
         UsageError: no folder, an unknown key, a value or a kind that does not fit.
         VOSError: something in the folders is broken and `skip_broken` is off.
     """
-    rest = dict(given)
-    counts = {part: int(rest.pop(f"{part}_videos", usual)) for part, usual in _VIDEOS.items()}
-    kind, videos, backgrounds = (rest.pop(name, None) for name in ("kind", "videos", "backgrounds"))
-    settings = build_settings(ComposedSettings, {**rest, "seed": seed}, "data.composed")
+    kind, videos, backgrounds = config.kind, config.videos, config.backgrounds
     if kind in ("synthetic", "composed"):
         raise UsageError(f"data.composed.kind: {kind!r} is drawn itself; name a data set that is read from a folder")
     if root is None and videos is None:
@@ -57,7 +52,7 @@ def open_composed(
             "data set 'composed': no folder given; set its root (data.root=FOLDER) to pictures with masks, "
             "or data.composed.videos=FOLDER"
         )
-    opened = [] if root is None else [open_source(kind or "instances", root, split, sequences)]
+    opened = [] if root is None else [open_source(kind, root, split, sequences)]
     if videos is not None:
         lists = (Path(videos) / "ImageSets").is_dir()
         opened.append(open_source("davis" if lists else "folder", videos, "train", None))
@@ -66,7 +61,7 @@ def open_composed(
         [dataset for dataset in opened if not isinstance(dataset, StaticDataset)],
         [] if backgrounds is None else find_plain(Path(backgrounds), skip_broken=skip_broken),
     )
-    return ComposedDataset(sources, counts.get(split, counts["train"]), split, settings)
+    return ComposedDataset(sources, config.count(split) or config.train_videos, split, config.settings(seed))
 
 
 def find_plain(folder: Path, *, skip_broken: bool = False) -> list[Path]:

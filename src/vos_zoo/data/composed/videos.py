@@ -10,13 +10,14 @@ from __future__ import annotations
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vos_zoo.config.settings.generated import ComposedConfig, ComposedSettings
 from vos_zoo.data.composed.render import Painter
 from vos_zoo.data.composed.scene import ComposedScene, Cutting, draw_cutting, draw_scene
 from vos_zoo.data.composed.sources import Sources
@@ -27,59 +28,8 @@ COUNT_STEP = 4
 """Pixels of objects are counted on every so many rows and columns."""
 _CACHED_FRAMES = 16
 _CACHED_SEQUENCES = 8
-_MIN_SIDE = 32
 _MIN_VISIBLE = 0.35  # share of its own area an object must show in the frame where it starts
 _ATTEMPTS = 12
-
-
-@dataclass(frozen=True)
-class ComposedSettings:
-    """What the composed clips are like.
-
-    Attributes:
-        size: height and width of the frames, each at least 32.
-        frames: length of a clip, at least 1.
-        min_objects, max_objects: annotated objects per clip, 1 to 6.
-        late_objects: probability of each object after the first to start later than frame 0.
-        look_alike: probability that an object of the clip has a look-alike: the same cut-out again or another object of
-            its picture, annotated itself or not.
-        in_place: probability that objects of the background picture are annotated and stay where they are in it.
-        video_share: probability that a cut-out or a background is taken from a video, where there are pictures, too.
-        difficulty: scales motion, deformation, light changes, noise and distractors; 1 is usual, as in
-            `SyntheticSettings`.
-        seed: another seed gives other clips.
-
-    Raises:
-        UsageError: a value is out of its range.
-    """
-
-    size: tuple[int, int] = (192, 336)
-    frames: int = 48
-    min_objects: int = 1
-    max_objects: int = 4
-    late_objects: float = 0.15
-    look_alike: float = 0.4
-    in_place: float = 0.25
-    video_share: float = 0.3
-    difficulty: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "size", tuple(int(side) for side in self.size))
-        if len(self.size) != 2 or min(self.size) < _MIN_SIDE:
-            raise UsageError(f"data.composed.size: {list(self.size)} must be height and width, at least {_MIN_SIDE}")
-        if self.frames < 1:
-            raise UsageError(f"data.composed.frames: {self.frames} must be at least 1")
-        if not 1 <= self.min_objects <= self.max_objects <= 6:
-            raise UsageError(
-                f"data.composed: {self.min_objects} to {self.max_objects} objects; "
-                "need 1 <= min_objects <= max_objects <= 6"
-            )
-        for name in ("late_objects", "look_alike", "in_place", "video_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"data.composed.{name}: {getattr(self, name)} is no probability; use 0 to 1")
-        if not 0 <= self.difficulty <= 4:
-            raise UsageError(f"data.composed.difficulty: {self.difficulty} must lie in 0 (easy) to 4; 1 is usual")
 
 
 class ComposedSequence(VideoSequence):
@@ -255,7 +205,11 @@ class ComposedDataset(VideoDataset):
     """
 
     def __init__(
-        self, sources: Sources, videos: int = 100_000, split: str = "train", settings: ComposedSettings | None = None
+        self,
+        sources: Sources,
+        videos: int = ComposedConfig.train_videos,
+        split: str = "train",
+        settings: ComposedSettings | None = None,
     ) -> None:
         if videos < 1:
             raise UsageError(f"data.composed: {videos} videos of {split}; there must be at least 1")

@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
+from vos_zoo.config.settings.data import SourceSettings
+from vos_zoo.config.settings.generated import ComposedConfig, SyntheticConfig
+from vos_zoo.config.settings.rules import build_settings
+from vos_zoo.config.settings.static import StaticSettings
 from vos_zoo.data.datasets.sequence import PictureDataset, PictureSequence, Problem, by_name, describe
 from vos_zoo.data.datasets.static_images import StaticImage
 from vos_zoo.files.frames import JPEG_END, TAIL, frame_size, is_deep, read_frame_strictly
@@ -277,15 +281,15 @@ def open_dataset(
     root: str | Path | None = None,
     *,
     split: str = "val",
-    year: int = 2017,
-    resolution: str = "480p",
+    year: int = SourceSettings.year,
+    resolution: str = SourceSettings.resolution,
     sequences: Sequence[str] | None = None,
     skip_broken: bool = False,
-    synthetic: Mapping[str, Any] | None = None,
-    composed: Mapping[str, Any] | None = None,
+    synthetic: Mapping[str, Any] | SyntheticConfig | None = None,
+    composed: Mapping[str, Any] | ComposedConfig | None = None,
     seed: int = 0,
     layout: str | None = None,
-    min_area: float = 0.0,
+    min_area: float = StaticSettings.min_area,
     repeat: Mapping[str, int] | None = None,
     mask_threshold: int | None = None,
 ) -> VideoDataset:
@@ -316,7 +320,7 @@ def open_dataset(
     if mask_threshold is not None and name in ("synthetic", *STATIC_DATASETS):
         raise UsageError(f"data.mask_threshold: {name!r} has no such masks; it is for davis, youtube_vos and folder")
     if name == "synthetic":
-        return _open_synthetic(split, sequences, dict(synthetic or {}), seed)
+        return _open_synthetic(split, sequences, build_settings(SyntheticConfig, synthetic, "data.synthetic"), seed)
     if name == "composed":
         from vos_zoo.data.composed.opening import open_composed
 
@@ -327,7 +331,8 @@ def open_dataset(
             return keep_sound(open_dataset(kind, folder, **options), skip_broken=skip_broken)
 
         options: dict[str, Any] = {"sequences": sequences, "skip_broken": skip_broken}
-        return open_composed(source, root, split, composed or {}, seed, **options)
+        given = build_settings(ComposedConfig, composed, "data.composed")
+        return open_composed(source, root, split, given, seed, **options)
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -371,17 +376,10 @@ DATASETS = ("davis", "youtube_vos", "folder", *GENERATED_DATASETS, *STATIC_DATAS
 """Names that `open_dataset` knows."""
 
 
-def _open_synthetic(split: str, names: Sequence[str] | None, given: dict[str, Any], seed: int) -> VideoDataset:
-    from vos_zoo.data.synthetic.videos import SyntheticDataset, SyntheticSettings
+def _open_synthetic(split: str, names: Sequence[str] | None, config: SyntheticConfig, seed: int) -> VideoDataset:
+    from vos_zoo.data.synthetic.videos import SyntheticDataset
 
-    videos = {"train": 400, "val": 6, "test": 6}
-    videos.update({part: given.pop(f"{part}_videos") for part in videos if f"{part}_videos" in given})
-    device = given.pop("device", "cpu")
-    try:
-        settings = SyntheticSettings(**given, seed=seed)
-    except TypeError as error:
-        raise UsageError(f"data.synthetic: {error}; known are the fields of SyntheticSettings") from error
-    dataset = SyntheticDataset(videos.get(split, 1), split, settings, device)
+    dataset = SyntheticDataset(config.count(split) or 1, split, config.settings(seed), config.device)
     if names is None:
         return dataset
     known = [sequence.name for sequence in dataset]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from vos_zoo.config.settings.data import SourceSettings
 from vos_zoo.data.datasets.sequence import PictureDataset, PictureSequence, by_name
 from vos_zoo.files.names import list_pictures
 from vos_zoo.files.text import read_list
@@ -40,8 +41,8 @@ class DavisDataset(PictureDataset):
         self,
         root: str | Path,
         split: str = "val",
-        year: int = 2017,
-        resolution: str = "480p",
+        year: int = SourceSettings.year,
+        resolution: str = SourceSettings.resolution,
         sequences: Sequence[str] | None = None,
         *,
         skip_broken: bool = False,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vos_zoo.config.settings.data import SourceSettings
 from vos_zoo.files.names import list_files, list_folders, list_pictures
 from vos_zoo.files.text import read_list
 from vos_zoo.types import VOSError
@@ -27,7 +28,11 @@ class FoundSplits:
 
 
 def find_splits(
-    kind: str, root: str | Path | None, year: int = 2017, resolution: str = "480p", layout: str | None = None
+    kind: str,
+    root: str | Path | None,
+    year: int = SourceSettings.year,
+    resolution: str = SourceSettings.resolution,
+    layout: str | None = SourceSettings.layout,
 ) -> FoundSplits:
     """The splits of a data set below its root.
 

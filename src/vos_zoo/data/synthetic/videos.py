@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import overload
@@ -19,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vos_zoo.config.settings.generated import SyntheticConfig, SyntheticSettings
 from vos_zoo.data.synthetic.render import render, render_labels
 from vos_zoo.data.synthetic.scene import SyntheticScene, draw_scene, starting_area, with_layers
 from vos_zoo.data.synthetic.scene_draws import Cast
@@ -29,53 +29,8 @@ _CHUNK = 4  # frames drawn together: few, so that the canvas stays in the cache 
 _CACHED_FRAMES = 32
 _COUNTED_FRAMES = 8
 _CACHED_SEQUENCES = 8
-_LEAST_SIDE = 16
 _LEAST_VISIBLE = 0.35  # share of its own area an object must show in the frame where it starts
 _ATTEMPTS = 40
-
-
-@dataclass(frozen=True)
-class SyntheticSettings:
-    """What the synthetic videos are like.
-
-    Attributes:
-        size: height and width of the frames, each at least 16.
-        frames: length of a video, at least 1.
-        min_objects, max_objects: annotated objects per video, 1 to 6.
-        late_objects: probability of each object after the first to start later than frame 0.
-        difficulty: scales motion, deformation, light changes, noise and the number of look-alikes and occluders; 0 =
-            nearly still objects alone on their ground, 1 = the default, more = harder.
-        seed: another seed gives other videos.
-
-    Raises:
-        UsageError: a value is out of its range.
-    """
-
-    size: tuple[int, int] = (128, 224)
-    frames: int = 24
-    min_objects: int = 1
-    max_objects: int = 3
-    late_objects: float = 0.2
-    difficulty: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "size", tuple(self.size))
-        if len(self.size) != 2 or not all(_is_whole(side) and side >= _LEAST_SIDE for side in self.size):
-            raise UsageError(f"synthetic size {self.size}: give height and width, whole numbers >= {_LEAST_SIDE}")
-        if not _is_whole(self.frames) or self.frames < 1:
-            raise UsageError(f"synthetic frames {self.frames}: a video needs a whole number of frames, at least 1")
-        counts = (self.min_objects, self.max_objects)
-        if not all(map(_is_whole, counts)) or not 1 <= self.min_objects <= self.max_objects <= 6:
-            raise UsageError(f"synthetic objects {counts[0]}..{counts[1]}: need 1 <= min_objects <= max_objects <= 6")
-        if not 0 <= self.late_objects <= 1:
-            raise UsageError(f"synthetic late_objects {self.late_objects}: give a probability between 0 and 1")
-        if not 0 <= self.difficulty <= 4:
-            raise UsageError(
-                f"synthetic difficulty {self.difficulty}: give a number between 0 (easy) and 4; 1 is usual"
-            )
-        if not _is_whole(self.seed) or self.seed < 0:
-            raise UsageError(f"synthetic seed {self.seed}: give a whole number >= 0")
 
 
 def _is_whole(value: object) -> bool:
@@ -284,10 +239,10 @@ class SyntheticDataset(VideoDataset):
 
     def __init__(
         self,
-        videos: int = 400,
+        videos: int = SyntheticConfig.train_videos,
         split: str = "train",
         settings: SyntheticSettings | None = None,
-        device: torch.device | str = "cpu",
+        device: torch.device | str = SyntheticConfig.device,
     ) -> None:
         if split not in SPLITS:
             raise UsageError(f"synthetic split {split!r}: choose one of {', '.join(SPLITS)}")
