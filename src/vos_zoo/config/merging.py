@@ -53,7 +53,7 @@ def merge_layers(layers: Sequence[Layer]) -> RunConfig:
     Raises:
         UsageError: an unknown key, a value of another type, or one that breaks a rule.
     """
-    merged: Any = OmegaConf.structured(_plain_schema(RunConfig))
+    merged: Any = OmegaConf.structured(_plain_schema(typing.cast(type[Any], RunConfig)))
     for layer in layers:
         _check_keys(layer, RunConfig, layer.tree, "")
         try:

@@ -98,9 +98,13 @@ class Settings:
         """Check what a rule of one field cannot say; raises `UsageError`."""
 
 
-@cache
 def key_hints(kind: type[Any]) -> dict[str, Any]:
     """The evaluated types of a dataclass's fields, in their order."""
+    return _evaluated_hints(kind)
+
+
+@cache
+def _evaluated_hints(kind: type[Any]) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
     return {item.name: hints[item.name] for item in dataclasses.fields(kind)}
 
