@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
@@ -53,7 +53,7 @@ def merge_layers(layers: Sequence[Layer]) -> RunConfig:
     Raises:
         UsageError: an unknown key, a value of another type, or one that breaks a rule.
     """
-    merged: Any = OmegaConf.structured(_plain_schema(typing.cast(type[Any], RunConfig)))
+    merged: Any = OmegaConf.structured(_plain_schema(typing.cast(Any, RunConfig)))
     for layer in layers:
         _check_keys(layer, RunConfig, layer.tree, "")
         try:
@@ -68,13 +68,14 @@ def merge_layers(layers: Sequence[Layer]) -> RunConfig:
 
 
 @cache
-def _plain_schema(kind: type[Any]) -> type[Any]:
+def _plain_schema(kind: Any) -> type[Any]:
     """A settings class as OmegaConf merges it: types and defaults alone, with lists in the place of tuples."""
     hints, entries = key_hints(kind), []
     for item in dataclasses.fields(kind):
         hint = hints[item.name]
         if dataclasses.is_dataclass(hint):
-            hint = factory = _plain_schema(typing.cast(type[Any], hint))
+            hint = _plain_schema(hint)
+            factory: Callable[[], Any] = hint
         else:
             default = item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
             hint, factory = _plain_hint(hint), (lambda value=default: plain_lists(value))

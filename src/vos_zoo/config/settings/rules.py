@@ -100,11 +100,11 @@ class Settings:
 
 def key_hints(kind: type[Any]) -> dict[str, Any]:
     """The evaluated types of a dataclass's fields, in their order."""
-    return _evaluated_hints(kind)
+    return _evaluated_hints(typing.cast(Any, kind))  # mypy holds classes of dataclasses to be unhashable
 
 
 @cache
-def _evaluated_hints(kind: type[Any]) -> dict[str, Any]:
+def _evaluated_hints(kind: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
     return {item.name: hints[item.name] for item in dataclasses.fields(kind)}
 
