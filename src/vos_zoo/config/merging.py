@@ -10,7 +10,7 @@ import difflib
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from operator import attrgetter
 from typing import Any
 
@@ -78,7 +78,7 @@ def _plain_schema(kind: Any) -> type[Any]:
             factory: Callable[[], Any] = hint
         else:
             default = item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
-            hint, factory = _plain_hint(hint), (lambda value=default: plain_lists(value))
+            hint, factory = _plain_hint(hint), partial(plain_lists, default)
         entries.append((item.name, hint, dataclasses.field(default_factory=factory)))
     return dataclasses.make_dataclass(kind.__name__, entries)
 
