@@ -25,7 +25,8 @@ from omegaconf.errors import OmegaConfBaseException
 from vos_zoo.config.checking import check_keywords, plain_lists
 from vos_zoo.config.merging import Layer, check_required, last_value, merge_layers
 from vos_zoo.config.resources import config_folder, variants
-from vos_zoo.config.schema import DataConfig, LoggerConfig, OptimConfig, RunConfig, key_types
+from vos_zoo.config.schema import LoggerConfig, OptimConfig, RunConfig, key_types
+from vos_zoo.config.settings.data import DataConfig
 from vos_zoo.config.yaml_texts import read_value, read_yaml, type_of_key, write_yaml
 from vos_zoo.registry import available_methods, load_method, suggestion
 from vos_zoo.types import UsageError
