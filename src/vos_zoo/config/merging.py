@@ -74,7 +74,7 @@ def _plain_schema(kind: Any) -> type[Any]:
     for item in dataclasses.fields(kind):
         hint = hints[item.name]
         if dataclasses.is_dataclass(hint):
-            hint = _plain_schema(hint)
+            hint = _plain_schema(typing.cast(Any, hint))
             factory: Callable[[], Any] = hint
         else:
             default = item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
