@@ -459,7 +459,7 @@ def test_a_coloured_mask_of_one_object_is_refused_with_the_way_to_read_it(tmp_pa
     colours = np.zeros((*SIZE, 3), dtype=np.uint8)
     colours[squares(1) > 0] = (0, 200, 0)
     Image.fromarray(colours).save(tmp_path / "green.png")
-    with pytest.raises(VOSError, match=r"RGB picture.*--mask-threshold 1, data\.mask_threshold=1"):
+    with pytest.raises(VOSError, match=r"mode RGB.*--mask-threshold 1, data\.mask_threshold=1"):
         read_mask(tmp_path / "green.png")
     np.testing.assert_array_equal(read_mask(tmp_path / "green.png", threshold=1), squares(1))
     Image.fromarray(squares(3)).convert("LA").save(tmp_path / "alpha.png")

@@ -115,7 +115,7 @@ def read_mask(path: str | Path, *, size: tuple[int, int] | None = None, threshol
                 f"mask {path}: has {image.mode!r} pixels (more than 8 bits); object ids go up to 254, "
                 "so renumber the objects and save it as an 8-bit palette PNG"
             )
-        colours = f"is a {image.mode} image, whose colours do not identify objects"
+        colours = f"is an image of mode {image.mode}, whose colours do not identify objects"
         raise VOSError(
             f"mask {path}: {'has an alpha channel' if image.mode in {'LA', 'PA'} else colours}; save it as a "
             "palette (mode P) or 8-bit grey PNG that stores the object id of every pixel, or, if it shows one object, "
@@ -224,7 +224,7 @@ def _levels(image: Image, path: Path) -> NDArray[np.uint8]:
             )
         values = values[..., :-1]
     elif image.mode not in {"L", "RGB"}:
-        raise VOSError(f"mask {path}: is a {image.mode} image; save it as a grey or palette PNG")
+        raise VOSError(f"mask {path}: is an image of mode {image.mode}; save it as a grey or palette PNG")
     return np.asarray(values if values.ndim == 2 else values.max(axis=2), dtype=np.uint8)
 
 
