@@ -169,7 +169,7 @@ def test_a_late_object_above_the_first_frames_ids_is_scored_by_default_and_ignor
     davis.add("duck", truth, prediction)
     official = evaluate_davis(davis.results, davis.dataset, official=True)
     assert [one.object_id for one in official.objects] == [1]
-    assert "faults" in str(official)
+    assert "bugs" in str(official)
     ours = evaluate_davis(davis.results, davis.dataset)
     assert {one.object_id: list(one.J) for one in ours.objects} == {1: [1, 1, 1, 1], 3: [1, 1, 0, 0]}
 
