@@ -270,7 +270,7 @@ def test_the_output_name_decides_what_is_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="is a file"):
         open_writer(tmp_path / "file")
-    with pytest.raises(UsageError, match="impossible"):
+    with pytest.raises(UsageError, match="is invalid"):
         open_writer(tmp_path / "o.mp4", fps=0.0)
 
 
