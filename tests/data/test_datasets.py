@@ -140,7 +140,7 @@ def test_full_resolution_and_test_dev_open_and_are_reported(davis: Path, capsys:
     shown = capsys.readouterr().out
     assert "camel: the frames are missing" in shown  # of val, in this resolution
     assert "split test-dev\ndavis2017-test-dev: 1 sequences, 5 frames, 1 with masks" in shown
-    assert "without full truth (no scores): 1 (bear)" in shown
+    assert "without complete ground truth (no scores): 1 (bear)" in shown
 
 
 def test_the_lists_of_the_2016_archive_name_its_resolutions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ def test_every_sub_folder_with_videos_is_a_split_that_is_read(
         (tmp_path / f"meta_{split}.json").write_text("{}")
     code, said, read = check(capsys, str(tmp_path))
     assert code == 0 and sorted(read) == sorted(splits) and "not read" not in said
-    assert f"without full truth (no scores): 1 (of_{splits[1]})" in said
+    assert f"without complete ground truth (no scores): 1 (of_{splits[1]})" in said
     broken = spoil(tmp_path / splits[-1], f"of_{splits[-1]}")
     code, said, _ = check(capsys, str(tmp_path))
     assert code == 1 and str(broken) in said

@@ -221,4 +221,4 @@ def test_check_data_counts_and_names_what_is_odd(youtube: Path, capsys: pytest.C
     for split in ("split jjtrain", "split jjvalid", "split valid_all_frames"):
         assert split in shown
     assert "starts in 00010, not 00000 as listed" in shown
-    assert f"without full truth (no scores): 1 ({HELD})" in shown
+    assert f"without complete ground truth (no scores): 1 ({HELD})" in shown

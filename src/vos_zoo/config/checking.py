@@ -21,8 +21,8 @@ def check_keywords(given: Mapping[str, Any], function: Callable[..., Any], where
 
     Args:
         given: the keyword arguments.
-        function: what they are meant for.
-        where: the key of the configuration they stand under, for messages ("model").
+        function: what they are passed to.
+        where: their key in the configuration, for messages ("model").
 
     Raises:
         UsageError: an unknown or missing name, or a value of the wrong type.
@@ -38,7 +38,7 @@ def check_keywords(given: Mapping[str, Any], function: Callable[..., Any], where
             raise UsageError(f"unknown key '{where}.{key}'; {hint}")
         expected = hints.get(key, Any)
         if not fits(value, expected):
-            cure = f"; put a text that looks like something else in quotes: '{where}.{key}=\"...\"'"
+            cure = f"; quote a string that looks like another type: '{where}.{key}=\"...\"'"
             looks = isinstance(value, bool | int | float) and fits("", expected)
             raise UsageError(f"'{where}.{key}' is {value!r}, expected {describe_type(expected)}{cure if looks else ''}")
     missing = [n for n in names if parameters[n].default is inspect.Parameter.empty and n not in given]
@@ -82,7 +82,7 @@ def show(value: Any) -> str:
 
 
 def plain_lists(value: Any) -> Any:
-    """The value with lists in the place of tuples, however deep."""
+    """The value with tuples replaced by lists, recursively."""
     if isinstance(value, Mapping):
         return {key: plain_lists(inner) for key, inner in value.items()}
     return [plain_lists(inner) for inner in value] if isinstance(value, list | tuple) else value

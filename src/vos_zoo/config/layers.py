@@ -2,7 +2,7 @@
 
 Layers, later wins: the schema (`vos_zoo.config.schema`), `configs/default.yaml`, `configs/<method>.yaml`,
 `configs/data/<data>.yaml`, `configs/recipe/<method>/<recipe>.yaml`, each file given, the flags of the command line,
-`key=value`. A recipe or file may list stages: the layers of a stage stand right behind the one that lists it. All raw
+`key=value`. A recipe or file may list stages: the layers of a stage directly follow the one that lists it. All raw
 layers are merged first and interpolations (`${seed}`) are resolved once at the end (`vos_zoo.config.merging`). The
 result is a plain `RunConfig`; only `check_signatures` imports torch and Lightning.
 """
@@ -70,12 +70,12 @@ def load_config(
         recipe: name of a file in `configs/recipe/<method>`.
         files: YAML files, later wins. A saved configuration of a run is complete: it repeats that run, and no
             layer below it is read.
-        overrides: `key=value` strings with dotted keys and YAML values, the last word.
-        flags: a nested mapping between the files and the overrides, for options that stand for keys.
+        overrides: `key=value` strings with dotted keys and YAML values; they take precedence over everything else.
+        flags: a nested mapping between the files and the overrides, for options that correspond to keys.
         stage: the configuration of this stage of those that the layers list; None: the configuration without its
             stages' own keys, with the names of the stages as `stages`.
-        trained: weights are loaded, which bring inference settings of their own: what the method's file says of
-            `track` is left out.
+        trained: weights are loaded that carry their own inference settings: `track` in the method's file is
+            ignored.
 
     Returns:
         The checked configuration with plain Python values.
@@ -98,12 +98,12 @@ def load_config(
     recipes = _recipe_layers(method, recipe)
     listing = next((layer for layer in reversed([*recipes, *given]) if "stages" in layer.tree), None)
     stages = {} if listing is None else _stages(listing.tree.pop("stages"))
-    if stage is not None:  # its layers stand right behind the layer that lists it
+    if stage is not None:  # its layers directly follow the layer that lists it
         own = _stage_layers(method, stage, stages)
         recipes, given = ([x for y in some for x in ([y, *own] if y is listing else [y])] for some in (recipes, given))
     data = last_value([*base, *recipes, *given], "data", "name")
     layers = [*base, *_data_layers(data), *recipes, *given]
-    if complete:  # a saved configuration says everything: what the package's files say meanwhile must not come back
+    if complete:  # a saved configuration is complete: values of the package's current files must not be mixed in
         layers = [*given[complete[-1] :], *recipes] if recipe else given[complete[-1] :]
     layers = [*layers, *_reader_layers(data)]
 
@@ -118,7 +118,7 @@ def load_config(
 
 
 def method_of(name: str) -> str:
-    """The method behind the name of a method or of a variant.
+    """The method that a name of a method or variant refers to.
 
     Raises:
         UsageError: there is no such name; the message proposes the nearest one.
@@ -135,7 +135,7 @@ def method_of(name: str) -> str:
 
 
 def variant_keywords(name: str) -> dict[str, dict[str, Any]]:
-    """What a variant's own file says of "model" and "track"; nothing for a method itself."""
+    """Keys "model" and "track" of a variant's own file; nothing for a method itself."""
     if name not in variants():
         return {"model": {}, "track": {}}
     tree = _method_layers(name, name)[0].tree
@@ -203,13 +203,13 @@ def _flag_tree(method: str | None, data: str | None, flags: Mapping[str, Any] | 
 
 
 def _prune(tree: dict[str, Any]) -> dict[str, Any]:
-    """The tree without None leaves: a flag that was not given says nothing."""
+    """The tree without None leaves, which are flags that were not given."""
     pruned = {key: _prune(value) if isinstance(value, dict) else value for key, value in tree.items()}
     return {key: value for key, value in pruned.items() if value is not None and value != {}}
 
 
 def _method_layers(method: Any, name: Any) -> list[Layer]:
-    """The method's own file, and behind it that of its variant `name`."""
+    """The method's own file, then that of its variant `name`."""
     if method is None:
         return []
     paths = [config_folder() / f"{own}.yaml" for own in dict.fromkeys((method, str(name)))]

@@ -1,4 +1,4 @@
-"""Merges the layers of a configuration, resolves interpolations, and says in one line what does not fit.
+"""Merges the layers of a configuration, resolves interpolations, and reports errors in one line.
 
 No OmegaConf object leaves this module.
 """
@@ -25,7 +25,7 @@ from vos_zoo.types import UsageError
 
 @dataclass(frozen=True)
 class Layer:
-    """Keys and values of one origin.
+    """Keys and values from one source.
 
     Attributes:
         source: where they come from, for messages.
@@ -69,7 +69,7 @@ def merge_layers(layers: Sequence[Layer]) -> RunConfig:
 
 @cache
 def _plain_schema(kind: Any) -> type[Any]:
-    """A settings class as OmegaConf merges it: types and defaults alone, with lists in the place of tuples."""
+    """A settings class as OmegaConf merges it: types and defaults alone, with tuples replaced by lists."""
     hints, entries = key_hints(kind), []
     for item in dataclasses.fields(kind):
         hint = hints[item.name]

@@ -18,7 +18,7 @@ def resource_folder(name: str) -> Path:
     A wheel carries both folders inside the package; an editable install reads the repository's.
 
     Raises:
-        VOSError: neither place has it, so the installation is broken.
+        VOSError: neither location has it, so the installation is broken.
     """
     for parent in (_PACKAGE, _PACKAGE.parents[1]):
         if (parent / name).is_dir():
@@ -37,9 +37,9 @@ def config_folder() -> Path:
 
 
 def variants() -> dict[str, str]:
-    """Configurations of a method under a name of their own: name -> method.
+    """Named configurations of a method: name -> method.
 
-    Such a file of `configs` says `method: NAME`; it is read behind that method's own file, `configs/NAME.yaml`.
+    Such a file of `configs` says `method: NAME`; it is read after that method's own file, `configs/NAME.yaml`.
     """
     return dict(_variants(config_folder()))
 
@@ -60,7 +60,7 @@ def model_card(method: str) -> Path | None:
 
 
 def card_pictures(card: str) -> dict[str, Path]:
-    """The pictures that a card shows from beside itself, name in its text -> file; they travel with it."""
+    """Images of a card that are stored next to it: name in its text -> file; they are copied with it."""
     names = re.findall(r"\]\((assets/[\w.-]+)\)", card)
     files = {name: resource_folder("model_cards") / name for name in names}
     return {name: path for name, path in files.items() if path.is_file()}

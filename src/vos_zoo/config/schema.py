@@ -18,7 +18,7 @@ class OptimConfig(Settings):
     groups: dict[str, float | None] = setting(
         {},
         'prefix of parameter names inside the target model -> learning rate; "" is every parameter. What no prefix '
-        "names stays frozen (norms in eval). A later layer takes a group away with `null`",
+        "names stays frozen (norms in eval). A later layer removes a group with `null`",
     )
     optimiser: str | None = setting(
         None,
@@ -46,7 +46,7 @@ class OptimConfig(Settings):
     clip_norm: float | None = setting(None, "largest norm of the gradient; null for no clipping", minimum=0)
     ema: float | None = setting(
         None,
-        "decay of the running average of the weights, which is what is validated and saved; null for none",
+        "decay of the running average of the weights, which is validated and saved; null for none",
         minimum=0,
         maximum=1,
     )
@@ -60,7 +60,7 @@ class LoggerConfig(Settings):
 
     name: str = setting("csv", "where scores go", choices=("csv", "wandb", "none"))
     project: str = setting("vos-zoo", "the project's name there")
-    images: int = setting(2, "how many pictures are logged", minimum=0)
+    images: int = setting(2, "how many images are logged", minimum=0)
 
 
 @dataclass
@@ -109,7 +109,7 @@ _ENTRIES: dict[tuple[type[Any], str], Any] = {
     (DataConfig, "mixture"): dict[str, MixturePart | None],
     (RunConfig, "stages"): list[str | StageConfig],
 }
-"""What the keys hold whose entries are merged as they come."""
+"""Types of the keys whose entries are merged without a schema."""
 
 
 def key_types(schema: type[Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""YAML in which texts stay as they are written: `007`, `330e1204` and `true` are names where a name is expected.
+"""YAML in which strings stay as they are written: `007`, `330e1204` and `true` are names where a name is expected.
 
-YAML guesses the type of a word without quotes. Here the expected type is known first: where it is a text, the word is
-taken as it stands. Everywhere else the rules are those of YAML, but `1e-3` is a number, dates and times (`12:00:00`)
-are texts, a number that starts with 0 is no octal one, and a key may not come twice.
+YAML guesses the type of a word without quotes. Here the expected type is known: where it is a string, the word is
+taken literally. Everywhere else the rules are those of YAML, but `1e-3` is a number, dates and times (`12:00:00`)
+are texts, a number that starts with 0 is no octal one, and duplicate keys are refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _INTEGER = r"[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F_]+|0b[01_]+)"
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that comes twice."""
+    """Refuses duplicate keys."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """A mapping's node."""
@@ -41,7 +41,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what other readers of YAML would not take for a text."""
+    """Quotes words that other YAML readers would not read as strings."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """Repeat a value that occurs twice."""
@@ -101,19 +101,19 @@ def read_value(text: str, expected: Any, hints: Hints = typing.get_type_hints) -
 
 
 def write_yaml(tree: Mapping[str, Any], file: typing.IO[str]) -> None:
-    """Write plain values so that every reader finds texts and numbers to be what they are."""
+    """Write plain values so that every reader keeps strings and numbers apart."""
     yaml.dump(tree, file, _Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None)
 
 
 def type_of_key(expected: Any, keys: Sequence[str], hints: Hints = typing.get_type_hints) -> Any:
-    """The expected type of a nested key; `Any` where nothing is known of it."""
+    """The expected type of a nested key; `Any` where it is unknown."""
     for key in keys:
         expected = _of_value(expected, key, hints)
     return expected
 
 
 def _keep_texts(node: yaml.Node, expected: Any, hints: Hints, listed: bool = False) -> None:
-    """Mark the words that are expected to be texts as such."""
+    """Tag the words that are expected to be strings."""
     if isinstance(node, yaml.ScalarNode):
         kept = node.tag == _NULL and not listed
         if str in members(expected) and not node.style and not kept:
@@ -139,7 +139,7 @@ def _of_items(expected: Any) -> Any:
 
 
 def _of_value(expected: Any, key: str, hints: Hints) -> Any:
-    """The expected type of what a mapping says of `key`."""
+    """The expected type of a mapping's value of `key`."""
     for part in members(expected):
         if dataclasses.is_dataclass(part):
             return hints(typing.cast(type[Any], part)).get(key, Any)

@@ -155,7 +155,7 @@ class VOSDataModule(pl.LightningDataModule):
         )
 
     def setup(self, stage: str) -> None:
-        """Open and check what the stage ("fit", "validate", "test") needs, so that nothing breaks half-way."""
+        """Open and check what the stage ("fit", "validate", "test") needs, so that errors appear early."""
         if stage == "fit":
             self.clips()
             if self.trainer is not None and self.trainer.limit_val_batches == 0:
@@ -163,7 +163,7 @@ class VOSDataModule(pl.LightningDataModule):
         self.videos("test" if stage == "test" else "val")
 
     def train_dataloader(self) -> ClipLoader:
-        """Batches of mini-sequences, see `Batch`; an epoch goes on behind the batches trained so far."""
+        """Batches of mini-sequences, see `Batch`; an epoch continues after the batches trained so far."""
         clips = self.clips()
         if isinstance(clips, FrameClips):
             clips.sampler.total = self._course()
@@ -179,7 +179,7 @@ class VOSDataModule(pl.LightningDataModule):
         )
 
     def _trained(self) -> int | None:
-        """Batches the run's weights have seen; None outside a run."""
+        """Batches the run has been trained on; None outside a run."""
         if self.trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
             return None
         total: Any = self.trainer.fit_loop.epoch_loop.batch_progress.total
@@ -199,7 +199,7 @@ class VOSDataModule(pl.LightningDataModule):
         ends += [steps * self.trainer.accumulate_grad_batches] if steps >= 0 else []
         if not ends and not self.gaps.constant:
             raise UsageError(
-                "data.gaps.limits change in the course of the training, which has no end; "
+                "data.gaps.limits change during the training, which has no end; "
                 "set trainer.max_epochs or trainer.max_steps"
             )
         return min(ends) * self.batch_size * self.trainer.world_size if ends else None

@@ -1,4 +1,4 @@
-"""Settings of clips with canvases around an object: which frames, which crops, which changes of the pixels."""
+"""Settings of clips with canvases around an object: frames, crops, augmentation."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class SamplingSettings(Settings):
     reference_frames: int = setting(1, "frames whose masks are given", minimum=1)
     query_frames: int = setting(3, "frames to be segmented", minimum=1)
     max_gap: int = setting(
-        100, "farthest distance from the base reference, in frames of the data set, to begin with", minimum=1
+        100, "initial maximum distance from the base reference, in frames of the data set", minimum=1
     )
-    gap_step: int = setting(5, "what the distance grows by where nothing is found", minimum=1)
-    give_up_gap: int = setting(1000, "growth of the distance that ends the search in a video", minimum=1)
+    gap_step: int = setting(5, "increase of that distance when no frames are found", minimum=1)
+    give_up_gap: int = setting(1000, "total increase of the distance at which the search in a video ends", minimum=1)
     min_visible_pixels: int = setting(10, "an object is visible with more pixels than this", minimum=0)
     min_visible_factor: int = setting(
         2, "an object is used if it is visible in more than this times (reference + query) frames", minimum=1
@@ -41,7 +41,7 @@ class CropSettings(Settings):
     )
     mode: str = setting(
         "inside_major",
-        "what happens to a window larger than the frame: it is shrunk until one axis fits (`inside_major`) or both do "
+        "how a window larger than the frame is treated: it is shrunk until one axis fits (`inside_major`) or both do "
         "(`inside`), or keeps its size and replicates the border (`replicate`)",
         choices=("inside_major", "inside", "replicate"),
     )
@@ -50,7 +50,7 @@ class CropSettings(Settings):
 
 @dataclass(frozen=True)
 class JitterSettings(Settings):
-    """How far the crop of a training frame moves and scales around its object."""
+    """Jitter of the crop of a training frame around its object."""
 
     KEY = "data.jitter"
 
@@ -66,17 +66,20 @@ class JitterSettings(Settings):
 
 @dataclass(frozen=True)
 class AugmentSettings(Settings):
-    """What happens to the pixels of a training clip; with `data.canvas=frame` only `grayscale` and `flip` count."""
+    """Augmentation of a training clip; with `data.canvas=frame` only `grayscale` and `flip` count."""
 
     KEY = "data.augment"
 
     grayscale: float = setting(
-        0.05, "probability of a grey clip; reference and query frames roll on their own", minimum=0, maximum=1
+        0.05, "probability of a grey clip; reference and query frames are drawn independently", minimum=0, maximum=1
     )
     flip: float = setting(
-        0.5, "probability of a horizontal flip; reference and query frames roll on their own", minimum=0, maximum=1
+        0.5,
+        "probability of a horizontal flip; reference and query frames are drawn independently",
+        minimum=0,
+        maximum=1,
     )
-    affine: bool = setting(True, "whether canvases are turned and scaled, each on its own")
+    affine: bool = setting(True, "whether canvases are rotated and scaled, each independently")
     rotation: float = setting(15.0, "largest angle in degrees", minimum=0)
     log_scale: float = setting(0.2, "largest logarithm of the scale", minimum=0)
     brightness: float = setting(0.2, "the brightness factor of a canvas lies within 1 - this and 1 + this", minimum=0)

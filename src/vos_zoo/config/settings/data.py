@@ -13,7 +13,7 @@ from vos_zoo.config.settings.rules import Settings, build_settings, group, setti
 from vos_zoo.config.settings.static import StaticSettings
 from vos_zoo.types import UsageError
 
-_AWAY = "null in the place of the part takes it away"
+_AWAY = "null instead of the part removes it"
 
 
 @dataclass
@@ -36,7 +36,9 @@ class SourceSettings(Settings):
         maximum=255,
     )
     frame_step: int | None = setting(
-        None, "video frames per frame of the data set, where it holds every n-th only; null asks it", minimum=1
+        None,
+        "video frames per frame of the data set, where it holds every n-th only; null: as the data set states",
+        minimum=1,
     )
 
 
@@ -73,7 +75,7 @@ class DataConfig(SourceSettings):
     workers: int = setting(2, "loader processes", minimum=0)
     batches_per_epoch: int = setting(1000, "training steps per epoch", minimum=1)
     pack: str | None = setting(
-        None, "folder in which decoded training videos are kept; null decodes files again and again"
+        None, "folder in which decoded training videos are kept; null decodes the files every time"
     )
     pack_short_side: int | None = setting(
         None, "the shorter side that larger packed frames are shrunk to; null keeps every pixel", minimum=1
@@ -85,7 +87,7 @@ class DataConfig(SourceSettings):
     )
     reduced_decoding: bool = setting(
         False,
-        "pictures of which a canvas keeps half the pixels or fewer per axis are decoded at that size (canvas `frame`, "
+        "images of which a canvas keeps at most half the pixels per axis are decoded at reduced size (canvas `frame`, "
         "and warps of static images)",
     )
     seed: int = setting(0, "seed of everything drawn at random", minimum=0)
@@ -106,7 +108,7 @@ class DataConfig(SourceSettings):
     mixture: dict[str, Any] = setting(
         {},
         "data sets to train on instead of `name` (which is validated on): label -> keys of a part, whose `name` is the "
-        "label unless given; null takes a part of an earlier layer away",
+        "label unless given; null removes a part of an earlier layer",
     )
 
     def mixture_parts(self) -> dict[str, MixturePart]:

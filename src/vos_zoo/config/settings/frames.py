@@ -30,7 +30,7 @@ class GapSettings(Settings):
     )
     change: str = setting(
         "steps",
-        "between two points of `limits` the limit stays (`steps`) or changes evenly (`ramp`)",
+        "between two points of `limits` the limit is constant (`steps`) or linear (`ramp`)",
         choices=("steps", "ramp"),
     )
     part: int = setting(1, "query frames per part; the limit holds for the gap before a part", minimum=1)
@@ -52,7 +52,7 @@ class GapSettings(Settings):
 
     @property
     def constant(self) -> bool:
-        """Whether the limit is the same all along."""
+        """Whether the limit is constant."""
         return len({limit for _, limit in self.limits}) == 1
 
     def limit(self, share: float) -> float:
@@ -80,7 +80,7 @@ def _points(given: Any) -> tuple[tuple[float, float], ...]:
         raise UsageError(f"{key!r} is {show(given)}, expected pairs, such as [[0, 5], [0.1, 10]]") from None
     shares = [share for share, _ in points]
     if not points or shares[0] != 0 or shares != sorted(shares) or shares[-1] > 1:
-        raise UsageError(f"{key!r} is {show(given)}, must begin at 0 and go on by share of the training, up to 1")
+        raise UsageError(f"{key!r} is {show(given)}, must begin at 0 and ascend by share of the training, up to 1")
     if min(limit for _, limit in points) < 1:
         raise UsageError(f"{key!r} is {show(given)}, expected gaps of at least 1")
     return points
@@ -107,16 +107,16 @@ class FrameSettings(Settings):
     short_side: int = setting(480, "pixels of the resized frame's short side, before the zoom", minimum=1)
     zoom: tuple[float, float] = setting(
         (0.9, 1.3),
-        "range of the factor of `short_side`; where the canvas would not fit the frame is enlarged until it does",
+        "range of the factor of `short_side`; if the canvas does not fit, the frame is enlarged until it does",
         above=0,
         ascending=True,
     )
     place_jitter: float = setting(
-        0.0, "how far a frame's part moves from the common place, in canvas pixels; it stays in the frame", minimum=0
+        0.0, "how far a frame's part moves from the common position, in canvas pixels; it stays in the frame", minimum=0
     )
     turn: str = setting(
         "canvas",
-        "what is turned, scaled and sheared: the cut canvas (corners are filled), or the frame before the cut",
+        "what is rotated, scaled and sheared: the cut canvas (corners are filled), or the frame before the cut",
         choices=("canvas", "frame"),
     )
     rotation: float = setting(15.0, "largest angle of a frame in degrees", minimum=0)
@@ -124,7 +124,7 @@ class FrameSettings(Settings):
     shear: float = setting(10.0, "largest horizontal shear of a frame in degrees", minimum=0, below=90)
     interpolation: str = setting(
         "cubic",
-        "of pictures: `cubic` shrinks as published, `linear` is faster; label maps take the nearest pixel",
+        "of images: `cubic` shrinks as published, `linear` is faster; label maps take the nearest pixel",
         choices=("cubic", "linear"),
     )
     common_colour: tuple[float, float, float] = setting(

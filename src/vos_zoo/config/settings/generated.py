@@ -1,4 +1,4 @@
-"""Settings of videos made on the fly: drawn ones (`synthetic`), and clips composed of photographs (`composed`)."""
+"""Settings of videos generated on the fly: drawn ones (`synthetic`), and clips composed of photographs (`composed`)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MAX_OBJECTS = 6
 
 @dataclass(frozen=True)
 class _Generated(Settings):
-    """What both kinds check and count alike."""
+    """Checks and counts shared by both kinds."""
 
     def check(self) -> None:
-        """The range of the number of objects is one."""
+        """Check the range of the number of objects."""
         low, high = getattr(self, "min_objects", 1), getattr(self, "max_objects", 1)
         if low > high:
             raise UsageError(
@@ -31,7 +31,7 @@ class _Generated(Settings):
 
 @dataclass(frozen=True)
 class SyntheticLook(_Generated):
-    """What the videos drawn on demand are like."""
+    """Appearance of the videos drawn on demand."""
 
     KEY = "data.synthetic"
 
@@ -53,7 +53,7 @@ class SyntheticLook(_Generated):
 
 @dataclass(frozen=True)
 class SyntheticSettings(SyntheticLook):
-    """What the synthetic videos are like, with the seed they are drawn from."""
+    """Appearance of the synthetic videos, and their seed."""
 
     seed: int = setting(0, "another seed gives other videos", minimum=0)
 
@@ -74,7 +74,7 @@ class SyntheticConfig(SyntheticLook):
 
 @dataclass(frozen=True)
 class ComposedLook(_Generated):
-    """What the clips composed of photographs are like."""
+    """Appearance of the clips composed of photographs."""
 
     KEY = "data.composed"
 
@@ -94,24 +94,24 @@ class ComposedLook(_Generated):
     )
     in_place: float = setting(
         0.25,
-        "probability that objects of the background picture are annotated and stay where they are in it",
+        "probability that objects of the background image are annotated and stay where they are in it",
         minimum=0,
         maximum=1,
     )
     video_share: float = setting(
         0.3,
-        "probability that a cut-out or a background is taken from a video, where there are pictures, too",
+        "probability that a cut-out or a background is taken from a video if there are also images",
         minimum=0,
         maximum=1,
     )
     difficulty: float = setting(
-        1.0, "scales motion, deformation, light changes, noise and distractors; 1 is usual", minimum=0, maximum=4
+        1.0, "scales motion, deformation, light changes, noise and distractors; 1 is the default", minimum=0, maximum=4
     )
 
 
 @dataclass(frozen=True)
 class ComposedSettings(ComposedLook):
-    """What the composed clips are like, with the seed they are drawn from."""
+    """Appearance of the composed clips, and their seed."""
 
     seed: int = setting(0, "another seed gives other clips", minimum=0)
 
@@ -124,7 +124,7 @@ class ComposedConfig(ComposedLook):
     videos: str | None = setting(
         None, "a further folder of videos with masks, laid out as DAVIS (its list `train`) or as `folder`"
     )
-    backgrounds: str | None = setting(None, "a folder of pictures without masks, for backgrounds")
+    backgrounds: str | None = setting(None, "a folder of images without masks, for backgrounds")
     train_videos: int = setting(100_000, "clips to train on", minimum=1)
     val_videos: int = setting(6, "clips to validate on", minimum=1)
     test_videos: int = setting(6, "clips to test on", minimum=1)

@@ -1,4 +1,4 @@
-"""How a setting is declared: a dataclass field with its default, its rule and its meaning.
+"""How a setting is declared: a dataclass field with its default, its constraint and its meaning.
 
 The rule is checked whenever a settings object is made, by a constructor, the data module or the merged configuration,
 and it is what the reference of all keys prints.
@@ -46,7 +46,7 @@ def setting(
         maximum: the largest value.
         below: values are smaller than this.
         ascending: of a pair, the smaller number comes first.
-        cure: what a message about a wrong value proposes besides.
+        cure: a hint that an error message about the value adds.
     """
     rules = {
         "choices": choices,
@@ -79,7 +79,7 @@ class Settings:
     KEY = ""
 
     def __post_init__(self) -> None:
-        """Check every field, and make tuples of lists where a tuple is declared.
+        """Check every field, and convert lists to tuples where a tuple is declared.
 
         Raises:
             UsageError: a value of another type, or one that breaks a rule.
@@ -95,12 +95,12 @@ class Settings:
         return f"{self.KEY}.{name}" if self.KEY else name
 
     def check(self) -> None:
-        """Check what a rule of one field cannot say; raises `UsageError`."""
+        """Check constraints between fields; raises `UsageError`."""
 
 
 def key_hints(kind: type[Any]) -> dict[str, Any]:
     """The evaluated types of a dataclass's fields, in their order."""
-    return _evaluated_hints(typing.cast(Any, kind))  # mypy holds classes of dataclasses to be unhashable
+    return _evaluated_hints(typing.cast(Any, kind))  # mypy considers classes of dataclasses unhashable
 
 
 @cache
@@ -110,7 +110,7 @@ def _evaluated_hints(kind: Any) -> dict[str, Any]:
 
 
 def checked_value(value: Any, hint: Any, rules: Mapping[str, Any], key: str) -> Any:
-    """The value as its type declares it: numbers of a tuple are converted, paths are texts.
+    """The value as its type declares it: numbers of a tuple are converted, paths become strings.
 
     Args:
         value: what was given.
@@ -172,7 +172,7 @@ _BOUNDS = {"above": "above", "minimum": "at least", "below": "below", "maximum":
 
 
 def describe_rule(rules: Mapping[str, Any], hint: Any) -> str:
-    """A field's rule in words, such as "2 values, each at least 1"; empty where anything of its type goes."""
+    """A field's rule in words, such as "2 values, each at least 1"; empty where any value of its type is valid."""
     items = _tuple_items(hint)
     fixed = len(items) if items and items[-1] is not Ellipsis else rules.get("length")
     said = [f"one of {', '.join(f'`{choice}`' for choice in rules['choices'])}"] if "choices" in rules else []

@@ -1,4 +1,4 @@
-"""Settings of static images: which of them count, and how a picture becomes a clip."""
+"""Settings of static images: which of them are used, and how an image becomes a clip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vos_zoo.types import UsageError
 
 @dataclass(frozen=True)
 class StaticSettings(Settings):
-    """How a static image becomes a clip, and which images count; the numbers below `repeat` are those of `warps`."""
+    """How a static image becomes a clip, and which images are used; the numbers below `repeat` are those of `warps`."""
 
     KEY = "data.static"
 
@@ -21,11 +21,11 @@ class StaticSettings(Settings):
         choices=("crops", "warps"),
     )
     soft_masks: bool = setting(
-        False, "keep the masks' values between 0 and 1 (with warps); otherwise more than a half is the object"
+        False, "keep mask values between 0 and 1 (with warps); otherwise values above one half are the object"
     )
     min_area: float = setting(0.0, "coco, instances: leave smaller objects out, in pixels", minimum=0)
     repeat: dict[str, int] | None = setting(
-        None, "saliency: folder name -> how many times its pictures count; null for the published numbers"
+        None, "saliency: folder name -> how many times its images count; null for the published numbers"
     )
     common_scale: tuple[float, float] = setting(
         (0.8, 1.5), "range of the zoom all frames share", above=0, ascending=True
@@ -48,6 +48,6 @@ class StaticSettings(Settings):
     thin_plate_points: int = setting(12, "number of its control points", minimum=3)
 
     def check(self) -> None:
-        """Soft masks come from warps alone."""
+        """Soft masks are available with warps only."""
         if self.soft_masks and self.motion != "warps":
             raise UsageError("data.static.soft_masks: crops have masks of 0 and 1; set data.static.motion=warps")

@@ -124,7 +124,7 @@ def cut(frame: Frame, masks: Masks, window: Window) -> tuple[Frame, Masks]:
 
     frame_h, frame_w = frame.shape[:2]
     left, top = max(0, -window.x), max(0, -window.y)
-    # Never more than all but one column or row: the pad that is too wide would swallow a window of one pixel.
+    # at least one column or row is left: the pad, which is too wide, would cover a window of one pixel
     right = min(max(window.x + window.width - frame_w + 1, 0), window.width - left - 1)
     bottom = min(max(window.y + window.height - frame_h + 1, 0), window.height - top - 1)
     rows = slice(window.y + top, window.y + window.height - bottom)
@@ -144,8 +144,8 @@ def cut_and_warp(
     """`cut`, then `warp`, in one resampling; of the mirrored frame, if asked for.
 
     The maps are those of the two functions, so the geometry is the same (the column that `cut` drops at the right edge
-    is not dropped). The first mask travels as the picture's fourth channel, with which OpenCV is faster than with
-    three: it is looked up linearly and cut at one half, others by the nearest pixel.
+    is not dropped). The first mask is the image's fourth channel, because OpenCV is faster with four than with
+    three: it is interpolated linearly and thresholded at one half, others use the nearest pixel.
 
     Args:
         frame: uint8 RGB ``(H, W, 3)``, as it is on disk.
@@ -210,7 +210,7 @@ def affine_matrix(size: tuple[int, int], degrees: float, scale: float) -> NDArra
 
 
 def warp(frame: Frame, masks: Masks, matrix: NDArray[np.float64]) -> tuple[Frame, Masks]:
-    """Apply an affine map: the frame bilinear, the masks nearest, black where nothing is known.
+    """Apply an affine map: the frame bilinear, the masks nearest, black outside.
 
     OpenCV is called directly: `albumentations.Affine` turns about the centre of the pixel grid, (w-1)/2, which is half
     a pixel off the published rule.

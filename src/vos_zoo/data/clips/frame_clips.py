@@ -1,4 +1,4 @@
-"""Clips of whole frames with several objects: the canvas is a part of the frame that does not ask where objects are.
+"""Clips of whole frames with several objects: the canvas is a part of the frame, chosen independently of the objects.
 
 Two published recipes are settings of one transform: the video stage of STCN and PCVOS
 (docs/methods/pcvos.md, "Video training": a random part of the frame resized to a square, then every canvas rotated and
@@ -47,7 +47,7 @@ class Part(NamedTuple):
 
 
 class Look(NamedTuple):
-    """Where a canvas looks.
+    """The region that a canvas shows.
 
     Attributes:
         rows: rows of the frame.
@@ -64,7 +64,7 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True)
 class ClipDraw:
-    """What the frames of a clip share.
+    """Random draws that the frames of a clip share.
 
     Attributes:
         frame_size: height and width of the frames.
@@ -108,7 +108,7 @@ class FrameClipTransform:
         self.flip, self.grayscale = flip, grayscale
 
     def draw(self, frame_size: tuple[int, int], count: int, random: np.random.Generator) -> ClipDraw:
-        """Roll everything for a clip of `count` frames of one size (h, w)."""
+        """Draw everything random for a clip of `count` frames of one size (h, w)."""
         s = self.settings
         mirrored, gray = bool(random.random() < self.flip), bool(random.random() < self.grayscale)
         common = 1 + random.uniform(-1, 1, 3) * s.common_colour
@@ -178,9 +178,9 @@ class FrameClipTransform:
         if cubic or min(look.factors) < 0.5:
             part, back = shrunk(part, look, cubic)
         first, fill = colour_matrix(draw.common, cv2.mean(part)), np.array(FILL[:3])
-        if draw.gray:  # no colour would become the fill, which stays coloured: so this is done before the turn
+        if draw.gray:  # the fill must stay coloured, so grey is applied before the rotation
             part, first = cast(Frame, cv2.transform(part, _then(first, _GRAY))), _SAME
-        else:  # both colour changes are done at once after the turn, which fills with what becomes the fill
+        else:  # both colour changes follow the rotation, whose fill is chosen so that they make it the mean colour
             fill = np.linalg.solve(first[:, :3].astype(np.float64), fill - first[:, 3]).clip(0, 255)
         kind = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
         if not cubic:  # OpenCV looks up four channels faster than three
@@ -294,7 +294,7 @@ def part_by_area(
         frame_size: height and width of the frame.
         area: range of the share.
         ratio: range of width over height.
-        random: source of the rolls.
+        random: source of random numbers.
     """
     height, width = frame_size
     for _ in range(_TRIES):

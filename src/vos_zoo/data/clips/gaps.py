@@ -1,7 +1,7 @@
-"""Which frames make a clip in order, with gaps whose limit changes in the course of the training.
+"""Which frames make a clip in order, with gaps whose limit changes during training.
 
 Gaps are limited in frames of the *video*; a data set that holds every n-th frame only (`frame_step`; YouTube-VOS: 5)
-gets the limit divided by n. Where the training stands is told by the number of the clip among all clips of the run,
+gets the limit divided by n. Training progress is the number of the clip among all clips of the run,
 so that a clip depends on nothing but seed, number and length of the run: workers and resuming change nothing.
 
 Two rules draw the frames. `chain` counts every frame from the one before: a clip of 2N + 1 frames in parts of N
@@ -25,14 +25,14 @@ from vos_zoo.types import UsageError, VideoDataset, VideoSequence, VOSError
 
 
 def chain(length: int, gaps: Sequence[int], random: np.random.Generator) -> tuple[int, ...]:
-    """Frames of a video of `length` frames, each so many behind the one before.
+    """Frames of a video of `length` frames, each `gaps` after the one before.
 
     Where they do not fit, the largest gap (of several the first) shrinks by one until they do. A video with fewer
     frames than the clip shows its last frame several times.
 
     Args:
         length: frames of the video.
-        gaps: one less than the frames wanted, each at least 1.
+        gaps: one per frame after the first, each at least 1.
         random: draws where the clip starts.
     """
     gaps = list(gaps)
@@ -72,11 +72,11 @@ class OrderedSampler:
         settings: numbers of frames and slots.
         gaps: how far apart the frames are.
         seed: another seed gives other clips.
-        probabilities: weight of every data set; None weighs all alike.
+        probabilities: weight of every data set; None: uniform.
         frame_steps: video frames per frame of every data set; None asks the data sets.
 
     Attributes:
-        total: clips of the whole run, over all processes; None while unknown: then the training stands at its start.
+        total: clips of the whole run, over all processes; None while unknown: progress is then 0.
     """
 
     def __init__(

@@ -9,10 +9,10 @@ from vos_zoo.types import UsageError
 
 
 def mixture_weights(parts: Sequence[MixturePart], videos: Sequence[int]) -> list[float] | None:
-    """The weight of every part, which holds so many `videos`; None for a mixture of none.
+    """The weight of every part, given its number of `videos`; None for an empty mixture.
 
     Raises:
-        UsageError: some parts are weighed by repeats and others are not.
+        UsageError: some parts are weighted by repeats and others are not.
     """
     if any(part.repeats is not None for part in parts):
         plain = [part.name for part in parts if part.repeats is None]

@@ -25,7 +25,7 @@ _DRAWS = 1000  # sequences tried (plus 50 per object) before the data set is sai
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """What a clip is made of.
+    """Frames and objects of a clip.
 
     Attributes:
         dataset: number of the data set.
@@ -44,7 +44,7 @@ class ClipPlan:
 
 
 def shares(datasets: int, weights: Sequence[float] | None) -> NDArray[np.float64]:
-    """Weights of so many data sets as probabilities; all alike where None.
+    """Weights of the data sets as probabilities; None: uniform.
 
     Raises:
         UsageError: no data set, or weights that do not fit them.
@@ -73,11 +73,11 @@ def visible_pixels(sequence: VideoSequence) -> Mapping[int, NDArray[np.int64]]:
 def choose_frames(
     visible: Frames, length: int, settings: SamplingSettings, random: np.random.Generator
 ) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """Reference and query frames of one object, or None where the search gave up.
+    """Reference and query frames of one object, or None if the search failed.
 
     The base reference is any visible frame that leaves room for the others. Some visible frame must precede it within
-    the gap even if no further reference is wanted, so the first visible frame is never a reference (a quirk of the
-    published sampler). Queries are drawn with replacement from the visible frames behind the base. Where either is
+    the gap even if no further reference is needed, so the first visible frame is never a reference (a quirk of the
+    published sampler). Queries are drawn with replacement from the visible frames after the base. Where either is
     missing, the gap grows and the base is drawn again.
 
     Args:
@@ -122,7 +122,7 @@ class MiniSequenceSampler:
         datasets: where to draw from.
         settings: the numbers.
         seed: another seed gives other clips.
-        probabilities: weight of every data set (they need not sum to one); None weighs all alike.
+        probabilities: weight of every data set (they need not sum to one); None: uniform.
 
     Raises:
         UsageError: no data set, or weights that do not fit them.
@@ -141,11 +141,11 @@ class MiniSequenceSampler:
         self._visible: dict[tuple[int, int], dict[int, Frames]] = {}
 
     def random(self, item: int, attempt: int = 0) -> np.random.Generator:
-        """The random numbers of item number `item`, the same wherever and whenever it is asked for.
+        """The random numbers of item number `item`, independent of process and order.
 
         Args:
             item: number of the clip.
-            attempt: clips drawn for it in vain before.
+            attempt: failed draws for it so far.
         """
         return np.random.default_rng((self.seed, item, attempt) if attempt else (self.seed, item))
 

@@ -47,12 +47,12 @@ def albumentations() -> Any:
     Raises:
         VOSError: it is missing, or the successor `albumentationsx` is installed.
     """
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # otherwise importing it asks the internet for a newer version
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # otherwise importing it checks online for a newer version
     cure = 'pip uninstall -y albumentationsx albumentations && pip install "albumentations==2.0.8"'
     if _installed("albumentationsx"):
         raise VOSError(
             "albumentationsx (AGPL-3.0) is installed under albumentations' name and would bind this program "
-            f"to its licence; replace it by the MIT release: {cure}"
+            f"to its licence; replace it with the MIT release: {cure}"
         )
     if not _installed("albumentations"):
         raise VOSError('albumentations is not installed; pip install "albumentations==2.0.8"')
@@ -99,7 +99,7 @@ def gray_clip(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def brighten(canvas: NDArray[np.uint8], factor: float, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     """The canvas times one factor, clamped to 0..255, float32.
 
-    Not by albumentations: its multiplication rounds 8-bit pictures and wants float pictures in 0..1. Here the 256
+    Not by albumentations: its multiplication rounds 8-bit pictures and expects float images in 0..1. Here the 256
     possible values are multiplied once and looked up.
 
     Args:
@@ -137,7 +137,7 @@ class Clip:
 
 
 class _Member(NamedTuple):
-    """A frame of a clip with the masks and boxes of its slots, and what is still to be done with it."""
+    """A frame of a clip with the masks and boxes of its slots, and the steps that are still to be applied."""
 
     frame: Frame
     masks: Masks
@@ -152,7 +152,7 @@ class ClipTransform:
     Args:
         crop: how canvases are cut.
         jitter: noise of the boxes that the windows are laid around.
-        augment: what happens to the pixels.
+        augment: augmentation of the pixels.
         dtype: of pictures and masks, float32 or uint8 (which rounds brightened pixels).
     """
 
@@ -164,7 +164,7 @@ class ClipTransform:
         dtype: type[np.float32] | type[np.uint8] = np.float32,
     ) -> None:
         self.crop, self.jitter, self.augment, self.dtype = crop, jitter, augment, dtype
-        albumentations()  # a wrong installation is reported here, before the first step
+        albumentations()  # report a wrong installation here, before the first step
 
     def __call__(
         self,
@@ -180,7 +180,7 @@ class ClipTransform:
             frames: T frames uint8 RGB ``(H, W, 3)``, references first.
             masks: T masks uint8 0/1 ``(K, H, W)``; every frame shows at least one object.
             reference_frames: how many of them are references.
-            random: source of all rolls.
+            random: source of random numbers.
             boxes: the K objects' boxes, the same in every frame, where the data set states them; otherwise they are
                 tight on the masks (which may then not be empty).
 

@@ -1,4 +1,4 @@
-"""Clips from a single picture by warps of the whole picture (docs/methods/pcvos.md, "Static training").
+"""Clips from a single image by warps of the whole image (docs/methods/pcvos.md, "Static training").
 
 Once per clip the picture is zoomed, mirrored and coloured; then every frame is turned, scaled and sheared, resized to
 cover the canvas, cropped at random, coloured again, and in a third of the frames bent by a thin-plate spline.
@@ -68,7 +68,7 @@ class WarpTransform:
             frame: the picture, uint8 RGB ``(H, W, 3)``, or the same reduced (see `reduction`).
             masks: soft masks of its objects, uint8 ``(K, H, W)``, 0..255.
             count: number of frames T.
-            random: source of all rolls.
+            random: source of random numbers.
 
         Returns:
             Frames ``(T, 3, h, w)`` 0..255, masks ``(T, K, h, w)`` in 0..1, boxes float32 ``(T, K, 4)``, zero where an

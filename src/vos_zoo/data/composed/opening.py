@@ -77,7 +77,7 @@ def find_plain(folder: Path, *, skip_broken: bool = False) -> list[Path]:
     problems = dict(zip(pictures, in_threads(_problem, pictures), strict=True))
     broken = [problem for problem in problems.values() if problem is not None]
     if broken and not skip_broken:
-        raise VOSError(f"data.composed.backgrounds: {describe(broken)}; mend them or set data.skip_broken=true")
+        raise VOSError(f"data.composed.backgrounds: {describe(broken)}; fix them or set data.skip_broken=true")
     if broken:
         warnings.warn(f"data.composed.backgrounds: left out: {describe(broken, limit=20)}", stacklevel=2)
     sound = [path for path, problem in problems.items() if problem is None]

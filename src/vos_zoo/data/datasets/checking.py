@@ -1,4 +1,4 @@
-"""Opening data sets by name, and looking for what is broken in them before it stops a run half-way."""
+"""Opening data sets by name, and checking them for faults before a run starts."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class DatasetReport:
         objects: number of objects.
         late_objects: "sequence/id" of objects that start after the first annotated frame.
         id_gaps: names of videos whose ids are not 1..K.
-        without_truth: names of videos that cannot be scored, because not every frame has a full mask.
+        without_truth: names of videos that cannot be scored, because not every frame has a complete mask.
         too_short: names of videos that cannot be scored, because they have no frame between the first and the last.
-        notes: what is odd and has been seen to, such as objects that start later than their list says.
+        notes: irregularities that are handled, such as objects that start later than listed.
         problems: everything broken, by file.
     """
 
@@ -70,7 +70,7 @@ class DatasetReport:
             f"sizes: {sizes or 'none'}",
             f"objects: {self.objects}, of which {len(self.late_objects)} start late{_names(self.late_objects)}",
             f"ids with gaps or not from 1: {len(self.id_gaps)}{_names(self.id_gaps)}",
-            f"without full truth (no scores): {len(self.without_truth)}{_names(self.without_truth)}",
+            f"without complete ground truth (no scores): {len(self.without_truth)}{_names(self.without_truth)}",
             *([f"too short to be scored (fewer than 3 frames): {len(self.too_short)}{_names(self.too_short)}"] * short),
             *([f"notes: {len(self.notes)}", *(f"  {note}" for note in self.notes)] if self.notes else []),
             f"problems: {len(self.problems)}",
@@ -186,7 +186,7 @@ def _mask_problem(sequence: PictureSequence, index: int) -> Problem | None:
     try:
         frame_size(sequence.frame_paths[index])
     except VOSError:
-        return None  # the frame is reported already
+        return None  # already reported
     try:
         sequence.labels(index)
     except VOSError as error:
@@ -211,7 +211,7 @@ def _ends_well(path: Path) -> bool:
 
 
 def _in_threads(function: Callable[[int], list[Found]], count: int) -> list[list[Found]]:
-    """`function` of 0..count-1, in threads: decoding lets go of the interpreter."""
+    """`function` of 0..count-1, in threads: decoding releases the interpreter lock."""
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         return list(pool.map(function, range(count)))
 
@@ -244,7 +244,7 @@ class Selection(VideoDataset):
 
 
 def keep_sound(dataset: VideoDataset, *, skip_broken: bool = False) -> VideoDataset:
-    """The data set without its broken videos, every one of which has been looked for (see `find_problems`).
+    """The data set without its broken videos, after a check of all of them (see `find_problems`).
 
     Raises:
         VOSError: something is broken and `skip_broken` is off, or nothing is left.
@@ -258,12 +258,12 @@ def keep_sound(dataset: VideoDataset, *, skip_broken: bool = False) -> VideoData
     if not problems:
         return dataset
     if not skip_broken:
-        raise VOSError(f"{dataset.name}: {describe(problems)}; mend them or set data.skip_broken=true")
+        raise VOSError(f"{dataset.name}: {describe(problems)}; fix them or set data.skip_broken=true")
     warnings.warn(
         f"{dataset.name}: left out {len(found) - len(sound)} sequences: {describe(problems, limit=20)}", stacklevel=2
     )
     if not sound:
-        raise VOSError(f"{dataset.name}: every sequence is broken; vos-zoo check-data lists what to mend")
+        raise VOSError(f"{dataset.name}: every sequence is broken; vos-zoo check-data lists the faults")
     return Selection(dataset, sound)
 
 
@@ -309,7 +309,7 @@ def open_dataset(
         seed: seed of the synthetic videos and composed clips.
         layout: YouTube-VOS: folder of a split below the root; None finds it.
         min_area: coco, instances: leave smaller objects out.
-        repeat: saliency: folder name -> how many times its pictures count.
+        repeat: saliency: folder name -> how many times its images count.
         mask_threshold: davis, youtube_vos, folder: the smallest level, 1..255, of the one object of masks with soft
             edges; None reads object ids.
 
@@ -371,7 +371,7 @@ def open_dataset(
 STATIC_DATASETS = ("coco", "saliency", "instances")
 """Data sets of static images: to train on only."""
 GENERATED_DATASETS = ("synthetic", "composed")
-"""Data sets whose videos are drawn while they are asked for."""
+"""Data sets whose videos are generated on access."""
 DATASETS = ("davis", "youtube_vos", "folder", *GENERATED_DATASETS, *STATIC_DATASETS)
 """Names that `open_dataset` knows."""
 

@@ -1,4 +1,4 @@
-"""Which splits of a data set lie in a folder, for `vos-zoo check-data`: all of them are read, or named as not read."""
+"""Which splits of a data set lie in a folder, for `vos-zoo check-data`: each is read or listed as not read."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from vos_zoo.types import VOSError
 
 @dataclass(frozen=True)
 class FoundSplits:
-    """What lies in a folder.
+    """Splits found in a folder.
 
     Attributes:
-        names: splits that can be opened with the settings at hand; "" stands for everything there is.
+        names: splits that can be opened with these settings; "" stands for everything there is.
         derived: further names that can be opened, whose videos are among those of `names`.
-        unread: lists and folders that these settings do not read, each with what would.
+        unread: lists and folders that these settings do not read, each with the setting that would.
     """
 
     names: tuple[str, ...]

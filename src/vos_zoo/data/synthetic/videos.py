@@ -1,4 +1,4 @@
-"""The embedded data set: endless procedural videos of textured, deforming things, with exact masks.
+"""The built-in data set: endless procedural videos of textured, deforming objects, with exact masks.
 
 Every video is a pure function of (seed, split, number), and every frame of it can be drawn without the others. Nothing
 is downloaded or stored. Frames are uint8 RGB ``(H, W, 3)``, label maps uint8 ``(H, W)``; ids count from 1 in the order
@@ -76,7 +76,7 @@ class SyntheticSequence(VideoSequence):
         return self._drawn(index)[0].copy()
 
     def labels(self, index: int) -> LabelMap:
-        """Label map of frame `index`, uint8 (H, W): of every pixel the object on top, exactly."""
+        """Label map of frame `index`, uint8 (H, W): the topmost object at every pixel."""
         index = self._checked(index)
         if index in self._cache:
             return self._cache[index][1].copy()
@@ -136,13 +136,13 @@ class SyntheticSequence(VideoSequence):
 
     @cached_property
     def scene(self) -> SyntheticScene:
-        """What is to be seen; made when first needed.
+        """The scene; created when first needed.
 
-        Scenes are drawn until every object shows enough of itself where it starts. What stands in the way is taken out
-        first: un-annotated things leave, hidden objects come to the front.
+        Scenes are drawn until every object is visible enough where it starts. Occluders are removed first:
+        un-annotated objects are dropped, hidden objects move to the front.
 
         Raises:
-            VOSError: the objects find no room (in 700 random settings down to 16x16 three scenes were enough).
+            VOSError: the objects do not fit (in 700 random settings down to 16x16 three scenes were enough).
         """
         height, width = self.settings.size
         for attempt in range(_ATTEMPTS):
@@ -159,7 +159,7 @@ class SyntheticSequence(VideoSequence):
         )
 
     def __getstate__(self) -> dict[str, object]:
-        """What a worker process needs: the numbers, neither drawn frames nor the scene."""
+        """State for a worker process: the settings, neither drawn frames nor the scene."""
         state = {key: value for key, value in self.__dict__.items() if key != "scene"}
         return {**state, "_cache": OrderedDict()}
 
@@ -176,7 +176,7 @@ class SyntheticSequence(VideoSequence):
         return np.asarray(labels.cpu().numpy())
 
     def _drawn(self, index: int) -> tuple[Frame, LabelMap]:
-        """A frame and its label map from the cache; who reads in order gets a few frames drawn ahead."""
+        """A frame and its label map from the cache; a few frames ahead are drawn for sequential access."""
         index = self._checked(index)
         if index not in self._cache:
             ahead = _CHUNK if index == 0 or index - 1 in self._cache else 1
@@ -203,7 +203,7 @@ def _draw_starts(rng: np.random.Generator, settings: SyntheticSettings) -> tuple
 
 
 def _hidden(scene: SyntheticScene, starts: tuple[int, ...]) -> set[int]:
-    """Ids of the objects that show too little of themselves where they start."""
+    """Ids of the objects that are not visible enough where they start."""
     moments: NDArray[np.int64] = np.unique(np.asarray(starts, dtype=np.int64))
     labels = render_labels(scene, moments).numpy()
     hidden = set()
