@@ -1,4 +1,4 @@
-"""Checks of configured values that name the key, the value and the cure: types, and constructors' signatures."""
+"""Checks of configured values that name the key, the value and the fix: types, and constructors' signatures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The configuration: its layers, merged and checked, with messages that name the key, the value and the cure.
+"""The configuration: its layers, merged and checked, with messages that name the key, the value and the fix.
 
 Layers, later wins: the schema (`vos_zoo.config.schema`), `configs/default.yaml`, `configs/<method>.yaml`,
 `configs/data/<data>.yaml`, `configs/recipe/<method>/<recipe>.yaml`, each file given, the flags of the command line,

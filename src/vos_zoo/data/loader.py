@@ -120,7 +120,7 @@ class ClipLoader(DataLoader[Any]):
 
 
 def loader_failure(error: BaseException) -> VOSError | None:
-    """The failure of a loader process, with its cause and a cure; None for other errors.
+    """The failure of a loader process, with its cause and a fix; None for other errors.
 
     Args:
         error: the exception of the loader or of torch's signal handler.

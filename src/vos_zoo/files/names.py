@@ -84,7 +84,7 @@ def describe_order(names: Sequence[str]) -> str | None:
 
 
 def no_such_file(path: str | Path, kind: str = "file") -> str:
-    """Why a file (or another `kind`) is missing, and the cure; for a broken link with its target."""
+    """Why a file (or another `kind`) is missing, and the fix; for a broken link with its target."""
     if os.path.islink(path):
         return f"is a link to {os.readlink(path)}, where there is no {kind}; restore that {kind} or remove the link"
     return f"there is no such {kind}; restore it or leave the sequence out"

@@ -23,7 +23,7 @@ class ClipPipeline:
     """Albumentations' transforms over the finished canvases of a clip, the same for all its frames and masks.
 
     Pictures are 8-bit for it (float canvases are rounded); masks are moved by nearest neighbour and their boxes are
-    found anew.
+    computed again.
 
     Args:
         steps: transforms in order, each a name or ``{name: keywords}``; of the containers OneOf, SomeOf, Sequential,

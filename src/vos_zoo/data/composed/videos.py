@@ -186,7 +186,7 @@ def _to_front(scene: ComposedScene, hidden: set[int]) -> ComposedScene:
 
 
 def _without(scene: ComposedScene, starts: tuple[int, ...], hidden: set[int]) -> tuple[ComposedScene, tuple[int, ...]]:
-    """The scene without the hidden objects, the others numbered anew; at least one stays."""
+    """The scene without the hidden objects, the others renumbered; at least one stays."""
     kept = [identity for identity in range(1, len(starts) + 1) if identity not in hidden] or [1]
     names = {identity: number for number, identity in enumerate(kept, start=1)}
     ground = replace(scene.ground, labels={k: names[v] for k, v in scene.ground.labels.items() if v in names})

@@ -100,7 +100,7 @@ class GielMemory:
         return replace(self, frames=frames, starts=starts, valid=valid, complete=bool(valid.all()))
 
     def write(self, shared: Mapping[str, Tensor], owned: Mapping[str, Tensor]) -> GielMemory:
-        """Add a frame; where the bound is exceeded, a predicted one gives way.
+        """Add a frame; if the bound is exceeded, a predicted one is evicted.
 
         Args:
             shared: name -> ``(B, ...)``.
@@ -118,7 +118,7 @@ class GielMemory:
         return replace(self, frames=frames, count=self.count + 1)
 
     def _pinned(self, numbers: Sequence[int]) -> list[int]:
-        """The frames that never give way."""
+        """The frames that are never evicted."""
         assert self.settings is not None
         given = [number for number in numbers if number in self.starts]
         if not self.settings.always_first:
