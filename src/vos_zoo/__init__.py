@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from vos_zoo.create import convert_checkpoint, create_model
     from vos_zoo.model import VOSModel
     from vos_zoo.registry import available_models
-    from vos_zoo.types import Box, FrameResult, UsageError, VOSError
+    from vos_zoo.types import Box, FrameResult, Points, UsageError, VOSError
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Box",
     "FrameResult",
+    "Points",
     "UsageError",
     "VOSError",
     "VOSModel",
@@ -32,6 +33,7 @@ __all__ = [
 _HOMES = {
     "Box": "vos_zoo.types",
     "FrameResult": "vos_zoo.types",
+    "Points": "vos_zoo.types",
     "UsageError": "vos_zoo.types",
     "VOSError": "vos_zoo.types",
     "VOSModel": "vos_zoo.model",

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from vos_zoo.config.checking import check_keywords
 from vos_zoo.engine.box_start import BoxModel
+from vos_zoo.engine.former_hooks import adapt_former_hooks
 from vos_zoo.engine.propagator import Propagator
-from vos_zoo.engine.target_model import TargetModel, TrackSettings
+from vos_zoo.engine.target_model import AnyTargetModel, TrackSettings
 from vos_zoo.hub.pretrained import Pretrained
 from vos_zoo.hub.weights import box_weights
 from vos_zoo.metrics import DavisScores
@@ -60,7 +61,8 @@ class VOSModel(Pretrained):
         constructor = load_method(method).load_target_model()
         model = dict(model or {})
         check_keywords(model, constructor, "model")
-        self.network: TargetModel = constructor(**model)
+        self.network: AnyTargetModel = constructor(**model)
+        adapt_former_hooks(self.network)
         for name in self.network.initial_weights:
             model.pop(name, None)
         model.update(self.network.decided)
@@ -125,10 +127,11 @@ class VOSModel(Pretrained):
 
         Args:
             frames: uint8 RGB ``(H, W, 3)``, any iterable.
-            prompts: frame index -> label map ``(H, W)`` of integers, or object id -> box (x, y, w, h) inside the frame;
-                at least one object. Ids go from 1 to 254; 0 says nothing. 255 is object 1 where no mask has an id, else
-                void. A prompt that names no object is left out. Where the model takes no boxes, a shipped model draws
-                masks in them, and a warning is logged that says which.
+            prompts: frame index -> label map ``(H, W)`` of integers, or object id -> box (x, y, w, h) or `Points`
+                inside the frame; at least one object. Ids go from 1 to 254; 0 says nothing. 255 is object 1 where no
+                mask has an id, else void. A prompt that names no object is left out. Where the model takes no boxes, a
+                shipped model draws masks in them, and a warning is logged that says which; points are for models that
+                take them.
             preset: named settings of the method, for example "stream" or "paper".
             wanted: numbers of the frames whose results are wanted; None: all.
             unwanted: what happens to the other frames. "follow": the objects are followed through them as ever, so

@@ -1,7 +1,7 @@
-"""What users give a tracker, checked by one parser for the command line, the API and the engine: frames, masks, boxes.
+"""What users give a tracker, checked by one parser for all: frames, masks, boxes, points.
 
-A parsed prompt is a label map, uint8 ``(H, W)`` of ids 1..254 and 0 for "nothing said", or a `Box` per id. A prompt
-that names no object says nothing; a request of such prompts alone is refused.
+A parsed prompt is a label map, uint8 ``(H, W)`` of ids 1..254 and 0 for "nothing said", or a `Box` or `Points` per id.
+A prompt that names no object says nothing; a request of such prompts alone is refused.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vos_zoo.labels import (
     MAX_ID,
@@ -28,9 +29,11 @@ from vos_zoo.labels import (
     shows_one_object,
     to_array,
 )
-from vos_zoo.types import Box, Frame, LabelMap, Prompt, UsageError
+from vos_zoo.types import Box, Frame, LabelMap, Points, Prompt, UsageError
 
 WANTED = "give a mapping from frame numbers to label maps or boxes: {0: label_map} or {0: {1: (x, y, w, h)}}"
+ObjectPrompt: TypeAlias = "NDArray[np.bool_] | Box | Points"
+"""What is given of one object: its mask, bool ``(H, W)``, a box, or points."""
 _BOX = re.compile(r"\s*([+-]?\d+)\s*:\s*([^,]+),([^,]+),([^,]+),([^,]+)")
 _SLACK = 1e-3  # pixels by which the sum of a box's numbers may be off
 
@@ -70,7 +73,8 @@ class PromptParser:
         """The prompts of a video, by frame, sorted; those that name no object are left out.
 
         Args:
-            prompts: frame number -> label map ``(H, W)`` of integers 0..255, or object id -> box (x, y, w, h).
+            prompts: frame number -> label map ``(H, W)`` of integers 0..255, or object id -> box (x, y, w, h) or
+                `Points`.
             length: frames of the video where known.
 
         Raises:
@@ -89,7 +93,7 @@ class PromptParser:
         """The prompt of frame `index` of a video of `size` (H, W); None if it names no object.
 
         Args:
-            prompt: a label map or boxes by id, see `parse`.
+            prompt: a label map, or boxes and points by id, see `parse`.
             index: number of the frame.
             size: height and width of the frame.
             needed: whether there is no other object to track.
@@ -105,7 +109,7 @@ class PromptParser:
         return parsed
 
     def _decide(self, typed: Mapping[int, Prompt]) -> dict[int, Prompt]:
-        """Label maps with their meaning of 255 decided, beside the boxes; without prompts that name no object."""
+        """Label maps with their meaning of 255 decided, beside the others; without prompts that name no object."""
         maps = {index: prompt for index, prompt in typed.items() if not isinstance(prompt, Mapping)}
         if self.threshold is not None:
             decided = {index: over_threshold(labels, self.threshold) for index, labels in maps.items()}
@@ -134,10 +138,10 @@ def _warn_of_void(maps: Mapping[int, LabelMap]) -> None:
             )
 
 
-def objects_in(prompt: Prompt) -> dict[int, Any]:
-    """Objects of a parsed prompt: id -> bool mask ``(H, W)`` or `Box`."""
+def objects_in(prompt: Prompt) -> dict[int, ObjectPrompt]:
+    """What a parsed prompt gives of each object, by id."""
     if isinstance(prompt, Mapping):
-        return dict(prompt)
+        return {identity: hint if isinstance(hint, Points) else Box(*hint) for identity, hint in prompt.items()}
     return {int(identity): prompt == identity for identity in np.unique(prompt) if identity != 0}
 
 
@@ -145,11 +149,15 @@ def check_fit(prompt: Prompt, index: int, size: tuple[int, int]) -> None:
     """Check the size of a typed prompt of frame `index` against the frame's (H, W).
 
     Raises:
-        UsageError: a mask of another size, or a box that leaves the frame.
+        UsageError: a mask of another size, or a box or point that leaves the frame.
     """
     if isinstance(prompt, Mapping):
-        for identity, box in prompt.items():
-            check_box(identity, Box(*box), size, f"frame {index}, object {identity}: box {_shown(Box(*box))}")
+        for identity, hint in prompt.items():
+            where = f"frame {index}, object {identity}"
+            if isinstance(hint, Points):
+                _check_points(hint, size, where)
+            else:
+                check_box(identity, Box(*hint), size, f"{where}: box {_shown(Box(*hint))}")
     elif prompt.shape != tuple(size):
         raise UsageError(f"the mask given in frame {index} is {prompt.shape}, the frame {tuple(size)} (height, width)")
 
@@ -206,6 +214,17 @@ def check_box(identity: int, box: Box, size: tuple[int, int] | None, where: str)
         raise UsageError(f"{where}: leaves the frame of {width}x{height} pixels; {_clipped(identity, box, size)}")
 
 
+def _check_points(points: Points, size: tuple[int, int], where: str) -> None:
+    """Refuse points outside of a frame of `size` (height, width)."""
+    height, width = size
+    for x, y in (*points.positive, *points.negative):
+        if not (0 <= x < width and 0 <= y < height):
+            raise UsageError(
+                f"{where}: point ({x:g}, {y:g}) lies outside of the frame of {width}x{height} pixels; give (x, y) in "
+                "pixels of the frame"
+            )
+
+
 def _shown(box: Box) -> str:
     return ",".join(f"{side:g}" for side in box)
 
@@ -248,9 +267,9 @@ def _frame_number(key: Any, length: int | None) -> int:
 
 
 def _typed(prompt: Any, index: int) -> Prompt:
-    """A prompt as label map, uint8 ``(H, W)``, or boxes by id; sizes are not looked at."""
+    """A prompt as label map, uint8 ``(H, W)``, or boxes and points by id; sizes are not looked at."""
     if isinstance(prompt, Mapping):
-        return dict(_object_box(key, value, index) for key, value in prompt.items())
+        return dict(_object_hint(key, value, index) for key, value in prompt.items())
     what = f"the mask given in frame {index}"
     if isinstance(prompt, str | bytes | None) or not (hasattr(prompt, "__len__") or hasattr(prompt, "shape")):
         raise UsageError(f"{what} is {prompt!r}; {WANTED}")
@@ -260,12 +279,14 @@ def _typed(prompt: Any, index: int) -> Prompt:
     return as_label_map(labels, what)
 
 
-def _object_box(key: Any, value: Any, index: int) -> tuple[int, Box]:
-    """Object id and box of an entry of a prompt."""
+def _object_hint(key: Any, value: Any, index: int) -> tuple[int, Box | Points]:
+    """Object id and box or points of an entry of a prompt."""
     if not _whole(key):
         raise UsageError(f"frame {index} has the object id {key!r}; ids are whole numbers from {MIN_ID} to {MAX_ID}")
     where = f"frame {index}, object {int(key)}"
     check_id(int(key), where)
+    if isinstance(value, Points):
+        return int(key), Points(_clicks(value.positive, where, least=1), _clicks(value.negative, where))
     sides = None if isinstance(value, str | bytes | Mapping | None) else to_array(value, where)
     if sides is None or sides.dtype.kind not in "iuf" or sides.shape != (4,):
         shown = f"{sides.dtype} {sides.shape}" if isinstance(sides, np.ndarray) and sides.ndim > 1 else repr(value)
@@ -276,3 +297,13 @@ def _object_box(key: Any, value: Any, index: int) -> tuple[int, Box]:
     box = Box(*(float(side) for side in sides))
     check_box(int(key), box, None, f"{where}: box {_shown(box)}")
     return int(key), box
+
+
+def _clicks(points: Any, where: str, least: int = 0) -> tuple[tuple[float, float], ...]:
+    """Points of an object, each (x, y), as numbers; at least so many."""
+    found = to_array(points, where) if len(points) else np.zeros((0, 2))
+    if found.dtype.kind not in "iuf" or found.ndim != 2 or found.shape[1] != 2 or not np.isfinite(found).all():
+        raise UsageError(f"{where}: {points!r} are no points; give Points(positive=[(x, y), ...], negative=[...])")
+    if len(found) < least:
+        raise UsageError(f"{where}: no point lies on the object; give at least one positive point (x, y)")
+    return tuple((float(x), float(y)) for x, y in found)

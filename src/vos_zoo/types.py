@@ -48,8 +48,21 @@ class Box(NamedTuple):
     h: float
 
 
-Prompt: TypeAlias = "LabelMap | Mapping[int, Box | Sequence[float]]"
-"""What a user gives in a frame: a label map of integers ``(H, W)``, or a box (x, y, w, h) per object id of 1..254."""
+@dataclass(frozen=True)
+class Points:
+    """Clicks that show an object, in pixels: (x, y) from the upper left corner of the frame.
+
+    Attributes:
+        positive: on the object; at least one.
+        negative: beside the object.
+    """
+
+    positive: Sequence[tuple[float, float]]
+    negative: Sequence[tuple[float, float]] = ()
+
+
+Prompt: TypeAlias = "LabelMap | Mapping[int, Box | Points | Sequence[float]]"
+"""What a user gives in a frame: a label map of integers ``(H, W)``, or a box (x, y, w, h) or `Points` per object id."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +73,14 @@ class FrameResult:
         index: number of the frame in the stream, from 0.
         ids: object ids alive in this frame, in the order of `probabilities[1:]`.
         probabilities: float32 ``(N+1, H, W)``, background first; sums to one over the first axis.
+        scores: float32 ``(N,)``, probability of each object being in sight (1 where its mask was given), from a method
+            that says so; None from others, and where every object was given in this frame.
     """
 
     index: int
     ids: tuple[int, ...]
     probabilities: Tensor
+    scores: Tensor | None = None
 
     def label_map(self) -> LabelMap:
         """The most probable id of every pixel, uint8 ``(H, W)``; ties go to the background, then the older object."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vos_zoo.engine.features import Features
 from vos_zoo.engine.propagator import Propagator
+from vos_zoo.engine.schedule import WriteSchedule
 from vos_zoo.engine.target_model import TargetModel, TrackSettings, Unrolled
 from vos_zoo.methods._few_shot.search_region import SearchRegion
 from vos_zoo.types import Batch
@@ -48,18 +49,24 @@ class Diary:
         return Diary(tuple(pages))
 
 
-class ClipTracker(TargetModel):
+class OwnClocks(WriteSchedule):
+    def frames_to_write(
+        self, ages: Sequence[int], since: Sequence[int], prompted: bool, settings: TrackSettings | None
+    ) -> list[int]:
+        return [position for position, age in enumerate(ages) if age % self.memory_every == 0]
+
+
+class ClipTracker(TargetModel[Diary, Features, Tensor]):
     """One canvas per object, clips, and a write at every `interval`-th frame of an object's life."""
 
     def __init__(self, clip: int, interval: int) -> None:
         super().__init__()
-        self.clip_length, self.interval = clip, interval
+        self.schedule = OwnClocks(clip_length=clip, memory_every=interval)
         self.weight = nn.Parameter(torch.zeros(()))
         self.eval()
 
     def encode(self, frames: Tensor) -> Features:
-        empty = frames[..., :0]
-        return Features(frames, empty, empty, empty, empty)
+        return Features(frames)
 
     def new_memory(self, settings: TrackSettings | None = None) -> Diary:
         return Diary()
@@ -78,11 +85,6 @@ class ClipTracker(TargetModel):
 
     def update(self, memory: Diary, features: Features, masks: Tensor, rows: Sequence[int] | None = None) -> Diary:
         return memory.noted(features, masks, range(len(memory.pages)) if rows is None else rows)
-
-    def frames_to_write(
-        self, ages: Sequence[int], since: Sequence[int], prompted: bool, settings: TrackSettings | None
-    ) -> list[int]:
-        return [position for position, age in enumerate(ages) if age % self.interval == 0]
 
     def make_view(self, settings: TrackSettings) -> SearchRegion:
         return SearchRegion(SIZE, area_scale=100.0, group_size=settings.group_size)

@@ -1,4 +1,4 @@
-"""The contract every method keeps: over all registered methods, and over a toy from "another package".
+"""The contract every method keeps: over all registered methods, and over those of "another package".
 
 A new method passes by adding one entry to `tests/helpers/contract_settings.py`.
 """
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from tests.helpers.contract_settings import (
+    OUTSIDE,
     Video,
     build,
     build_lively,
@@ -29,12 +30,13 @@ from tests.helpers.contract_settings import (
     training_batch,
 )
 from vos_zoo.create import create_model
+from vos_zoo.engine.decoded import as_decoded
 from vos_zoo.engine.propagator import Propagator
 from vos_zoo.model import VOSModel
 from vos_zoo.registry import available_models
-from vos_zoo.types import Batch, FrameResult, UsageError
+from vos_zoo.types import Batch, FrameResult, Points, UsageError
 
-METHODS = [*available_models(), "toy"]
+METHODS = [*available_models(), *OUTSIDE]
 ROUNDING = 1e-6
 """Of results, which are float32 whatever the network is."""
 
@@ -520,22 +522,24 @@ def test_reading_changes_no_memory_and_no_verb_changes_its_features_and_masks(me
     memory = network.initialise(network.new_memory(model.track_settings()), features, masks, slots)
     held = copy.deepcopy(memory)
     readout = network.read(memory, query)
-    logits = network.decode(readout, query)
+    decoded = as_decoded(network.decode(readout, query))
     torch.testing.assert_close(tensors_in(memory), tensors_in(held), rtol=0, atol=0)
-    again = network.decode(network.read(held, query), query)
-    assert torch.equal(logits, again)
-    merged = network.merge_training(logits)
+    again = as_decoded(network.decode(network.read(held, query), query))
+    assert torch.equal(decoded.logits, again.logits)
+    merged = network.merging.merge_training(decoded.logits)
     kept = merged.clone()
-    updated = network.update(memory, network.retain(query, readout), merged)
+    memory, held = network.carry(memory, readout, decoded), network.carry(held, readout, decoded)
+    retained = network.clips.retain(query, readout, decoded)
+    updated = network.update(memory, retained, merged)
     assert torch.equal(merged, kept)
     torch.testing.assert_close(tensors_in((features, query, masks)), tensors_in(given), rtol=0, atol=0)
-    copied = network.update(held, network.retain(query, readout), merged)
+    copied = network.update(held, retained, merged)
     torch.testing.assert_close(tensors_in(updated), tensors_in(copied), rtol=0, atol=0)
 
 
 def test_the_unroll_of_a_training_step_writes_no_memory_in_place(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, calls = build(method).train(), []
-    for verb in ("initialise", "update"):
+    for verb in ("initialise", "carry", "update"):
         real = getattr(model.network, verb)
 
         def watched(memory: Any, *inputs: Any, real: Any = real, **named: Any) -> Any:
@@ -650,6 +654,8 @@ def test_a_part_of_the_network_has_one_number_format_in_a_video_and_in_training(
     prompts: dict[int, Any] = {0: video.only(1, 2), 4: video.only(3, frame=4), 6: video.only(1, frame=6)}
     if model.network.takes_boxes:
         prompts[5] = {4: (10, 10, 20, 20)}
+    if model.network.takes_points:
+        prompts[7] = {5: Points([(20, 20)], [(60, 40)])}
     reduced = precision != "float32"
     with formats_of(model) as formats:
         run(model, video, prompts, precision=precision)

@@ -16,6 +16,7 @@ from tests.helpers.contract_settings import BY_METHOD, Video, build, build_livel
 from tests.helpers.shipped import ship_into, ship_small
 from vos_zoo.cli import main
 from vos_zoo.engine.box_start import BoxModel
+from vos_zoo.engine.merge import MergeRule
 from vos_zoo.model import VOSModel
 from vos_zoo.types import UsageError
 from vos_zoo.video.masks import read_mask
@@ -126,6 +127,8 @@ def test_shipped_weights_without_a_box_encoder_draw_nothing(place: Path, tmp_pat
 class FindsNothing(torch.nn.Module):
     """A box model that says background everywhere, or only one object."""
 
+    merging = MergeRule()
+
     def __init__(self, found: int | None = None) -> None:
         super().__init__()
         self.found = found
@@ -135,11 +138,6 @@ class FindsNothing(torch.nn.Module):
         if self.found is not None:
             logits[self.found, 10:20, 10:20] = 9.0
         return logits
-
-    def merge(self, logits: Tensor) -> Tensor:
-        from vos_zoo.engine.merge import soft_aggregation
-
-        return soft_aggregation(logits)
 
 
 def test_an_object_that_is_not_found_is_its_whole_box_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,20 +13,42 @@ from torch import Tensor
 
 from tests.helpers.contract_settings import build_lively, moving_squares, toy_installed
 from tests.helpers.toy_model import ToyMemory, ToyModel
+from vos_zoo.engine.clips import ClipPlanner
 from vos_zoo.engine.features import ClipPlan, Features
-from vos_zoo.engine.merge import aggregate
+from vos_zoo.engine.merge import MergeRule, aggregate
 from vos_zoo.engine.propagator import Propagator
+from vos_zoo.engine.schedule import WriteSchedule
 from vos_zoo.engine.target_model import TrackSettings
 from vos_zoo.types import UsageError
 
 
-class ClipToy(ToyModel):
-    """Clips of five frames; the frame `every` frames after the last one written is written; masks are overlaid."""
+class SinceWritten(WriteSchedule):
+    """The frame `memory_every` frames after the last one written is written."""
 
-    clip_length = 5
-    given_masks = "overlaid"
-    write_on_prompt = True
-    every = 5
+    def frames_to_write(
+        self, ages: Sequence[int], since: Sequence[int], prompted: bool, settings: TrackSettings | None
+    ) -> list[int]:
+        last, chosen = 0, []
+        for position, distance in enumerate(since):
+            if distance - last >= self.memory_every:
+                chosen.append(position)
+                last = distance
+        return chosen
+
+
+class NeededFrames(ClipPlanner[Features, Tensor]):
+    """Only the frames that are needed."""
+
+    def plan(self, length: int, needed: Sequence[int], settings: TrackSettings) -> ClipPlan:
+        return ClipPlan(length, tuple(needed), tuple(needed))
+
+
+class ClipToy(ToyModel):
+    """Clips of five frames; a frame is written five frames after the last one; masks are overlaid."""
+
+    schedule = SinceWritten(clip_length=5, memory_every=5, write_on_prompt=True)
+    merging = MergeRule("overlaid")
+    clips = NeededFrames()
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,19 +57,6 @@ class ClipToy(ToyModel):
     def encode(self, frames: Tensor) -> Features:
         self.calls.append(("encode", frames.shape[1]))
         return super().encode(frames)
-
-    def frames_to_write(
-        self, ages: Sequence[int], since: Sequence[int], prompted: bool, settings: TrackSettings | None
-    ) -> list[int]:
-        last, chosen = 0, []
-        for position, distance in enumerate(since):
-            if distance - last >= self.every:
-                chosen.append(position)
-                last = distance
-        return chosen
-
-    def plan_clip(self, length: int, needed: Sequence[int], settings: TrackSettings) -> ClipPlan:
-        return ClipPlan(length, tuple(needed), tuple(needed))
 
     def initialise(self, memory: ToyMemory, features: Features, masks: Tensor, new: Sequence[int]) -> ToyMemory:
         self.calls.append(("initialise", tuple(new), masks))
@@ -99,7 +108,7 @@ def test_results_of_wanted_frames_alone_are_the_same_and_fewer_frames_are_encode
 
 def test_a_clip_in_which_nothing_is_needed_costs_nothing() -> None:
     model, video = lively(), moving_squares(8)
-    model.every = 100
+    model.schedule = replace(model.schedule, memory_every=100)
     assert drive(model, video, {0: video.labels[0]}, {0}) != []
     assert model.named("encode") == [(1,)]
 

@@ -16,6 +16,7 @@ from tests.helpers.contract_settings import BY_METHOD, build, build_lively, movi
 from tests.helpers.toy_model import ToyMemory, ToyModel
 from vos_zoo.engine.merge import GIVEN_LOGIT, given_logits, soft_aggregation
 from vos_zoo.engine.propagator import Propagator
+from vos_zoo.engine.schedule import WriteSchedule
 from vos_zoo.engine.target_model import unroll
 from vos_zoo.engine.views import FullFrame
 from vos_zoo.methods._few_shot.sample_memory import SampleMemory, SamplePolicy
@@ -501,7 +502,7 @@ def test_known_objects_are_learned_where_somebody_gives_a_mask_if_the_method_ask
     video = moving_squares(5)
     for wanted in (False, True):
         model = WatchedToy()
-        model.memory_every, model.write_on_prompt = 100, wanted
+        model.schedule = WriteSchedule(clip_length=3, memory_every=100, write_on_prompt=wanted)
         engine = engine_of(model)
         for t, frame in enumerate(video.frames):
             engine.push(frame, {0: video.only(1), 3: video.only(2, frame=3)}.get(t))

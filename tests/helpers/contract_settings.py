@@ -264,13 +264,21 @@ def build_lively(method: str, seed: int = 0, **overrides: Any) -> VOSModel:
     return model
 
 
+OUTSIDE = {
+    "toy": "tests.helpers.toy_model",
+    "sensory": "tests.helpers.sensory_model",
+    "clicks": "tests.helpers.click_model",
+}
+"""Methods of "another package", by the module that describes them."""
+
+
 @contextmanager
 def toy_installed() -> Iterator[None]:
-    """Pretend that an installed package offers `tests.helpers.toy_model` as a method called "toy"."""
-    point = EntryPoint("toy", "tests.helpers.toy_model", registry.ENTRY_POINT_GROUP)
+    """Pretend that an installed package offers the methods `OUTSIDE`."""
+    points = {name: EntryPoint(name, module, registry.ENTRY_POINT_GROUP) for name, module in OUTSIDE.items()}
     others = registry._entry_points()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "_entry_points", lambda: {**others, "toy": point})
+        patch.setattr(registry, "_entry_points", lambda: {**others, **points})
         load_method.cache_clear()
         yield
     load_method.cache_clear()

@@ -148,6 +148,6 @@ def segment(net: Giel, memory: GielMemory, frame: Tensor) -> Segmented:
     frames = frame[None] if frame.ndim == 3 else frame
     features = net.encode(frames[:, None])
     readout = net.read(memory, features)
-    logits = net.decode(readout, features)[:, 0]
+    logits = net.decode(readout, features).logits[:, 0]
     valid = None if memory.complete else memory.valid
-    return Segmented(readout.saliency, logits, net.log_odds(logits, valid).softmax(dim=1), readout.objects)
+    return Segmented(readout.saliency, logits, net.merging.log_odds(logits, valid).softmax(dim=1), readout.objects)

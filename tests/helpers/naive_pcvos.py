@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vos_zoo.engine.features import ClipPlan
-from vos_zoo.engine.target_model import TrackSettings
+from vos_zoo.engine.clips import ClipPlanner
 from vos_zoo.methods.pcvos.memory import ClipMemory
 from vos_zoo.methods.pcvos.refinement import MASKED, Block, Refinement, relative_positions
 from vos_zoo.methods.pcvos.target_model import PCVOS, PCVOSFeatures
@@ -20,8 +19,9 @@ from vos_zoo.nn.backbones import IMAGENET
 class NaivePCVOS(PCVOS):
     """The same network and the same entries; reads, refines, decodes and encodes values as the formulae stand."""
 
-    def plan_clip(self, length: int, needed: Sequence[int], settings: TrackSettings) -> ClipPlan:
-        return ClipPlan.whole(length)
+    def __init__(self, *values: Any, **named: Any) -> None:
+        super().__init__(*values, **named)
+        self.clips = ClipPlanner()  # type: ignore[assignment]
 
     def encode(self, frames: Tensor) -> Any:
         """Matching keys alone; the local key is made again for every object."""
@@ -29,9 +29,6 @@ class NaivePCVOS(PCVOS):
         f4, f8, f16 = (level.unflatten(0, clip) for level in self.backbone(frames.flatten(0, 1)))
         keys = self.projections.key(f16.flatten(0, 1)).flatten(2).transpose(1, 2).unflatten(0, clip)
         return PCVOSFeatures(frames, f4, f8, f16, keys=keys)
-
-    def retain(self, features: Any, readout: Any) -> Any:
-        return features
 
     def read(self, memory: ClipMemory, features: Any) -> Tensor:
         """One dense affinity per object and frame; the frames of a clip in turn."""

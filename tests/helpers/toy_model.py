@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo.engine.features import Features
+from vos_zoo.engine.schedule import WriteSchedule
 from vos_zoo.engine.target_model import TargetModel, TrackSettings, Unrolled
 from vos_zoo.engine.views import FullFrame
 from vos_zoo.nn.norms import FrozenBatchNorm2d
@@ -84,7 +85,7 @@ class ToyTrackSettings(TrackSettings):
     multiple: int = 32
 
 
-class ToyModel(TargetModel):
+class ToyModel(TargetModel[ToyMemory, Features, Tensor]):
     """Similarity to a mean feature per object.
 
     Args:
@@ -100,7 +101,7 @@ class ToyModel(TargetModel):
         "frozen": ("backbone",),
         "slots": 2,
     }
-    clip_length = 3
+    schedule = WriteSchedule(clip_length=3)
     one_object_per_canvas = False
 
     def __init__(self, channels: int = 6, backbone_weights: str | None = None) -> None:
@@ -112,14 +113,10 @@ class ToyModel(TargetModel):
         self.head = nn.Conv2d(channels, 1, 3, 1, 1)
 
     def encode(self, frames: Tensor) -> Features:
-        """Strides 4 to 32 of one shallow network."""
+        """Stride 4 of a shallow network."""
         clip = frames.shape[:2]
         f4 = self.norm(self.mixer(F.avg_pool2d(self.backbone(frames.flatten(0, 1) / 128 - 1), 2)))
-        levels = [f4]
-        for _ in range(3):
-            levels.append(F.avg_pool2d(levels[-1], 2, ceil_mode=True))
-        f4, f8, f16, f32 = (level.unflatten(0, clip) for level in levels)
-        return Features(frames, f4, f8, f16, f32)
+        return Features(frames, f4.unflatten(0, clip))
 
     def new_memory(self, settings: TrackSettings | None = None) -> ToyMemory:
         """No object."""

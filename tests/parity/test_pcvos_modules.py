@@ -253,7 +253,7 @@ def test_clips_of_any_length_have_the_golden_probabilities(network: PCVOS, golde
         logits = network.decode(readout, features)
         assert_close(golden, name, logits.sigmoid().transpose(1, 2), MODULES)
         if f"clip{length}.aggregated" in golden:
-            merged = network.merge(logits[0])
+            merged = network.merging.merge(logits[0])
             assert_close(golden, f"clip{length}.aggregated", merged.transpose(0, 1), MODULES)
         found += 1
     assert found
@@ -263,5 +263,5 @@ def test_given_masks_are_aggregated_as_the_golden_ones(network: PCVOS, golden: G
     masks = setup.masks[0, 0]
     assert_close(golden, "aggregate.binary", aggregate(masks).softmax(dim=0), MODULES)
     nothing = F.pad(torch.ones(1, *masks.shape[-2:]), (0, 0, 0, 0, 0, len(masks)))
-    assert_close(golden, "aggregate.binary", network.overlay(nothing, masks, setup.objects), MODULES)
+    assert_close(golden, "aggregate.binary", network.merging.overlay(nothing, masks, setup.objects), MODULES)
     np.testing.assert_array_equal(aggregate(masks).argmax(dim=0), golden["labels"][0])

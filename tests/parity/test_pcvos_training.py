@@ -15,6 +15,7 @@ from tests.parity.pcvos import base_weights, weights
 from vos_zoo.create import convert_checkpoint
 from vos_zoo.methods.pcvos.checkpoint import convert_state_dict
 from vos_zoo.methods.pcvos.losses import bootstrapped_cross_entropy, classes, clip_dice
+from vos_zoo.methods.pcvos.parts import merged_odds
 from vos_zoo.methods.pcvos.target_model import PCVOS
 from vos_zoo.types import Batch
 
@@ -43,13 +44,13 @@ def batch_of(golden: Golden, step: int, frames: int | None = None, objects: int 
 
 
 def check_odds(golden: Golden, variant: str, network: PCVOS, logits: Tensor, valid: Tensor) -> None:
-    odds = network.merged_odds(logits.detach(), valid)
+    odds = merged_odds(logits.detach(), valid)
     stride = odds.shape[-1] // golden[f"{variant}__agg_logits"].shape[-1]
     difference = (odds[..., ::stride, ::stride] - golden.tensor(f"{variant}__agg_logits")).abs()
     present = torch.cat([torch.ones_like(valid[:, :1]), valid], dim=1)
     assert difference.amax(dim=(1, 3, 4))[present].max() <= LOGITS
     if f"{variant}__prob" in golden:
-        merged = network.merge_training(logits.detach(), valid)[..., ::stride, ::stride]
+        merged = network.merging.merge_training(logits.detach(), valid)[..., ::stride, ::stride]
         assert (merged - golden.tensor(f"{variant}__prob")).abs().max() <= LOGITS / 10
 
 
@@ -93,7 +94,7 @@ def test_a_training_step_has_the_golden_odds_losses_and_gradients(folder: Path, 
 def check_cross_entropy(network: PCVOS, logits: Tensor, batch: Batch, values: dict[str, Any]) -> None:
     """Cross entropy of every sequence and frame by itself."""
     truth = classes(batch.masks[:, 1:] * batch.valid[:, None, :, None, None])
-    odds, share = network.merged_odds(logits, batch.valid), network.bootstrap.at(batch.step)
+    odds, share = merged_odds(logits, batch.valid), network.bootstrap.at(batch.step)
     found = [
         [
             bootstrapped_cross_entropy(odds[b : b + 1, t : t + 1], truth[b : b + 1, t : t + 1], share).item()
@@ -106,11 +107,11 @@ def check_cross_entropy(network: PCVOS, logits: Tensor, batch: Batch, values: di
 
 def check_dice(network: PCVOS, logits: Tensor, batch: Batch, terms: Any) -> None:
     """Dice of every sequence, clip and object by itself; an absent object counts nothing."""
-    merged, truth = network.merge_training(logits, batch.valid), batch.masks[:, 1:]
+    merged, truth = network.merging.merge_training(logits, batch.valid), batch.masks[:, 1:]
     for b, sequence in enumerate(terms):
         clips = zip(
-            merged[b : b + 1].split(network.clip_length, 1),
-            truth[b : b + 1].split(network.clip_length, 1),
+            merged[b : b + 1].split(network.schedule.clip_length, 1),
+            truth[b : b + 1].split(network.schedule.clip_length, 1),
             sequence,
             strict=True,
         )

@@ -1,4 +1,4 @@
-"""First masks from boxes, for models that take none: another model draws them, and its masks are the prompt."""
+"""Objects of a prompt as the model takes them; where it takes no boxes, another model draws masks in them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from vos_zoo.engine.target_model import TargetModel, no_box_encoder
+from vos_zoo.engine.target_model import AnyTargetModel, no_box_encoder, no_point_encoder
 from vos_zoo.nn.precision import in_full_precision
+from vos_zoo.prompts import ObjectPrompt, objects_in
 from vos_zoo.tensors import ordinary_tensors
-from vos_zoo.types import Frame, LabelMap, Prompt
+from vos_zoo.types import Frame, LabelMap, Points, Prompt
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class BoxModel:
 
     name: str
     licence: str
-    network: TargetModel
+    network: AnyTargetModel
 
     @ordinary_tensors()
     def draw(self, frame: Frame, boxes: Mapping[int, Sequence[float]], device: torch.device) -> LabelMap:
@@ -47,7 +48,7 @@ class BoxModel:
         pixels = torch.from_numpy(np.ascontiguousarray(frame)).to(device).permute(2, 0, 1).float()
         with in_full_precision(pixels):
             logits = network.box_logits(pixels, torch.tensor([list(box) for box in boxes.values()], device=device))
-        winners = network.merge(logits[None])[0].argmax(dim=0).cpu().numpy()
+        winners = network.merging.merge(logits[None])[0].argmax(dim=0).cpu().numpy()
         labels = np.asarray((0, *boxes), dtype=np.uint8)[winners]
         for identity in [identity for identity in boxes if not (labels == identity).any()]:
             _log.warning("%s finds nothing in the box of object %d: its whole box is taken", self.name, identity)
@@ -56,7 +57,7 @@ class BoxModel:
 
 
 class BoxStart:
-    """The boxes given in one video.
+    """The boxes and points given in one video.
 
     Args:
         model: the model that follows the objects.
@@ -67,8 +68,9 @@ class BoxStart:
         drawn_by: the model that draws the masks, once one was needed.
     """
 
-    def __init__(self, model: TargetModel, find: Callable[[], BoxModel | None]) -> None:
+    def __init__(self, model: AnyTargetModel, find: Callable[[], BoxModel | None]) -> None:
         self.drawn_by: BoxModel | None = None
+        self._takes_points = model.takes_points
         self._find = None if model.takes_boxes else find
 
     def prepare(self, prompt: Prompt) -> None:
@@ -78,9 +80,14 @@ class BoxStart:
             prompt: a parsed prompt of any frame.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is none, or points are given to a model that takes none.
         """
-        if self._find is None or self.drawn_by is not None or not isinstance(prompt, Mapping):
+        if not isinstance(prompt, Mapping):
+            return
+        points = [hint for hint in prompt.values() if isinstance(hint, Points)]
+        if points and not self._takes_points:
+            raise no_point_encoder()
+        if self._find is None or self.drawn_by is not None or len(points) == len(prompt):
             return
         self.drawn_by = self._find()
         if self.drawn_by is None:
@@ -88,16 +95,18 @@ class BoxStart:
         name, licence = self.drawn_by.name, self.drawn_by.licence
         _log.warning("these weights take no boxes: %s (licence %s) draws the first mask in each box", name, licence)
 
-    def as_masks(self, frame: Frame, prompt: Prompt, device: torch.device) -> Prompt:
-        """A parsed prompt of a frame, uint8 RGB ``(H, W, 3)``, as a label map; boxes are left if the model takes them.
+    def objects(self, frame: Frame, prompt: Prompt, device: torch.device) -> dict[int, ObjectPrompt]:
+        """Objects of a parsed prompt of a frame, uint8 RGB ``(H, W, 3)``; boxes are left if the model takes them.
 
         Raises:
-            UsageError: nothing draws masks from boxes.
+            UsageError: nothing draws masks from boxes, or the model takes no points.
         """
         self.prepare(prompt)
         if self.drawn_by is None or not isinstance(prompt, Mapping):
-            return prompt
-        return self.drawn_by.draw(frame, prompt, device)
+            return objects_in(prompt)
+        boxes = {identity: hint for identity, hint in prompt.items() if not isinstance(hint, Points)}
+        drawn = objects_in(self.drawn_by.draw(frame, boxes, device)) if boxes else {}
+        return {**drawn, **{identity: hint for identity, hint in objects_in(prompt).items() if identity not in boxes}}
 
 
 def _fill(labels: LabelMap, box: Sequence[float], identity: int) -> None:

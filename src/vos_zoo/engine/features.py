@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from vos_zoo.nn.cpu.layout import split_frames
+from vos_zoo.types import Box, Points
+
+_NOT_PER_FRAME = ("window", "plan", "hints")
 
 
 @dataclass(frozen=True)
@@ -37,23 +40,28 @@ class Features:
     """All that depends on pixels only: the canvases and their feature pyramid.
 
     Several objects may look at the same canvas (their search windows coincide). Tensors are kept per *canvas*, ``U`` of
-    them; `window` says which canvas each of the ``B`` objects looks at. Methods derive from this class to add features.
+    them; `window` says which canvas each of the ``B`` objects looks at. Methods derive from this class to add features,
+    tensors ``(U, T, ...)`` or None.
 
     Attributes:
         pixels: float32 RGB ``(U, T, 3, h, w)``, 0..255: label generators and value encoders need image and mask.
-        f4, f8, f16, f32: backbone features ``(U, T, C, h/s, w/s)``, the name says the stride s; in training those that
-            only decoding needs may lack the reference frames (`TargetModel.encode_sequences`).
+        f4, f8, f16, f32: backbone features ``(U, T, C, h/s, w/s)``, the name says the stride s; None: the method has
+            none. In training those that only decoding needs may lack the reference frames
+            (`TargetModel.encode_sequences`).
         window: int64 ``(B,)``, canvas of each object; None: object b looks at canvas b.
         plan: which frames of a clip these are and which are to be decoded; None: all of them.
+        hints: in `initialise`, the box or the points of each new object in canvas pixels, None where its mask was
+            given; None: there are none, or the view does not say where they lie.
     """
 
     pixels: Tensor
-    f4: Tensor
-    f8: Tensor
-    f16: Tensor
-    f32: Tensor
+    f4: Tensor | None = None
+    f8: Tensor | None = None
+    f16: Tensor | None = None
+    f32: Tensor | None = None
     window: Tensor | None = None
     plan: ClipPlan | None = None
+    hints: tuple[Box | Points | None, ...] | None = None
 
     def spread(self, window: Tensor | None) -> Self:
         """The same features with each object's canvas named by `window` ``(B,)``; nothing is copied."""
@@ -68,7 +76,7 @@ class Features:
         return tensor[self.window]
 
     def rows(self, rows: Sequence[int]) -> Self:
-        """The features as seen by the objects `rows` only."""
+        """The features as seen by the objects `rows` only; a class that adds tensors per object overrides this."""
         window = torch.arange(self.pixels.shape[0], device=self.pixels.device) if self.window is None else self.window
         return self.spread(window[list(rows)])
 
@@ -94,12 +102,34 @@ class Features:
             return replace(self, plan=None)
         return self._select(list(frames))
 
+    def without(self, *names: str) -> Self:
+        """The features without these tensors, so that they can be freed."""
+        gone: dict[str, Any] = dict.fromkeys(names)
+        return replace(self, **gone)
+
     def _select(self, frames: slice | list[int]) -> Self:
-        return replace(self, **{name: value[:, frames] for name, value in self._per_frame().items()}, plan=None)
+        chosen: dict[str, Any] = {name: value[:, frames] for name, value in self._per_frame().items()}
+        return replace(self, **chosen, plan=None)
 
     def _per_frame(self) -> dict[str, Tensor]:
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("window", "plan")}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_PER_FRAME}
         return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Pyramid(Features):
+    """Features of which all four levels are there."""
+
+    f4: Tensor
+    f8: Tensor
+    f16: Tensor
+    f32: Tensor
+
+
+FeaturesT = TypeVar("FeaturesT", bound=Features)
+"""The features of a method."""
+ReadoutT = TypeVar("ReadoutT")
+"""What a method reads from its memory: ``(B, T, K, C, h/s, w/s)``, or its own dataclass."""
 
 
 def _without_first(lengths: Sequence[int], frames: int) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Self, TypeVar
 
 import torch
 
@@ -21,10 +21,14 @@ class Memory(Protocol):
         """Bytes held."""
         ...
 
-    def drop(self, slots: Sequence[int]) -> Memory:
+    def drop(self, slots: Sequence[int]) -> Self:
         """The memory without the objects in `slots`; the remaining objects are re-indexed."""
         ...
 
-    def to(self, device: torch.device | str) -> Memory:
+    def to(self, device: torch.device | str) -> Self:
         """The same memory on `device`."""
         ...
+
+
+MemoryT = TypeVar("MemoryT", bound=Memory)
+"""The memory of a method."""

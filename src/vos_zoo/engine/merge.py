@@ -1,6 +1,10 @@
-"""Soft aggregation: independent object logits become one probability map per pixel."""
+"""How objects meet: independent logits become one probability map per pixel, and given masks win over predictions."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -26,6 +30,48 @@ def soft_aggregation(logits: Tensor) -> Tensor:
     logits = full_precision(logits)
     background = (1 - logits.sigmoid()).prod(dim=-3, keepdim=True).clamp(1e-7, 1 - 1e-7)
     return torch.cat([(background / (1 - background)).log(), logits], dim=-3).softmax(dim=-3)
+
+
+@dataclass(frozen=True)
+class MergeRule:
+    """How the objects of a frame meet, and how given masks meet predictions; methods derive from it.
+
+    Attributes:
+        given_masks: "merged": the masks given in a frame take part in the merge as certain logits, and what is written
+            is the result. "overlaid": the prediction is merged, and written where that is due; then `overlay` puts the
+            given masks over it, and `initialise` sees all objects of the frame.
+    """
+
+    given_masks: Literal["merged", "overlaid"] = "merged"
+
+    def merge(self, logits: Tensor) -> Tensor:
+        """Logits of all objects on the plane where they meet, ``(T, N, H, W)`` -> probabilities ``(T, N+1, H, W)``."""
+        return soft_aggregation(logits)
+
+    def merge_training(self, logits: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Training counterpart of `merge`: logits ``(B, T, K, h, w)`` -> mask probabilities of the same shape.
+
+        Args:
+            logits: of one query clip.
+            valid: bool ``(B, K)``, slots that hold an object; None: all.
+        """
+        return logits.detach().sigmoid()
+
+    def overlay(self, probabilities: Tensor, masks: Tensor, slots: Sequence[int]) -> Tensor:
+        """Given masks over a merged prediction.
+
+        By default each object in `slots` is exactly its mask, and no other object is left under a given mask.
+
+        Args:
+            probabilities: ``(N+1, H', W')``; the channels of objects that start here are there, zero.
+            masks: ``(n, H', W')``, 0..1.
+            slots: the object of each mask.
+        """
+        covered = (masks > 0.5).any(dim=0)
+        result = torch.where(covered, probabilities.new_zeros(()), probabilities)
+        result[[slot + 1 for slot in slots]] = masks.to(result.dtype)
+        result[0] = (1 - result[1:].sum(dim=0)).clamp(0, 1)
+        return result / result.sum(dim=0)
 
 
 def aggregate(probabilities: Tensor, valid: Tensor | None = None) -> Tensor:

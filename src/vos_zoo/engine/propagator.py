@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vos_zoo.engine.box_start import BoxModel, BoxStart
+from vos_zoo.engine.decoded import as_decoded
 from vos_zoo.engine.features import ClipPlan, Features
-from vos_zoo.engine.merge import GIVEN_LOGIT, given_logits
-from vos_zoo.engine.target_model import TargetModel, TrackSettings
+from vos_zoo.engine.groups import Clock, Due, Group, Predicted, in_order, joint_scores
+from vos_zoo.engine.merge import GIVEN_LOGIT
+from vos_zoo.engine.prompted import Given, draw_given
+from vos_zoo.engine.target_model import AnyTargetModel, TrackSettings
 from vos_zoo.engine.views import Canvases
 from vos_zoo.nn.precision import at_least_float32, autocast, full_precision
-from vos_zoo.prompts import PromptParser, check_frame, objects_in
+from vos_zoo.prompts import ObjectPrompt, PromptParser, check_frame
 from vos_zoo.tensors import ordinary_tensors
 from vos_zoo.types import Frame, FrameResult, Prompt, UsageError
 
@@ -28,36 +30,6 @@ class _Waiting:
     image: Tensor
     time: int
     wanted: bool
-
-
-@dataclass(frozen=True)
-class _Due:
-    """A write of a clip that was read: its positions in the clip, the rows of the group that learn them (None: all)."""
-
-    positions: list[int]
-    rows: list[int] | None
-
-
-@dataclass
-class _Group:
-    """Objects that go through the network together: their slots, their memory, and writes that still wait."""
-
-    slots: list[int]
-    memory: Any
-    pending: list[tuple[Features, Tensor, list[int] | None]] = field(default_factory=list)
-    canvases: Canvases | None = None
-    features: Features | None = None
-
-
-@dataclass
-class _Given:
-    """What was given in one frame: ids, masks 0..1, their logits ``(n, H, W)``, boxes or None; slots once assigned."""
-
-    ids: list[int]
-    masks: Tensor
-    logits: Tensor
-    boxes: list[Sequence[float] | None]
-    slots: list[int] = field(default_factory=list)
 
 
 class Propagator:
@@ -76,7 +48,7 @@ class Propagator:
 
     def __init__(
         self,
-        model: TargetModel,
+        model: AnyTargetModel,
         settings: TrackSettings,
         device: torch.device | None = None,
         mask_threshold: int | None = None,
@@ -89,9 +61,8 @@ class Propagator:
         self.dtype = at_least_float32(next(model.parameters()).dtype)
         self.view = model.make_view(settings)
         self.ids: list[int] = []
-        self._started: list[int] = []
-        self._written: list[int] = []
-        self._groups: list[_Group] = []
+        self._clock = Clock()
+        self._groups: list[Group] = []
         self._buffer: list[_Waiting] = []
         self._next = 0
         self._parser = PromptParser(mask_threshold)
@@ -108,8 +79,8 @@ class Propagator:
 
         Args:
             frame: uint8 RGB ``(H, W, 3)``; all frames have one size.
-            prompt: masks or boxes given in this frame: label map ``(H, W)`` of integers (0 = nothing said, 1..254 ids;
-                255 is object 1 where no mask given so far has an id, else void), or id -> box (x, y, w, h) inside it.
+            prompt: what is given in this frame: label map ``(H, W)`` of integers (0 = nothing said, 1..254 ids; 255 is
+                object 1 where no mask given so far has an id, else void), or id -> box (x, y, w, h) or `Points` in it.
             wanted: whether a result of this frame is wanted. The other frames' results are the same either way; a
                 method that can do without decoding this one saves the time.
 
@@ -127,7 +98,7 @@ class Propagator:
         self._size = (frame.shape[0], frame.shape[1])
         self._buffer.append(_Waiting(image.permute(2, 0, 1).to(self.dtype), self._next, wanted))
         self._next += 1
-        if given is None and self._groups and len(self._buffer) < self.model.frames_per_call(self.settings):
+        if given is None and self._groups and len(self._buffer) < self.model.schedule.frames_per_call(self.settings):
             return []
         return self._propagate(self._given(given) if given else None)
 
@@ -152,20 +123,19 @@ class Propagator:
         slots = sorted({self.ids.index(i) for i in ids})
         for group in self._groups:
             self._write(group)
-            group.memory = group.memory.drop([group.slots.index(slot) for slot in slots if slot in group.slots])
-            group.slots = [slot - sum(s < slot for s in slots) for slot in group.slots if slot not in slots]
+            group.drop(slots)
         self._groups = [group for group in self._groups if group.slots]
         self.view.drop(slots)
-        for values in (self.ids, self._started, self._written):
-            values[:] = [value for slot, value in enumerate(values) if slot not in slots]
+        self._clock.drop(slots)
+        self.ids = [identity for slot, identity in enumerate(self.ids) if slot not in slots]
         return results
 
     # -- one call of the network -------------------------------------------------------------------------------------
 
-    def _propagate(self, given: _Given | None) -> list[FrameResult]:
-        """Segment the buffered frames; the last one may carry a prompt."""
+    def _propagate(self, given: Given | None) -> list[FrameResult]:
+        """Segment the buffered frames; something may be given in the last one."""
         clip, self._buffer = self._buffer, []
-        overlaid = self.model.given_masks == "overlaid"
+        overlaid = self.model.merging.given_masks == "overlaid"
         if given is not None and not overlaid:
             self._register(given)
         due = [self._due(group, clip, given is not None) for group in self._groups]
@@ -175,47 +145,51 @@ class Propagator:
         if not plan.decoded:
             return []
         frames = torch.stack([clip[t].image for t in plan.encoded])
-        logits = [self._predict(group, frames, plan) for group in self._groups]
-        if given is None and not logits:
-            return self._emit(frames.new_ones(len(frames), 1, *frames.shape[-2:]), clip, plan, plain=True)
+        order = [slot for group in self._groups for slot in group.slots]
+        predicted = [self._predict(group, frames, plan) for group in self._groups]
+        if given is None and not predicted:
+            return self._emit(frames.new_ones(len(frames), 1, *frames.shape[-2:]), None, clip, plan, plain=True)
         meet = self._overlay if overlaid else self._merge
-        known = sum(len(group.slots) for group in self._groups)
-        probabilities = meet(logits, clip, plan, due, given)
+        probabilities = meet([part.logits for part in predicted], clip, plan, due, given)
         self.view.relocate(probabilities[-1])
-        return self._emit(probabilities, clip, plan, newcomers=probabilities.shape[1] - 1 - known)
+        alive = probabilities.shape[1] - 1
+        scores = joint_scores(predicted, order, alive, [] if given is None else given.slots)
+        return self._emit(probabilities, scores, clip, plan, newcomers=alive - len(order))
 
     def _merge(
-        self, logits: list[Tensor], clip: list[_Waiting], plan: ClipPlan, due: list[list[_Due]], given: _Given | None
+        self, logits: list[Tensor], clip: list[_Waiting], plan: ClipPlan, due: list[list[Due]], given: Given | None
     ) -> Tensor:
         """Predictions and given masks merged as logits, ``(T, N+1, H', W')``; what is due is written as merged."""
         order = [slot for group in self._groups for slot in group.slots]
         if given is not None:
-            logits = self._with_given(logits, len(plan.decoded), given)
+            plane = self.view.to_plane(given.logits, -GIVEN_LOGIT)
+            logits = given.into(logits, plane, self._groups, len(plan.decoded))
             order += [slot for slot in given.slots if slot not in order]
-        probabilities = self.model.merge(_in_order(logits, order))
+        probabilities = self.model.merging.merge(in_order(logits, order))
         for group, own in zip(self._groups, due, strict=True):
             self._remember(group, probabilities, plan, own)
         if given is not None:
             for group in self._groups:
                 self._write(group)
-            for group, members in self._rooms(given.slots):
+            for group, members in self._assign_groups(given.slots):
                 picked = [given.slots.index(slot) for slot in members]
                 boxes = [given.boxes[p] for p in picked]
                 canvases, masks = self.view.admit(clip[-1].image, given.masks[picked], members, boxes)
-                self._initialise(group, canvases, masks, members)
+                self._initialise(group, canvases, masks, members, given)
         return probabilities
 
     def _overlay(
-        self, logits: list[Tensor], clip: list[_Waiting], plan: ClipPlan, due: list[list[_Due]], given: _Given | None
+        self, logits: list[Tensor], clip: list[_Waiting], plan: ClipPlan, due: list[list[Due]], given: Given | None
     ) -> Tensor:
         """Predictions merged, and written where due; then the given masks over the newest frame."""
-        features = None
+        seen = {}
         if logits:
-            probabilities = self.model.merge(_in_order(logits, [s for group in self._groups for s in group.slots]))
-            if given is not None and self._groups[-1].features is not None:
-                features = self._groups[-1].features.pick([len(plan.encoded) - 1])
-            for group, own in zip(self._groups, due, strict=True):
-                self._remember(group, probabilities, plan, own)
+            order = [slot for group in self._groups for slot in group.slots]
+            probabilities = self.model.merging.merge(in_order(logits, order))
+            for number, group in enumerate(self._groups):
+                if given is not None and group.features is not None:
+                    seen[number] = group.features.pick([len(plan.encoded) - 1])
+                self._remember(group, probabilities, plan, due[number])
         if given is None:
             return probabilities
         masks = self.view.to_plane(given.masks)
@@ -224,18 +198,19 @@ class Propagator:
         missing = len(self.ids) + 1 - probabilities.shape[1]
         more = probabilities.new_zeros(len(probabilities), missing, *probabilities.shape[-2:])
         probabilities = torch.cat([probabilities, more], dim=1)
-        probabilities[-1] = self.model.overlay(probabilities[-1], masks, given.slots)
+        probabilities[-1] = self.model.merging.overlay(probabilities[-1], masks, given.slots)
         for group in self._groups:
             self._write(group)
-        canvases = self.view.project(clip[-1].image[None], given.slots)
-        for group, members in self._rooms(given.slots):
+        for group, members in self._assign_groups(given.slots):
+            canvases = self.view.project(clip[-1].image[None], group.slots)
             everyone = self.view.lower(probabilities[-1:, [slot + 1 for slot in group.slots]], canvases)
-            self._initialise(group, canvases, everyone, members, features)
-        if self.model.write_on_prompt:
-            self._written = [clip[-1].time] * len(self.ids)
+            features = seen.get(self._groups.index(group))
+            self._initialise(group, canvases, everyone, members, given, features)
+        if self.model.schedule.write_on_prompt:
+            self._clock.written = [clip[-1].time] * len(self.ids)
         return probabilities
 
-    def _plan(self, clip: list[_Waiting], due: list[list[_Due]], prompted: bool) -> ClipPlan:
+    def _plan(self, clip: list[_Waiting], due: list[list[Due]], prompted: bool) -> ClipPlan:
         """Which of the buffered frames are encoded and decoded."""
         if not self._groups:
             return ClipPlan.whole(len(clip))
@@ -243,40 +218,29 @@ class Propagator:
         needed |= {position for own in due for write in own for position in write.positions}
         if prompted:
             needed.add(len(clip) - 1)
-        return self.model.plan_clip(len(clip), sorted(needed), self.settings)
+        return self.model.clips.plan(len(clip), sorted(needed), self.settings)
 
-    def _predict(self, group: _Group, frames: Tensor, plan: ClipPlan) -> Tensor:
-        """Logits of one group's objects on the merge plane, ``(T, n, H', W')``."""
+    def _predict(self, group: Group, frames: Tensor, plan: ClipPlan) -> Predicted:
+        """One group's objects on the merge plane."""
         self._write(group)
         canvases = self.view.project(frames, group.slots)
         with self._autocast():
             features = replace(self.model.encode(canvases.pixels).spread(canvases.window), plan=plan)
             readout = self.model.read(group.memory, features)
-            logits = self.model.decode(readout, features)
-            features = self.model.retain(features, readout)
+            decoded = as_decoded(self.model.decode(readout, features))
+            group.memory = self.model.carry(group.memory, readout, decoded)
+            features = self.model.clips.retain(features, readout, decoded)
         group.canvases, group.features = canvases, features
-        return self.view.lift(full_precision(logits), canvases)
+        logits = self.view.lift(full_precision(decoded.logits), canvases)
+        scores = decoded.scores
+        return Predicted(logits, None if scores is None else self.view.lift_scores(full_precision(scores), canvases))
 
-    def _due(self, group: _Group, clip: list[_Waiting], prompted: bool) -> list[_Due]:
-        """What of a clip is to be written, by the clock of each object; on a full frame by that of the newest.
+    def _due(self, group: Group, clip: list[_Waiting], prompted: bool) -> list[Due]:
+        """What of a clip is to be written."""
+        together, times = not self.model.one_object_per_canvas, [frame.time for frame in clip]
+        return self._clock.due(group.slots, times, together, prompted, self.model.schedule, self.settings)
 
-        Objects that are due at the same positions are written together.
-        """
-        older = [slot for slot in group.slots if self._started[slot] < clip[-1].time]
-        together = not self.model.one_object_per_canvas
-        rows: dict[tuple[int, ...], list[int]] = {}
-        for slot in [max(older, key=self._started.__getitem__)] if together and older else older:
-            ages = [frame.time - self._started[slot] for frame in clip]
-            since = [frame.time - self._written[slot] for frame in clip]
-            own = self.model.frames_to_write(ages, since, prompted, self.settings)
-            if own:
-                for other in group.slots if together else [slot]:
-                    self._written[other] = clip[own[-1]].time
-                    rows.setdefault(tuple(own), []).append(group.slots.index(other))
-        everyone = len(group.slots)
-        return [_Due(list(at), None if len(who) == everyone else who) for at, who in rows.items()]
-
-    def _remember(self, group: _Group, probabilities: Tensor, plan: ClipPlan, due: list[_Due]) -> None:
+    def _remember(self, group: Group, probabilities: Tensor, plan: ClipPlan, due: list[Due]) -> None:
         """Schedule what is to be learned from these frames; it runs when the next frame needs it, if ever."""
         assert group.canvases is not None and group.features is not None
         if due:
@@ -290,7 +254,7 @@ class Propagator:
             group.pending.append((features, masks, write.rows))
         group.canvases = group.features = None
 
-    def _write(self, group: _Group) -> None:
+    def _write(self, group: Group) -> None:
         """Carry out the group's waiting writes."""
         pending, group.pending = group.pending, []
         for features, masks, rows in pending:
@@ -298,7 +262,13 @@ class Propagator:
                 group.memory = self.model.update(group.memory, features, masks, rows)
 
     def _emit(
-        self, probabilities: Tensor, clip: list[_Waiting], plan: ClipPlan, plain: bool = False, newcomers: int = 0
+        self,
+        probabilities: Tensor,
+        scores: Tensor | None,
+        clip: list[_Waiting],
+        plan: ClipPlan,
+        plain: bool = False,
+        newcomers: int = 0,
     ) -> list[FrameResult]:
         """Results of the wanted frames; `newcomers` objects (the last slots) exist from the last frame on."""
         rows = [row for row, position in enumerate(plan.decoded) if clip[position].wanted]
@@ -308,7 +278,8 @@ class Propagator:
         for row, own in zip(rows, full, strict=True):
             position = plan.decoded[row]
             count = len(self.ids) - (newcomers if position < len(clip) - 1 else 0)
-            results.append(FrameResult(clip[position].time, tuple(self.ids[:count]), own[: count + 1]))
+            seen = None if scores is None else scores[row, :count]
+            results.append(FrameResult(clip[position].time, tuple(self.ids[:count]), own[: count + 1], seen))
         return results
 
     def _autocast(self) -> torch.autocast:
@@ -320,87 +291,56 @@ class Propagator:
     def _check(self, frame: Frame) -> None:
         check_frame(frame, self._size, self._next)
 
-    def _parse(self, prompt: Prompt | None, frame: Frame) -> dict[int, Any] | None:
-        """Objects of a prompt of the next frame, id -> bool mask ``(H, W)`` or box; None if it names none."""
+    def _parse(self, prompt: Prompt | None, frame: Frame) -> dict[int, ObjectPrompt] | None:
+        """Objects of a prompt of the next frame; None if it names none."""
         if prompt is None:
             return None
         size = (frame.shape[0], frame.shape[1])
         parsed = self._parser.parse_one(prompt, self._next, size, needed=not self.ids)
-        return None if parsed is None else objects_in(self.boxes.as_masks(frame, parsed, self.device))
+        return None if parsed is None else self.boxes.objects(frame, parsed, self.device)
 
-    def _given(self, given: dict[int, Any]) -> _Given:
-        """Masks and boxes of the newest frame as masks and logits at its size; slots are assigned by `_register`."""
-        newest = self._buffer[-1]
-        boxes: list[Sequence[float] | None] = [None if isinstance(v, np.ndarray) else v for v in given.values()]
-        wanted = [box for box in boxes if box is not None]
-        drawn: list[Tensor] = []
-        if wanted:
-            with self._autocast():
-                boxed = self.model.box_logits(newest.image, torch.tensor(wanted, device=self.device))
-            drawn = list(full_precision(boxed))
-        masks, logits = [], []
-        for value in given.values():
-            if isinstance(value, np.ndarray):
-                masks.append(torch.from_numpy(value).to(self.device, self.dtype))
-                logits.append(given_logits(masks[-1]))
-            else:
-                logits.append(drawn.pop(0))
-                masks.append(logits[-1].sigmoid())
-        return _Given(list(given), torch.stack(masks), torch.stack(logits), boxes)
+    def _given(self, objects: dict[int, ObjectPrompt]) -> Given:
+        """What was given in the newest frame; slots are assigned by `_register`."""
+        with self._autocast():
+            return draw_given(self.model, self._buffer[-1].image, objects)
 
-    def _register(self, given: _Given) -> None:
+    def _register(self, given: Given) -> None:
         """Slots of the given ids; their clocks start now."""
-        time = self._next - 1
         for identity in given.ids:
             if identity not in self.ids:
                 self.ids.append(identity)
-                self._started.append(time)
-                self._written.append(time)
-            slot = self.ids.index(identity)
-            self._started[slot] = self._written[slot] = time
-            given.slots.append(slot)
-
-    def _with_given(self, logits: list[Tensor], frames: int, given: _Given) -> list[Tensor]:
-        """Given masks replace predictions of known objects in the last frame, and join as rows for new ones."""
-        plane = self.view.to_plane(given.logits, -GIVEN_LOGIT)
-        known = [slot for group in self._groups for slot in group.slots]
-        new_rows = []
-        for slot, own in zip(given.slots, plane, strict=True):
-            if slot not in known:
-                row = own.new_full((frames, *own.shape), -GIVEN_LOGIT)
-                row[-1] = own
-                new_rows.append(row)
-            for group, predicted in zip(self._groups, logits, strict=True):
-                if slot in group.slots:
-                    predicted[-1, group.slots.index(slot)] = own
-        return [*logits, torch.stack(new_rows, dim=1)] if new_rows else logits
+            given.slots.append(self.ids.index(identity))
+            self._clock.start(given.slots[-1], self._next - 1)
 
     def _initialise(
-        self, group: _Group, canvases: Canvases, masks: Tensor, members: Sequence[int], features: Features | None = None
+        self,
+        group: Group,
+        canvases: Canvases,
+        masks: Tensor,
+        members: Sequence[int],
+        given: Given,
+        features: Features | None = None,
     ) -> None:
         """Start the slots `members` of a group; the canvases are encoded where their features are not at hand."""
+        hints = [given.hints[given.slots.index(slot)] for slot in members]
+        placed = tuple(None if hint is None else self.view.on_canvas(hint) for hint in hints)
         with self._autocast():
             if features is None:
-                features = self.model.encode(canvases.pixels).spread(canvases.window)
+                features = self.model.encode(canvases.pixels)
+            features = replace(features.spread(canvases.window), hints=placed if any(placed) else None)
             rows = [group.slots.index(slot) for slot in members]
             group.memory = self.model.initialise(group.memory, features, masks, rows)
 
-    def _rooms(self, slots: Sequence[int]) -> list[tuple[_Group, list[int]]]:
+    def _assign_groups(self, slots: Sequence[int]) -> list[tuple[Group, list[int]]]:
         """Group of every given slot; groups hold at most `view.group_size` objects."""
-        rooms: dict[int, list[int]] = {}
+        assigned: dict[int, list[int]] = {}
         for slot in slots:
             home = next((g for g, group in enumerate(self._groups) if slot in group.slots), None)
             if home is None:
                 limit = self.view.group_size
                 if not self._groups or (limit is not None and len(self._groups[-1].slots) >= limit):
-                    self._groups.append(_Group([], self.model.new_memory(self.settings)))
+                    self._groups.append(Group([], self.model.new_memory(self.settings)))
                 home = len(self._groups) - 1
                 self._groups[home].slots.append(slot)
-            rooms.setdefault(home, []).append(slot)
-        return [(self._groups[home], members) for home, members in rooms.items()]
-
-
-def _in_order(logits: list[Tensor], order: Sequence[int]) -> Tensor:
-    """Logits ``(T, n, H', W')`` of groups whose slots are `order`, joined and sorted by slot."""
-    stacked = torch.cat(logits, dim=1)
-    return stacked[:, [order.index(slot) for slot in range(len(order))]]
+            assigned.setdefault(home, []).append(slot)
+        return [(self._groups[home], members) for home, members in assigned.items()]

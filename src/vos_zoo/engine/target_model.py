@@ -1,4 +1,4 @@
-"""The six verbs that every method implements, and the training unroll over them."""
+"""The six verbs that every method implements, the parts around them, and the training unroll over them."""
 
 from __future__ import annotations
 
@@ -7,37 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from vos_zoo.engine.features import ClipPlan, Features
-from vos_zoo.engine.memory import Memory
-from vos_zoo.engine.merge import soft_aggregation
+from vos_zoo.engine.clips import ClipPlanner
+from vos_zoo.engine.decoded import Decoded, as_decoded
+from vos_zoo.engine.features import Features, FeaturesT, ReadoutT
+from vos_zoo.engine.memory import Memory, MemoryT
+from vos_zoo.engine.merge import MergeRule
+from vos_zoo.engine.schedule import WriteSchedule
+from vos_zoo.engine.track_settings import TrackSettings
 from vos_zoo.engine.views import View
-from vos_zoo.nn.precision import FORMATS
-from vos_zoo.types import Batch, UsageError
+from vos_zoo.types import Batch, Points, UsageError
 
-
-@dataclass(frozen=True)
-class TrackSettings:
-    """Settings of an inference run that every method has; methods derive from it and add their own.
-
-    Attributes:
-        group_size: at most so many objects go through the network together (bounds peak memory).
-        precision: "float32", "bf16" or "fp16": the number format of the networks; what stays in float32 says
-            `vos_zoo.nn.precision`.
-    """
-
-    group_size: int = 8
-    precision: str = "float32"
-
-    def __post_init__(self) -> None:
-        if self.group_size < 1:
-            raise UsageError(f"track.group_size is {self.group_size}; it must be at least 1")
-        if self.precision not in FORMATS:
-            raise UsageError(f"track.precision is {self.precision!r}; choose {', '.join(FORMATS)}")
+__all__ = ["AnyTargetModel", "Decoded", "TargetModel", "TrackSettings", "Unrolled", "unroll"]
 
 
 @dataclass
@@ -55,13 +40,13 @@ class Unrolled:
     extras: dict[str, Tensor]
 
 
-class TargetModel(nn.Module, ABC):
+class TargetModel(nn.Module, ABC, Generic[MemoryT, FeaturesT, ReadoutT]):
     """A segmentation method as six verbs on an explicit memory; the same verbs serve training and inference.
 
     A target model holds no state of any video: memory goes in and comes out, so one network serves many videos at once
     and training back-propagates through the memory. A verb that changes a memory uses up the one it is given, see
     `vos_zoo.engine.memory.Memory`; features and masks are never changed. Axes as in `vos_zoo.types`. Number formats:
-    `vos_zoo.nn.precision`.
+    `vos_zoo.nn.precision`. The type parameters are the method's memory, features and readout.
 
     Attributes:
         settings_type: dataclass of the inference settings.
@@ -69,13 +54,9 @@ class TargetModel(nn.Module, ABC):
         initial_weights: hyper-parameters that only say how fresh weights are made; they are not saved.
         decided: hyper-parameters whose default depends on `initial_weights`, as they turned out; they are saved.
         one_object_per_canvas: objects are canvases (``B = N, K = 1``); False: objects are slots of one canvas.
-        given_masks: how the masks given in a frame meet the prediction there. "merged": they take part in the merge as
-            certain logits, and what is written is the result. "overlaid": the prediction is merged, and written where
-            that is due; then `overlay` puts the given masks over it, and `initialise` sees all objects of the frame.
-        clip_length: frames read per call, unless the inference settings say otherwise (`frames_per_call`).
-        memory_every: write at most every n-th frame.
-        write_on_prompt: also store a frame in which somebody gives a mask.
-        refines_in_training: whether the unroll updates the memory between query frames.
+        schedule: when frames are read and written.
+        merging: how objects meet, and how given masks meet predictions.
+        clips: what is computed of a clip, and what is kept of it.
     """
 
     settings_type: ClassVar[type[TrackSettings]] = TrackSettings
@@ -83,61 +64,61 @@ class TargetModel(nn.Module, ABC):
     initial_weights: ClassVar[tuple[str, ...]] = ("backbone_weights",)
     decided: Mapping[str, Any] = MappingProxyType({})
     one_object_per_canvas: bool = True
-    given_masks: Literal["merged", "overlaid"] = "merged"
-    clip_length: int = 1
-    memory_every: int = 1
-    write_on_prompt: bool = False
-    refines_in_training: bool = True
+    schedule: WriteSchedule = WriteSchedule()
+    merging: MergeRule = MergeRule()
+    clips: ClipPlanner[FeaturesT, ReadoutT] = ClipPlanner()
+
+    # -- the six verbs -----------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def encode(self, frames: Tensor) -> Features:
+    def encode(self, frames: Tensor) -> FeaturesT:
         """All that depends on pixels only.
 
         Args:
             frames: float RGB ``(B, T, 3, h, w)``, 0..255.
         """
 
-    def encode_sequences(self, frames: Tensor, references: int) -> Features:
-        """As `encode`, for training sequences ``(B, T, 3, h, w)`` whose first `references` frames are only memorised.
-
-        What only decoding needs may be left out there: such features then have less than T frames.
-        """
-        return self.encode(frames)
-
     @abstractmethod
-    def new_memory(self, settings: TrackSettings | None = None) -> Memory:
+    def new_memory(self, settings: TrackSettings | None = None) -> MemoryT:
         """An empty memory that follows `settings`; None: the policy of the training unroll."""
 
     @abstractmethod
-    def initialise(self, memory: Any, features: Any, masks: Tensor, new: Sequence[int]) -> Any:
+    def initialise(self, memory: MemoryT, features: FeaturesT, masks: Tensor, new: Sequence[int]) -> MemoryT:
         """Register new objects.
 
         Args:
             memory: memory of the objects known so far; used up.
-            features: features of the canvases on which objects start.
-            masks: ``(B, 1, K, h, w)``, 0..1. On a full frame K = 1 + the highest slot in `new`, other slots empty;
-                with `given_masks` "overlaid" the result of this frame for all objects, those in `new` included.
+            features: features of the canvases on which objects start; where they start from boxes or points, `hints`
+                says which.
+            masks: ``(B, 1, K, h, w)``, 0..1. With several objects on a canvas K = 1 + the highest slot in `new`, other
+                slots empty; where given masks are "overlaid" the result of this frame for all objects, those in `new`
+                included.
             new: the slots that start here; a known slot starts anew.
         """
 
     @abstractmethod
-    def read(self, memory: Any, features: Any) -> Any:
+    def read(self, memory: MemoryT, features: FeaturesT) -> ReadoutT:
         """What the memory says about the frames: ``(B, T, K, C, h/s, w/s)``, or the method's own dataclass."""
 
     @abstractmethod
-    def decode(self, readout: Any, features: Any) -> Tensor:
-        """Mask logits ``(B, T, K, h, w)`` of the frames that `features.plan` wants decoded (all, without a plan)."""
+    def decode(self, readout: ReadoutT, features: FeaturesT) -> Tensor | Decoded:
+        """Mask logits ``(B, T, K, h, w)`` of the frames that `features.plan` wants decoded (all, without a plan).
+
+        A `Decoded` holds more than logits: scores of the objects, what the next clip needs, what `losses` needs.
+        """
 
     @abstractmethod
-    def update(self, memory: Any, features: Any, masks: Tensor, rows: Sequence[int] | None = None) -> Any:
+    def update(self, memory: MemoryT, features: FeaturesT, masks: Tensor, rows: Sequence[int] | None = None) -> MemoryT:
         """Learn from a prediction; several times per clip where objects of one canvas each are due at other positions.
 
         Args:
             memory: memory of all objects; used up.
             features: retained features of the frames to write, of the objects `rows`.
-            masks: merged probabilities on these canvases, ``(B, T, K, h, w)``; T as `frames_to_write` says.
+            masks: merged probabilities on these canvases, ``(B, T, K, h, w)``; T as the schedule says.
             rows: the objects that learn; None: all.
         """
+
+    # -- what a method says beside them ------------------------------------------------------------------------------
 
     @abstractmethod
     def make_view(self, settings: TrackSettings) -> View:
@@ -147,84 +128,29 @@ class TargetModel(nn.Module, ABC):
     def losses(self, unrolled: Unrolled, batch: Batch) -> dict[str, Tensor]:
         """Weighted loss terms by name; their sum is minimised."""
 
-    def training_forward(self, batch: Batch) -> Unrolled:
-        """Memorise the reference frames of a mini-sequence and segment its query frames, with gradients.
+    def carry(self, memory: MemoryT, readout: ReadoutT, decoded: Decoded) -> MemoryT:
+        """The memory with what reading and decoding a clip leave in it (a hidden state, usage counts); often nothing.
 
-        Where the model refines its memory in training, the prediction of each query clip (without gradient through the
-        mask) is learned before the next one is read; otherwise all query frames are read at once.
-        """
-        return unroll(self, batch)
-
-    def unroll_extras(self, memory: Any, features: Any, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Further tensors that `losses` needs, from the end of a training unroll.
+        It is called after each clip, before the clip is written.
 
         Args:
-            memory: after the last write; the last query clip is never written.
-            features: of all frames of the batch.
-            logits: of all query frames, ``(B, Q, K, h, w)``.
-            batch: the mini-sequences.
+            memory: the one that was read; used up.
+            readout: of the clip.
+            decoded: what was decoded from it; `state` is meant for this.
         """
-        return {}
+        return memory
 
-    def readout_extras(self, readout: Any) -> dict[str, Tensor]:
-        """What `losses` needs of each query clip's readout, ``(B, T, ...)`` by name; the unroll joins the clips."""
-        return {}
-
-    def frames_per_call(self, settings: TrackSettings | None) -> int:
-        """Frames of a clip at run time; `settings` None: in training."""
-        return self.clip_length
-
-    def is_due(self, age: int, settings: TrackSettings) -> bool:
-        """Whether a frame is written, `age` frames after the object (or prompt) it belongs to."""
-        return age >= 1 and age % self.memory_every == 0
-
-    def frames_to_write(
-        self, ages: Sequence[int], since: Sequence[int], prompted: bool, settings: TrackSettings | None
-    ) -> list[int]:
-        """Positions of a segmented clip whose frames are written; by default all or none, as the last frame is due.
-
-        Args:
-            ages: per frame, frames since the object (on a full frame: the newest one) was given.
-            since: per frame, frames since the last write before this clip, or since the last prompt.
-            prompted: whether a mask is given in the last frame.
-            settings: None: in training, where every clip is written.
-        """
-        if settings is None or (prompted and self.write_on_prompt) or self.is_due(ages[-1], settings):
-            return list(range(len(ages)))
-        return []
-
-    def plan_clip(self, length: int, needed: Sequence[int], settings: TrackSettings) -> ClipPlan:
-        """Which frames have to be encoded and decoded so that those `needed` come out exactly; by default all."""
-        return ClipPlan.whole(length)
-
-    def retain(self, features: Any, readout: Any) -> Any:
-        """What is kept of a clip's features until its frames are written; by default everything.
-
-        A method drops what `update` (and `initialise`, with masks "overlaid") does not need, or adds what it wants back
-        from the readout.
-        """
-        return features
-
-    def overlay(self, probabilities: Tensor, masks: Tensor, slots: Sequence[int]) -> Tensor:
-        """Given masks over a merged prediction (`given_masks` "overlaid").
-
-        By default each object in `slots` is exactly its mask, and no other object is left under a given mask.
-
-        Args:
-            probabilities: ``(N+1, H', W')``; the channels of objects that start here are there, zero.
-            masks: ``(n, H', W')``, 0..1.
-            slots: the object of each mask.
-        """
-        covered = (masks > 0.5).any(dim=0)
-        result = torch.where(covered, probabilities.new_zeros(()), probabilities)
-        result[[slot + 1 for slot in slots]] = masks.to(result.dtype)
-        result[0] = (1 - result[1:].sum(dim=0)).clamp(0, 1)
-        return result / result.sum(dim=0)
+    # -- objects from boxes and points -------------------------------------------------------------------------------
 
     @property
     def takes_boxes(self) -> bool:
         """Whether objects may start from boxes; by default where the method has its own `box_logits`."""
         return type(self).box_logits is not TargetModel.box_logits
+
+    @property
+    def takes_points(self) -> bool:
+        """Whether objects may start from points; by default where the method has its own `point_logits`."""
+        return type(self).point_logits is not TargetModel.point_logits
 
     def box_logits(self, frame: Tensor, boxes: Tensor) -> Tensor:
         """Full-frame mask logits ``(N, H, W)`` of objects that are given as boxes.
@@ -238,22 +164,51 @@ class TargetModel(nn.Module, ABC):
         """
         raise no_box_encoder()
 
-    def merge(self, logits: Tensor) -> Tensor:
-        """Logits of all objects on the plane where they meet, ``(T, N, H, W)`` -> probabilities ``(T, N+1, H, W)``."""
-        return soft_aggregation(logits)
-
-    def merge_training(self, logits: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Training counterpart of `merge`: logits ``(B, T, K, h, w)`` -> mask probabilities of the same shape.
+    def point_logits(self, frame: Tensor, points: Sequence[Points]) -> Tensor:
+        """Full-frame mask logits ``(N, H, W)`` of objects that are given as points.
 
         Args:
-            logits: of one query clip.
-            valid: bool ``(B, K)``, slots that hold an object; None: all.
+            frame: float RGB ``(3, H, W)``, 0..255.
+            points: of each of the N objects, in pixels.
+
+        Raises:
+            UsageError: the method or its weights cannot start from points.
         """
-        return logits.detach().sigmoid()
+        raise no_point_encoder()
+
+    # -- training ----------------------------------------------------------------------------------------------------
+
+    def encode_sequences(self, frames: Tensor, references: int) -> FeaturesT:
+        """As `encode`, for training sequences ``(B, T, 3, h, w)`` whose first `references` frames are only memorised.
+
+        What only decoding needs may be left out there: such features then have less than T frames.
+        """
+        return self.encode(frames)
+
+    def training_forward(self, batch: Batch) -> Unrolled:
+        """Memorise the reference frames of a mini-sequence and segment its query frames, with gradients.
+
+        Where the schedule refines in training, the prediction of each query clip is learned before the next one is
+        read; otherwise all query frames are read at once.
+        """
+        return unroll(self, batch)
+
+    def unroll_extras(self, memory: MemoryT, features: FeaturesT, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Further tensors that `losses` needs, from the end of a training unroll.
+
+        Args:
+            memory: after the last write; the last query clip is never written.
+            features: of all frames of the batch.
+            logits: of all query frames, ``(B, Q, K, h, w)``.
+            batch: the mini-sequences.
+        """
+        return {}
 
     def adopt(self, earlier: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Entries of an earlier training stage's network as this one takes them; a stage may widen or rename some."""
         return earlier
+
+    # -- settings ----------------------------------------------------------------------------------------------------
 
     def track_settings(self, preset: str | None = None, **overrides: Any) -> TrackSettings:
         """Inference settings: the preset's, then `overrides`.
@@ -274,7 +229,11 @@ class TargetModel(nn.Module, ABC):
         return self.settings_type(**values)
 
 
-def unroll(model: TargetModel, batch: Batch) -> Unrolled:
+AnyTargetModel: TypeAlias = TargetModel[Memory, Features, object]
+"""A target model of some method: all that the engine knows of one."""
+
+
+def unroll(model: TargetModel[MemoryT, FeaturesT, ReadoutT], batch: Batch) -> Unrolled:
     """Memorise the reference frames, then segment the query frames in order.
 
     See `TargetModel.training_forward`.
@@ -284,40 +243,54 @@ def unroll(model: TargetModel, batch: Batch) -> Unrolled:
         batch: frames ``(B, T, 3, h, w)`` and masks ``(B, T, K, h, w)``.
 
     Returns:
-        Logits ``(B, Q, K, h, w)`` of the Q = T - reference_frames queries.
+        Logits ``(B, Q, K, h, w)`` of the Q = T - reference_frames queries, and what was decoded with them: "scores"
+        ``(B, Q, K)`` and the method's extras.
     """
     references, total = batch.reference_frames, batch.frames.shape[1]
+    schedule = model.schedule
     features = model.encode_sequences(batch.frames, references)
     slots = list(range(batch.masks.shape[0 if model.one_object_per_canvas else 2]))
-    step = model.frames_per_call(None) if model.refines_in_training else total - references
+    step = schedule.frames_per_call(None) if schedule.refines_in_training else total - references
     starts = range(references, total, step)
     stretches = features.split([1] * references + [min(step, total - start) for start in starts])
     memory = model.initialise(model.new_memory(), stretches[0], batch.masks[:, :1], slots)
     for t in range(1, references):
         memory = model.update(memory, stretches[t], batch.masks[:, t : t + 1])
-    logits: list[Tensor] = []
-    kept: dict[str, list[Tensor]] = {}
+    found: dict[str, list[Tensor]] = {}
     written = references - 1
     for start, clip in zip(starts, stretches[references:], strict=True):
         stop = min(start + step, total)
         readout = model.read(memory, clip)
-        logits.append(model.decode(readout, clip))
-        for name, value in model.readout_extras(readout).items():
-            kept.setdefault(name, []).append(value)
-        if not model.refines_in_training or stop == total:
+        decoded = as_decoded(model.decode(readout, clip))
+        memory = model.carry(memory, readout, decoded)
+        for name, value in _tensors_of(decoded).items():
+            found.setdefault(name, []).append(value)
+        if not schedule.refines_in_training or stop == total:
             continue
         frames = range(start, stop)
-        due = model.frames_to_write([t - references + 1 for t in frames], [t - written for t in frames], False, None)
+        ages, since = [t - references + 1 for t in frames], [t - written for t in frames]
+        due = schedule.frames_to_write(ages, since, False, None)
         if due:
             written = frames[due[-1]]
-            masks = model.merge_training(logits[-1], batch.valid)[:, due]
-            memory = model.update(memory, model.retain(clip, readout).pick(due), masks)
-    joined = torch.cat(logits, dim=1)
-    extras = {name: torch.cat(values, dim=1) for name, values in kept.items()}
-    extras.update(model.unroll_extras(memory, features, joined, batch))
-    return Unrolled(joined, batch.masks[:, references:], extras)
+            masks = model.merging.merge_training(decoded.logits, batch.valid)[:, due]
+            memory = model.update(memory, model.clips.retain(clip, readout, decoded).pick(due), masks)
+    joined = {name: torch.cat(values, dim=1) for name, values in found.items()}
+    logits = joined.pop("logits")
+    joined.update(model.unroll_extras(memory, features, logits, batch))
+    return Unrolled(logits, batch.masks[:, references:], joined)
+
+
+def _tensors_of(decoded: Decoded) -> dict[str, Tensor]:
+    """Logits, scores and extras of a clip by name, each ``(B, T, ...)``."""
+    scores = {} if decoded.scores is None else {"scores": decoded.scores}
+    return {**decoded.extras, **scores, "logits": decoded.logits}
 
 
 def no_box_encoder() -> UsageError:
     """The error for a box that is given to a model that takes none."""
     return UsageError("this model starts from masks, not boxes; give --mask, or use weights with a box encoder")
+
+
+def no_point_encoder() -> UsageError:
+    """The error for points that are given to a model that takes none."""
+    return UsageError("this model starts from masks, not points; give a mask or a box")

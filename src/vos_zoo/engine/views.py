@@ -7,8 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from vos_zoo.types import Box, Points
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,13 @@ class View(ABC):
     def lift(self, logits: Tensor, canvases: Canvases) -> Tensor:
         """Logits ``(B, T, K, h, w)`` -> the merge plane, ``(T, n, H', W')``, in slot order."""
 
+    def lift_scores(self, scores: Tensor, canvases: Canvases) -> Tensor:
+        """Scores ``(B, T, K)`` of the canvases' objects -> ``(T, n)``, in slot order.
+
+        A view in which several canvases show one object joins their scores.
+        """
+        return scores.transpose(0, 1).flatten(1)
+
     @abstractmethod
     def lower(self, probabilities: Tensor, canvases: Canvases) -> Tensor:
         """Probabilities ``(T, n, H', W')`` of the canvases' objects -> masks on them, ``(B, T, K, h, w)``."""
@@ -88,13 +98,20 @@ class View(ABC):
             Canvases, and masks ``(B, 1, K, h, w)`` on them.
         """
 
+    def on_canvas(self, hint: Box | Points) -> Box | Points | None:
+        """A box or points of the video's frame in pixels of the canvas on which the object starts.
+
+        None: the view does not say where they lie (the default); the method then knows the mask alone.
+        """
+        return None
+
     @abstractmethod
     def relocate(self, probabilities: Tensor) -> None:
         """Choose where to look next, from the merged probabilities ``(N+1, H', W')`` of the newest frame."""
 
     @abstractmethod
     def drop(self, slots: Sequence[int]) -> None:
-        """Forget objects; the others close ranks."""
+        """Forget objects; the remaining ones are re-indexed."""
 
 
 class FullFrame(View):
@@ -175,8 +192,60 @@ class FullFrame(View):
         full[0, 0, list(slots)] = plane
         return canvases, full
 
+    def on_canvas(self, hint: Box | Points) -> Box | Points:
+        """Scaled and shifted as the frame is."""
+        (height, width), (left, _, top, _) = self._sizes(*self._video)
+        along_x, along_y = width / self._video[1], height / self._video[0]
+        if isinstance(hint, Box):
+            return Box(hint.x * along_x + left, hint.y * along_y + top, hint.w * along_x, hint.h * along_y)
+        moved = [
+            tuple((x * along_x + left, y * along_y + top) for x, y in points)
+            for points in (hint.positive, hint.negative)
+        ]
+        return Points(moved[0], moved[1])
+
     def relocate(self, probabilities: Tensor) -> None:
         """The canvas never moves."""
 
     def drop(self, slots: Sequence[int]) -> None:
         """Nothing is kept per object."""
+
+
+class ObjectFrames(FullFrame):
+    """The whole frame as a canvas of each object (``B = N, K = 1``); what depends on its pixels is computed once.
+
+    Args:
+        multiple, short_edge, resize, pad_value: see `FullFrame`.
+        group_size: objects that go through the network together; None: all of them.
+    """
+
+    def __init__(
+        self,
+        multiple: int = 16,
+        short_edge: int | None = None,
+        resize: str = "bilinear",
+        pad_value: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        group_size: int | None = None,
+    ) -> None:
+        super().__init__(multiple, short_edge, resize, pad_value)
+        self.group_size = group_size
+
+    def project(self, frames: Tensor, slots: Sequence[int]) -> Canvases:
+        """One canvas at which all objects look, pixels ``(1, T, 3, h, w)``."""
+        canvases = super().project(frames, slots)
+        window = torch.zeros(len(slots), dtype=torch.int64, device=frames.device)
+        return Canvases(canvases.pixels, window, canvases.places)
+
+    def lift(self, logits: Tensor, canvases: Canvases) -> Tensor:
+        """Objects meet on the canvas: ``(B, T, 1, h, w)`` -> ``(T, B, h, w)``."""
+        return logits[:, :, 0].transpose(0, 1)
+
+    def lower(self, probabilities: Tensor, canvases: Canvases) -> Tensor:
+        """Each object's mask, ``(T, B, h, w)`` -> ``(B, T, 1, h, w)``."""
+        return probabilities.transpose(0, 1)[:, :, None]
+
+    def admit(
+        self, frame: Tensor, masks: Tensor, slots: Sequence[int], boxes: Sequence[Sequence[float] | None]
+    ) -> tuple[Canvases, Tensor]:
+        """The one canvas, and on it the mask of each new object, ``(n, 1, 1, h, w)``."""
+        return self.project(frame[None], slots), self.to_plane(masks)[:, None, None]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from vos_zoo.types import Frame, FrameResult, LabelMap, Prompt
+from vos_zoo.types import Frame, FrameResult, LabelMap, Points, Prompt
 
 
 def copy_first_mask(frames: Iterable[Frame], prompts: Mapping[int, Prompt]) -> Iterator[FrameResult]:
@@ -38,16 +38,21 @@ def copy_first_mask(frames: Iterable[Frame], prompts: Mapping[int, Prompt]) -> I
 
 
 def prompt_labels(prompt: Prompt, size: tuple[int, int]) -> LabelMap:
-    """A prompt as label map, uint8 ``(H, W)``; boxes become filled rectangles, the later one on top.
+    """A prompt as label map, uint8 ``(H, W)``; boxes become filled rectangles, the later one on top, points pixels.
 
     Args:
-        prompt: label map or boxes by object id.
+        prompt: label map, or boxes and points by object id.
         size: (height, width) of the frame.
     """
     if not isinstance(prompt, Mapping):
         return prompt
     labels = np.zeros(size, dtype=np.uint8)
-    for identity, (x, y, w, h) in prompt.items():
+    for identity, hint in prompt.items():
+        if isinstance(hint, Points):
+            for x, y in hint.positive:
+                labels[int(y), int(x)] = identity
+            continue
+        x, y, w, h = hint
         left, top = max(round(x), 0), max(round(y), 0)
         labels[top : max(round(y + h), 0), left : max(round(x + w), 0)] = identity
     return labels

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vos_zoo import __version__
 from vos_zoo.config.resources import card_pictures, model_card
-from vos_zoo.engine.target_model import TargetModel
+from vos_zoo.engine.target_model import AnyTargetModel
 from vos_zoo.hub.download import fetch, file_digest, is_url, offline, split_url
 from vos_zoo.hub.formats import FORMAT_VERSION, migrate
 from vos_zoo.hub.shared_entries import read_entries
@@ -52,7 +52,7 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
             fine-tuned since.
     """
 
-    network: TargetModel
+    network: AnyTargetModel
     method: str
     origin: Mapping[str, str] = {}
     _settings_kept: dict[str, Any]
@@ -79,7 +79,8 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
 
     def _configuration(self) -> dict[str, Any]:
         kept = json.loads(json.dumps(dict(self.hparams), default=list))
-        prompts = ["masks", "boxes"] if self.network.takes_boxes else ["masks"]
+        taken = {"masks": True, "boxes": self.network.takes_boxes, "points": self.network.takes_points}
+        prompts = [kind for kind, is_taken in taken.items() if is_taken]
         more = {"origin": dict(self.origin), "prompts": prompts, "shared": {}}
         return {"format_version": FORMAT_VERSION, "vos_zoo": __version__, **kept, **more}
 

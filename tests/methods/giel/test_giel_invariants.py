@@ -300,7 +300,7 @@ def test_soft_aggregation_sums_to_one_keeps_the_order_and_survives_half_precisio
     torch.testing.assert_close(halves, torch.tensor([1, 3, 3]) / 7)
     net = network()
     sure = torch.tensor([0.0, 60.0, -60.0, 11.0], dtype=torch.float16).view(2, 2, 1)
-    odds = net.log_odds(sure)
+    odds = net.merging.log_odds(sure)
     assert odds.dtype == torch.float32 and torch.isfinite(odds).all()
 
 

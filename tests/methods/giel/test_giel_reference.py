@@ -57,7 +57,7 @@ def test_every_stage_equals_the_einsums(version: dict[str, bool]) -> None:
     assert isinstance(net.instance_decoder, CoarseHead) == fast
     ours = segment(net, memory, frames[3])
     close(ours.probabilities[0], theirs["p"])
-    close(net.log_odds(ours.logits)[0], theirs["odds"])
+    close(net.merging.log_odds(ours.logits)[0], theirs["odds"])
     close(ours.merged[0], theirs["merged"])
 
 

@@ -142,7 +142,7 @@ def test_held_bytes_halve_in_half_precision_and_outputs_stay_near() -> None:
         memory = net.new_memory(GielTrackSettings(memory_dtype=dtype, short_edge=None))
         memory = net.initialise(memory, net.encode(frames[0][None, None]), given[None, None], [0, 1])
         features = net.encode(frames[1][None, None])
-        outputs.append(net.merge(net.decode(net.read(memory, features), features)[0]))
+        outputs.append(net.merging.merge(net.decode(net.read(memory, features), features).logits[0]))
         sizes.append(memory.nbytes)
     assert sizes[0] == 2 * sizes[1] > 0
     assert 0 < (outputs[0] - outputs[1]).abs().mean() < 0.02

@@ -89,7 +89,7 @@ def test_every_step_of_a_clip_equals_a_single_call_on_the_same_support(version: 
     net, clip = network(**version), batch()
     unrolled = net.training_forward(clip)
     frames, given = clip.frames[0], clip.masks[0, 0]
-    merged = net.merge_training(unrolled.logits)[0]
+    merged = net.merging.merge_training(unrolled.logits)[0]
     saliency = unrolled.extras["saliency"][0].sigmoid()
     for t in (1, 2, 3):
         alone = segment(net, support(net, frames[:t], given, merged, saliency), frames[t])
@@ -135,12 +135,12 @@ def test_detaching_the_support_stops_the_gradient_between_steps(detached: bool) 
     step_two = torch.autograd.grad(sum(last.values()), list(seen.values()), retain_graph=True)[0]
     # With the first step's masks as constants the gradient is what the second step alone gives.
     frames, given = clip.frames[0], clip.masks[0, 0]
-    merged = net.merge_training(maps)[0].detach()
+    merged = net.merging.merge_training(maps)[0].detach()
     memory = support(net, frames[:2], given, merged, saliency[0].sigmoid().detach())
     alone = segment(net, memory, frames[2])
     assert alone.saliency is not None
     labels = label_map(clip.masks[:, 2:3])
-    odds = net.log_odds(alone.logits[:, None])
+    odds = net.merging.log_odds(alone.logits[:, None])
     own = torch.autograd.grad(global_loss(alone.saliency, labels) + instance_loss(odds, labels), list(seen.values()))[0]
     same = torch.allclose(step_two, own, atol=1e-10, rtol=1e-8)
     assert same is detached
@@ -151,10 +151,10 @@ def test_both_masks_of_a_prediction_carry_a_gradient_unless_they_are_detached(de
     net, frames = network(detach_support=detached), pictures(2)
     memory, features = support(net, frames[:1], boxes(1, 2)[0]), net.encode(frames[1][None, None])
     readout = net.read(memory, features)
-    kept = net.retain(features, readout)
+    kept = net.clips.retain(features, readout, net.decode(readout, features))
     assert kept.saliency is not None
     assert kept.saliency.requires_grad is not detached
-    assert net.merge_training(net.decode(readout, features)).requires_grad is not detached
+    assert net.merging.merge_training(net.decode(readout, features).logits).requires_grad is not detached
 
 
 # -- gradients and statistics ----------------------------------------------------------------------------------------
@@ -334,7 +334,7 @@ def test_it_learns_a_clip_of_two_moving_objects_and_tells_them_apart(version: di
     swapped = replace(clip, masks=clip.masks.flip(2))
     with torch.no_grad():
         for video in (clip, swapped):
-            predicted = net.merge_training(net.training_forward(video).logits) > 0.5
+            predicted = net.merging.merge_training(net.training_forward(video).logits) > 0.5
             truth = video.masks[:, 1:] > 0.5
             overlap = (predicted & truth).sum(dim=(-1, -2)) / (predicted | truth).sum(dim=(-1, -2))
             assert overlap.mean(dim=(0, 1)).min() > 0.9

@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.helpers.naive_joint import NaiveTarget
 from vos_zoo.methods.joint import transformer_target
 from vos_zoo.methods.joint.settings import JointTrackSettings
-from vos_zoo.methods.joint.target_model import Joint
+from vos_zoo.methods.joint.target_model import Joint, JointSchedule
 from vos_zoo.methods.joint.transformer import JointTransformer
 from vos_zoo.methods.joint.transformer_target import JointFeatures, TransformerMemory, TransformerTarget
 from vos_zoo.nn.attention import bounded_attention, fused_attention
@@ -105,7 +105,7 @@ def test_reading_encodes_nothing_of_the_memory(branch: TransformerTarget, monkey
 
 def test_every_nth_frame_of_an_object_stores_the_one_before_it_but_never_the_given_one() -> None:
     clock = {
-        every: [n for n in range(1, 17) if Joint.is_due(None, n - 1, JointTrackSettings(write_every=every))]  # type: ignore[arg-type]
+        every: [n for n in range(1, 17) if JointSchedule().is_due(n - 1, JointTrackSettings(write_every=every))]
         for every in (1, 3, 5)
     }
     assert clock == {1: list(range(2, 17)), 3: [2, 5, 8, 11, 14], 5: [4, 9, 14]}

@@ -17,6 +17,7 @@ from vos_zoo.methods.pcvos.checkpoint import PREFIXES
 from vos_zoo.methods.pcvos.clips import Reach, plan_frames, refined_runs, seen_from
 from vos_zoo.methods.pcvos.losses import Bootstrap, bootstrapped_cross_entropy, classes, clip_dice
 from vos_zoo.methods.pcvos.matching import largest, match
+from vos_zoo.methods.pcvos.parts import PCVOSMerge, PCVOSSchedule
 from vos_zoo.methods.pcvos.refinement import Refinement
 from vos_zoo.methods.pcvos.target_model import PCVOS
 from vos_zoo.model import VOSModel
@@ -169,15 +170,13 @@ def test_frames_that_nobody_wants_are_left_out_and_the_others_stay_the_same(
 def test_a_frame_is_remembered_at_least_an_interval_after_the_last_one(model: VOSModel) -> None:
     network = network_of(model)
     settings = network.track_settings(clip_length=5)
-    assert network.frames_to_write([1, 2, 3, 4, 5], [1, 2, 3, 4, 5], False, settings) == [4]
-    assert network.frames_to_write([6, 7, 8], [1, 2, 3], True, settings) == []
-    assert network.frames_to_write([2, 4, 5, 7, 8], [2, 4, 5, 7, 8], False, settings) == [2]
+    assert network.schedule.frames_to_write([1, 2, 3, 4, 5], [1, 2, 3, 4, 5], False, settings) == [4]
+    assert network.schedule.frames_to_write([6, 7, 8], [1, 2, 3], True, settings) == []
+    assert network.schedule.frames_to_write([2, 4, 5, 7, 8], [2, 4, 5, 7, 8], False, settings) == [2]
     often = network.track_settings(clip_length=5, memory_every=2)
-    assert network.frames_to_write([1, 2, 3, 4, 5], [1, 2, 3, 4, 5], False, often) == [1, 3]
-    assert network.frames_to_write([1, 2], [1, 2], False, None) == [1]
-    network.train_memory = "all"
-    assert network.frames_to_write([1, 2], [1, 2], False, None) == [0, 1]
-    network.train_memory = "last"
+    assert network.schedule.frames_to_write([1, 2, 3, 4, 5], [1, 2, 3, 4, 5], False, often) == [1, 3]
+    assert network.schedule.frames_to_write([1, 2], [1, 2], False, None) == [1]
+    assert PCVOSSchedule(train_memory="all").frames_to_write([1, 2], [1, 2], False, None) == [0, 1]
 
 
 def test_a_bounded_memory_keeps_the_first_frame_of_every_object(model: VOSModel) -> None:
@@ -197,7 +196,7 @@ def test_a_given_mask_wins_and_older_objects_leave_it(model: VOSModel) -> None:
     before[3] = 0
     masks = torch.zeros(1, 6, 8)
     masks[0, :3] = 1
-    after = network.overlay(before, masks, [2])
+    after = network.merging.overlay(before, masks, [2])
     assert (after[3, :3] > 1 - 1e-5).all() and (after[1:3, :3] < 1e-5).all() and (after[3, 3:] < 1e-5).all()
     assert (after[1, 3:] > 0.6).all(), "outside the mask older objects are merged a second time, and sharpened"
     assert torch.allclose(after.sum(dim=0), torch.ones(6, 8))
@@ -265,15 +264,14 @@ def test_an_empty_slot_changes_nothing() -> None:
         assert value.item() == pytest.approx(alone[name].item(), rel=1e-5), name
 
 
-def test_gradients_reach_the_first_clip_through_its_predicted_mask() -> None:
-    network = network_of(build("pcvos"))
+def test_gradients_reach_the_first_clip_through_its_predicted_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, merge = network_of(build("pcvos")), PCVOSMerge.merge_training
     batch = training_batch("pcvos", queries=4)
     logits = network.training_forward(batch).logits
     first = {name: p for name, p in network.named_parameters() if name.startswith("value_encoder.conv1.weight")}
     whole = torch.autograd.grad(logits[:, 2:].square().sum(), list(first.values()), retain_graph=True)
-    merge, network.merge_training = network.merge_training, lambda *a: PCVOS.merge_training(network, *a).detach()  # type: ignore
+    monkeypatch.setattr(PCVOSMerge, "merge_training", lambda *a: merge(*a).detach())
     cut = torch.autograd.grad(network.training_forward(batch).logits[:, 2:].square().sum(), list(first.values()))
-    network.merge_training = merge  # type: ignore[method-assign]
     assert not torch.allclose(whole[0], cut[0], rtol=1e-3)
 
 

@@ -4,36 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from vos_zoo.methods._few_shot.target import LearnerTrackSettings, Target
+from vos_zoo.engine.memory import Memory
+from vos_zoo.methods._few_shot.target import LearnerTrackSettings, SeenT, Target
+
+InductiveT = TypeVar("InductiveT", bound=Memory)
+TransductiveT = TypeVar("TransductiveT", bound=Memory)
 
 
 @dataclass(frozen=True)
-class ParallelMemory:
+class ParallelMemory(Generic[InductiveT, TransductiveT]):
     """The memories of both branches."""
 
-    inductive: Any
-    transductive: Any
+    inductive: InductiveT
+    transductive: TransductiveT
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return int(self.inductive.nbytes + self.transductive.nbytes)
+        return self.inductive.nbytes + self.transductive.nbytes
 
-    def drop(self, slots: Sequence[int]) -> ParallelMemory:
+    def drop(self, slots: Sequence[int]) -> ParallelMemory[InductiveT, TransductiveT]:
         """The memory without the objects in `slots`."""
         return ParallelMemory(self.inductive.drop(slots), self.transductive.drop(slots))
 
-    def to(self, device: torch.device | str) -> ParallelMemory:
+    def to(self, device: torch.device | str) -> ParallelMemory[InductiveT, TransductiveT]:
         """The same memory on `device`."""
         return ParallelMemory(self.inductive.to(device), self.transductive.to(device))
 
 
-class ParallelTargets(Target):
+class ParallelTargets(Target[ParallelMemory[InductiveT, TransductiveT], SeenT]):
     """Runs two targets on the same samples and fuses what they read.
 
     Args:
@@ -42,7 +46,12 @@ class ParallelTargets(Target):
         fuse: both readouts ``(B, T, 1, D, h, w)`` -> one of the same shape.
     """
 
-    def __init__(self, inductive: Target, transductive: Target, fuse: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        inductive: Target[InductiveT, SeenT],
+        transductive: Target[TransductiveT, SeenT],
+        fuse: Callable[[Tensor, Tensor], Tensor],
+    ) -> None:
         self.inductive = inductive
         self.transductive = transductive
         self.fuse = fuse
@@ -51,30 +60,35 @@ class ParallelTargets(Target):
         """What both need of the pixels."""
         return {**self.inductive.project_features(f16), **self.transductive.project_features(f16)}
 
-    def sample(self, features: Any) -> dict[str, Tensor]:
+    def sample(self, features: SeenT) -> dict[str, Tensor]:
         """What both store of the pixels."""
         return {**self.inductive.sample(features), **self.transductive.sample(features)}
 
-    def new_memory(self, settings: LearnerTrackSettings | None) -> ParallelMemory:
+    def new_memory(self, settings: LearnerTrackSettings | None) -> ParallelMemory[InductiveT, TransductiveT]:
         """Empty memory of both."""
         return ParallelMemory(self.inductive.new_memory(settings), self.transductive.new_memory(settings))
 
-    def initialise(self, memory: ParallelMemory, sample: Mapping[str, Tensor], new: Sequence[int]) -> ParallelMemory:
+    def initialise(
+        self, memory: ParallelMemory[InductiveT, TransductiveT], sample: Mapping[str, Tensor], new: Sequence[int]
+    ) -> ParallelMemory[InductiveT, TransductiveT]:
         """Start the objects `new` in both."""
         return ParallelMemory(
             self.inductive.initialise(memory.inductive, sample, new),
             self.transductive.initialise(memory.transductive, sample, new),
         )
 
-    def read(self, memory: ParallelMemory, features: Any) -> Tensor:
+    def read(self, memory: ParallelMemory[InductiveT, TransductiveT], features: SeenT) -> Tensor:
         """Fused mask encodings ``(B, T, 1, D, h/16, w/16)``."""
         return self.fuse(
             self.inductive.read(memory.inductive, features), self.transductive.read(memory.transductive, features)
         )
 
     def update(
-        self, memory: ParallelMemory, sample: Mapping[str, Tensor], rows: Sequence[int] | None
-    ) -> ParallelMemory:
+        self,
+        memory: ParallelMemory[InductiveT, TransductiveT],
+        sample: Mapping[str, Tensor],
+        rows: Sequence[int] | None,
+    ) -> ParallelMemory[InductiveT, TransductiveT]:
         """Both learn the sample."""
         return ParallelMemory(
             self.inductive.update(memory.inductive, sample, rows),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar, TypeVar
 
 from torch import Tensor
 
+from vos_zoo.engine.memory import MemoryT
 from vos_zoo.engine.target_model import TargetModel, TrackSettings, Unrolled
 from vos_zoo.losses import mask_losses
 from vos_zoo.methods._few_shot.decoder import SegmentationDecoder
@@ -18,8 +19,11 @@ from vos_zoo.nn.cpu.layout import as_pictures
 from vos_zoo.nn.precision import in_full_precision
 from vos_zoo.types import Batch
 
+RegionalT = TypeVar("RegionalT", bound=FewShotFeatures)
+"""The features of a method with search regions."""
 
-class RegionalModel(TargetModel):
+
+class RegionalModel(TargetModel[MemoryT, RegionalT, Tensor]):
     """The six verbs around a `Target`; a method gives the target, the decoder and the label encoder.
 
     Args:
@@ -35,8 +39,8 @@ class RegionalModel(TargetModel):
     """
 
     settings_type: ClassVar[type[TrackSettings]] = LearnerTrackSettings
-    features_type: ClassVar[type[FewShotFeatures]] = FewShotFeatures
-    target: Target
+    features_type: type[RegionalT]
+    target: Target[MemoryT, RegionalT]
     decoder: SegmentationDecoder
     loss_weights: dict[str, float]
 
@@ -47,7 +51,7 @@ class RegionalModel(TargetModel):
             self.decided = {"backbone_norms": self.backbone.norms}
 
     @abstractmethod
-    def encode_labels(self, features: Any, masks: Tensor) -> dict[str, Tensor]:
+    def encode_labels(self, features: RegionalT, masks: Tensor) -> dict[str, Tensor]:
         """The learned encodings of masks that a sample stores beside the features.
 
         Args:
@@ -58,11 +62,11 @@ class RegionalModel(TargetModel):
             "labels" and "weights" of the few-shot branch, and whatever other branches need, ``(B, D, h/16, w/16)``.
         """
 
-    def encode(self, frames: Tensor) -> Any:
+    def encode(self, frames: Tensor) -> RegionalT:
         """Backbone pyramid of float RGB ``(B, T, 3, h, w)``, 0..255, and what the target perceives in it."""
         return self.encode_sequences(frames, 0)
 
-    def encode_sequences(self, frames: Tensor, references: int) -> Any:
+    def encode_sequences(self, frames: Tensor, references: int) -> RegionalT:
         """As `encode`; the reference frames, which are never decoded, get no features at stride 32."""
         batch, length = frames.shape[:2]
         pyramid = self.backbone(frames.flatten(0, 1), length, references)
@@ -72,21 +76,21 @@ class RegionalModel(TargetModel):
         }
         return self.features_type(frames, f4, f8, f16, f32, **seen)
 
-    def new_memory(self, settings: TrackSettings | None = None) -> Any:
+    def new_memory(self, settings: TrackSettings | None = None) -> MemoryT:
         """Empty memory: with temporal weights and a ring buffer for `settings`, plain and growing for training."""
         assert settings is None or isinstance(settings, LearnerTrackSettings)
         return self.target.new_memory(settings)
 
-    def initialise(self, memory: Any, features: Any, masks: Tensor, new: Sequence[int]) -> Any:
+    def initialise(self, memory: MemoryT, features: RegionalT, masks: Tensor, new: Sequence[int]) -> MemoryT:
         """Start objects from their first masks ``(B, 1, 1, h, w)``."""
         with in_full_precision(masks):
             return self.target.initialise(memory, self._encode_sample(features, masks), new)
 
-    def read(self, memory: Any, features: Any) -> Tensor:
+    def read(self, memory: MemoryT, features: RegionalT) -> Tensor:
         """Mask encodings of the query frames, ``(B, T, 1, D, h/16, w/16)``."""
         return self.target.read(memory, features)
 
-    def decode(self, readout: Tensor, features: Any) -> Tensor:
+    def decode(self, readout: Tensor, features: RegionalT) -> Tensor:
         """Segmentation decoder: mask encodings and the pyramid to logits ``(B, T, 1, h, w)``."""
         objects, frames = readout.shape[:2]
 
@@ -99,12 +103,12 @@ class RegionalModel(TargetModel):
         logits = self.decoder(readout.flatten(0, 2), pyramid, size, spread)
         return logits.view(objects, frames, 1, *size)
 
-    def update(self, memory: Any, features: Any, masks: Tensor, rows: Sequence[int] | None = None) -> Any:
+    def update(self, memory: MemoryT, features: RegionalT, masks: Tensor, rows: Sequence[int] | None = None) -> MemoryT:
         """Store the merged prediction ``(B, 1, 1, h, w)`` as a sample and learn from it."""
         with in_full_precision(masks):
             return self.target.update(memory, self._encode_sample(features, masks), rows)
 
-    def _encode_sample(self, features: Any, masks: Tensor) -> dict[str, Tensor]:
+    def _encode_sample(self, features: RegionalT, masks: Tensor) -> dict[str, Tensor]:
         """One sample per object: features and encoded masks."""
         return {**self.target.sample(features), **self.encode_labels(features, masks)}
 

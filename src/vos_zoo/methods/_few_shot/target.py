@@ -10,19 +10,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
-from typing import Any
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from vos_zoo.engine.features import Features
-from vos_zoo.engine.target_model import TrackSettings
+from vos_zoo.engine.features import Pyramid
+from vos_zoo.engine.memory import MemoryT
+from vos_zoo.engine.track_settings import TrackSettings
 from vos_zoo.methods._few_shot.learner import FewShotLearner, FilterState, apply_kernel
 from vos_zoo.methods._few_shot.sample_memory import SampleMemory, SamplePolicy
 from vos_zoo.nn.norms import instance_l2_norm
 from vos_zoo.nn.precision import full_precision
 from vos_zoo.types import UsageError
 
+SeenT = TypeVar("SeenT", bound=Pyramid, contravariant=True)
+"""Features that a target reads."""
 RESCORE_EVERY = 64
 """Writes after which the carried scores are computed anew, so that rounding does not pile up."""
 
@@ -78,7 +81,7 @@ def sample_policy(settings: LearnerTrackSettings | None) -> SamplePolicy:
     return SamplePolicy(settings.capacity, settings.learning_rate, settings.minimum_first_weight, settings.equal_second)
 
 
-class Target(ABC):
+class Target(ABC, Generic[MemoryT, SeenT]):
     """Initialise, read, update: what a method knows of its objects, on samples that are encoded already.
 
     Whoever calls `initialise` and `update` does so in full precision (`vos_zoo.nn.precision`).
@@ -92,28 +95,28 @@ class Target(ABC):
         """What this target needs of the pixels, from ``(B, C, h/16, w/16)``: fields of the model's features."""
 
     @abstractmethod
-    def sample(self, features: Any) -> dict[str, Tensor]:
+    def sample(self, features: SeenT) -> dict[str, Tensor]:
         """The part of a sample that depends on pixels only, from the first frame of `features`, ``(B, ...)``."""
 
     @abstractmethod
-    def new_memory(self, settings: LearnerTrackSettings | None) -> Any:
+    def new_memory(self, settings: LearnerTrackSettings | None) -> MemoryT:
         """Empty memory; None: of the training unroll."""
 
     @abstractmethod
-    def initialise(self, memory: Any, sample: Mapping[str, Tensor], new: Sequence[int]) -> Any:
+    def initialise(self, memory: MemoryT, sample: Mapping[str, Tensor], new: Sequence[int]) -> MemoryT:
         """Start the objects `new` from one sample each."""
 
     @abstractmethod
-    def read(self, memory: Any, features: Any) -> Tensor:
+    def read(self, memory: MemoryT, features: SeenT) -> Tensor:
         """Mask encodings ``(B, T, 1, D, h/16, w/16)``."""
 
     @abstractmethod
-    def update(self, memory: Any, sample: Mapping[str, Tensor], rows: Sequence[int] | None) -> Any:
+    def update(self, memory: MemoryT, sample: Mapping[str, Tensor], rows: Sequence[int] | None) -> MemoryT:
         """Learn one sample of each of the objects `rows` (None: all)."""
 
 
 @dataclass(frozen=True)
-class FewShotFeatures(Features):
+class FewShotFeatures(Pyramid):
     """The pyramid, and the few-shot branch's view of it.
 
     Attributes:
@@ -165,7 +168,7 @@ class FewShotMemory:
         return replace(self, samples=self.samples.to(device), kernel=self.kernel.to(device))
 
 
-class FewShotTarget(Target):
+class FewShotTarget(Target[FewShotMemory, FewShotFeatures]):
     """One 3x3 filter per object, fitted to the encodings of its masks (LWL, sec. 3.1-3.5).
 
     Samples need "features" ``(B, C, h, w)``, "labels" and "weights" ``(B, D, h, w)``.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -12,7 +12,7 @@ from vos_zoo.methods.giel.decoder import Shared
 
 @dataclass(frozen=True)
 class GielFeatures(Features):
-    """Query features; `f4`, `f8`, `f16` are of the padded picture, `f32` is empty.
+    """Query features; `f4`, `f8`, `f16` are of the padded picture, and gone once it is decoded.
 
     Attributes:
         key: ``(B, T, k, h/16, w/16)``.
@@ -20,9 +20,12 @@ class GielFeatures(Features):
         saliency: the global map F of a frame that was segmented, ``(B, T, 1, h, w)``, kept until it is written.
     """
 
-    key: Tensor | None = None
-    value: Tensor | None = None
-    saliency: Tensor | None = None
+    f4: Tensor
+    f8: Tensor
+    f16: Tensor
+    key: Tensor | None = field(default=None, kw_only=True)
+    value: Tensor | None = field(default=None, kw_only=True)
+    saliency: Tensor | None = field(default=None, kw_only=True)
 
     @property
     def size(self) -> tuple[int, int]:

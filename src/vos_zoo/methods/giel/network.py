@@ -10,11 +10,14 @@ from vos_zoo.losses import check_losses
 from vos_zoo.methods.giel.affinity import APPLY, TemporalAttention
 from vos_zoo.methods.giel.decoder import CoarseHead, Decoder
 from vos_zoo.methods.giel.encoders import KeyValueHead, Trunk
+from vos_zoo.methods.giel.features import GielFeatures, GielReadout
 from vos_zoo.methods.giel.labels import LabelEncoder
+from vos_zoo.methods.giel.memory import GielMemory
+from vos_zoo.methods.giel.parts import GielClips, GielMerge
 from vos_zoo.types import UsageError
 
 
-class GielNetwork(TargetModel, ABC):
+class GielNetwork(TargetModel[GielMemory, GielFeatures, GielReadout], ABC):
     """The modules of GIEL; `target_model.Giel` runs them.
 
     Args:
@@ -54,6 +57,8 @@ class GielNetwork(TargetModel, ABC):
         lambda_instance: weight of the objects' loss (eq. 13).
         losses: weights of further losses of the objects' masks, by name, in addition to eq. 13; see `vos_zoo.losses`.
     """
+
+    merging: GielMerge
 
     def __init__(
         self,
@@ -122,7 +127,9 @@ class GielNetwork(TargetModel, ABC):
         self.mask_from_global = support_mask == "global" and self.has_global
         self.mask_hard, self.label_hard = support_mask_hard, support_label_hard
         self.scaled, self.attention_apply = affinity_scale == "sqrt_dk", attention_apply
-        self.train_mode, self.detach_support, self.lambda_instance = train_mode, detach_support, lambda_instance
+        self.train_mode, self.lambda_instance = train_mode, lambda_instance
+        self.merging = GielMerge(background=aggregate_background, detach=detach_support)
+        self.clips = GielClips(detach_support)
         self.more_losses = check_losses(losses or {})
 
         frozen = bn_statistics == "frozen"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vos_zoo.engine.merge import GIVEN_LOGIT, aggregate
+from vos_zoo.engine.decoded import Decoded
+from vos_zoo.engine.merge import GIVEN_LOGIT
 from vos_zoo.engine.target_model import TrackSettings, Unrolled
 from vos_zoo.engine.views import FullFrame
 from vos_zoo.losses import mask_losses
@@ -22,6 +23,7 @@ from vos_zoo.methods.giel.labels import label_channels, label_map
 from vos_zoo.methods.giel.losses import global_loss, instance_loss
 from vos_zoo.methods.giel.memory import GielMemory
 from vos_zoo.methods.giel.network import GielNetwork
+from vos_zoo.methods.giel.parts import GielSchedule
 from vos_zoo.methods.giel.settings import PRESETS, GielTrackSettings
 from vos_zoo.methods.giel.views import MirroredFrame
 from vos_zoo.nn.precision import full_precision
@@ -35,7 +37,7 @@ class Giel(GielNetwork):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     initial_weights: ClassVar[tuple[str, ...]] = ("init",)
     one_object_per_canvas = False
-    given_masks: Literal["merged", "overlaid"] = "overlaid"
+    schedule = GielSchedule()
 
     # -- the query ---------------------------------------------------------------------------------------------------
 
@@ -45,7 +47,7 @@ class Giel(GielNetwork):
         r2, r3, r4 = self.query_encoder(frames.flatten(0, 1))
         key, value = (self.query_head or self.support_head)(r4)
         f4, f8, f16, key, value = (tensor.unflatten(0, clip) for tensor in (r2, r3, r4, key, value))
-        return GielFeatures(frames, f4, f8, f16, frames.new_zeros(*clip, 0), key=key, value=value)
+        return GielFeatures(frames, f4, f8, f16, key=key, value=value)
 
     def read(self, memory: GielMemory, features: GielFeatures) -> GielReadout:
         """One affinity reads the global embedding and every object's (eq. 4, 5, 9); the global map follows (eq. 6)."""
@@ -91,8 +93,11 @@ class Giel(GielNetwork):
             maps.append(crop_margins(self.global_decoder(read, shared), features.size))
         return torch.stack(maps, dim=1)
 
-    def decode(self, readout: GielReadout, features: GielFeatures) -> Tensor:
-        """Logits of the objects' probabilities, ``(B, 1, K, h, w)`` (eq. 10 to 12): object map times global map."""
+    def decode(self, readout: GielReadout, features: GielFeatures) -> Decoded:
+        """Logits of the objects' probabilities, ``(B, 1, K, h, w)`` (eq. 10 to 12): object map times global map.
+
+        The extra "saliency" ``(B, 1, h, w)`` holds the logits of the global map, where there is one.
+        """
         saliency = readout.saliency if self.product else None
         if self.mode == "per_object":
             logits = full_precision(readout.objects[:, :, 0])
@@ -108,7 +113,8 @@ class Giel(GielNetwork):
             logits = logits.clamp(-limit, limit) + readout.saliency.clamp(-limit, limit)
         if readout.valid is not None:
             logits = logits.masked_fill(~readout.valid[..., None, None], -GIVEN_LOGIT)
-        return logits[:, None]
+        extras = {} if readout.saliency is None else {"saliency": readout.saliency}
+        return Decoded(logits[:, None], extras=extras)
 
     def _object_maps(self, readout: GielReadout, features: GielFeatures) -> Tensor:
         """Maps I of the objects that exist, ``(B, K, h, w)``: logits, or probabilities where `coarse_act` comes first.
@@ -146,54 +152,12 @@ class Giel(GielNetwork):
             maps = (maps if absent is None else maps.masked_fill(absent, -torch.inf)).softmax(dim=1)
         return _fuse(maps, saliency)
 
-    # -- merging -----------------------------------------------------------------------------------------------------
-
-    def log_odds(self, logits: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Soft aggregation (sec. 3.3): log-odds whose softmax is the distribution over background and objects.
-
-        Args:
-            logits: from `decode`, ``(..., K, h, w)``.
-            valid: bool ``(..., K)``, slots that hold an object; None: all.
-
-        Returns:
-            ``(..., 1 + K, h, w)``, background first; minus infinity for empty slots.
-        """
-        logits = full_precision(logits)
-        if self.background == "product":
-            return aggregate(logits.sigmoid(), valid)
-        if valid is not None:
-            logits = logits.masked_fill(~valid[..., None, None], -torch.inf)
-        return torch.cat([torch.zeros_like(logits[..., :1, :, :]), logits], dim=-3)
-
-    def merge(self, logits: Tensor) -> Tensor:
-        """Logits of all objects ``(T, N, H, W)`` -> probabilities ``(T, N+1, H, W)``, background first."""
-        return self.log_odds(logits).softmax(dim=-3)
-
-    def merge_training(self, logits: Tensor, valid: Tensor | None = None) -> Tensor:
-        """The merged objects ``(B, T, K, h, w)``, with gradient unless `detach_support`."""
-        merged = self.log_odds(logits, None if valid is None else valid[:, None]).softmax(dim=-3)[..., 1:, :, :]
-        return merged.detach() if self.detach_support else merged
-
     # -- memory ------------------------------------------------------------------------------------------------------
 
     def new_memory(self, settings: TrackSettings | None = None) -> GielMemory:
         """Nothing held."""
         assert settings is None or isinstance(settings, GielTrackSettings)
         return GielMemory(settings)
-
-    def retain(self, features: GielFeatures, readout: GielReadout) -> GielFeatures:
-        """The pixels and the global map F: the objects' mask with which the frame will be written."""
-        empty = features.f32
-        saliency = None if readout.saliency is None else readout.saliency.sigmoid()[:, None]
-        if saliency is not None and self.detach_support:
-            saliency = saliency.detach()
-        return replace(features, f4=empty, f8=empty, f16=empty, key=None, value=None, saliency=saliency)
-
-    def frames_to_write(
-        self, ages: Sequence[int], since: Sequence[int], prompted: bool, settings: TrackSettings | None
-    ) -> list[int]:
-        """Every frame; one in which masks are given is written by `initialise`."""
-        return list(range(len(ages) - prompted))
 
     def initialise(self, memory: GielMemory, features: GielFeatures, masks: Tensor, new: Sequence[int]) -> GielMemory:
         """Start objects and write their frame; an object whose mask is empty stays an empty slot."""
@@ -264,27 +228,21 @@ class Giel(GielNetwork):
         return (MirroredFrame if settings.flip else FullFrame)(multiple=1, short_edge=settings.short_edge)
 
     def training_forward(self, batch: Batch) -> Unrolled:
-        """The unroll over a clip, of the objects that are in its first frame; others are background (sec. 3.3)."""
+        """The unroll over a clip, of the objects that are in its first frame; others are background (sec. 3.3).
+
+        The extra "valid" ``(B, K)`` says which slots of the batch hold an object.
+        """
         valid = batch.valid & (batch.masks[:, 0].flatten(2).amax(dim=-1) > 0)
         masks = batch.masks * valid[:, None, :, None, None]
         references = batch.reference_frames if self.train_mode == "recurrent" else batch.masks.shape[1] - 1
-        return super().training_forward(replace(batch, masks=masks, valid=valid, reference_frames=references))
-
-    def readout_extras(self, readout: GielReadout) -> dict[str, Tensor]:
-        """The global logits of a query frame, "saliency" ``(B, 1, h, w)``."""
-        return {} if readout.saliency is None else {"saliency": readout.saliency}
-
-    def unroll_extras(
-        self, memory: GielMemory, features: GielFeatures, logits: Tensor, batch: Batch
-    ) -> dict[str, Tensor]:
-        """Which slots of the batch hold an object, "valid" ``(B, K)``."""
-        return {"valid": batch.valid}
+        unrolled = super().training_forward(replace(batch, masks=masks, valid=valid, reference_frames=references))
+        return replace(unrolled, extras={**unrolled.extras, "valid": valid})
 
     def losses(self, unrolled: Unrolled, batch: Batch) -> dict[str, Tensor]:
         """Eq. 13: "global", the global map against the union, and "instances", the merged objects."""
         valid = unrolled.extras["valid"]
         labels = label_map(unrolled.truth)
-        odds = self.log_odds(unrolled.logits, valid[:, None])
+        odds = self.merging.log_odds(unrolled.logits, valid[:, None])
         terms = {"instances": self.lambda_instance * instance_loss(odds, labels)}
         if "saliency" in unrolled.extras:
             terms["global"] = global_loss(unrolled.extras["saliency"], labels)

@@ -4,30 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import add
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vos_zoo.engine.schedule import WriteSchedule
 from vos_zoo.engine.target_model import TrackSettings, Unrolled
 from vos_zoo.losses import check_losses, mask_losses
 from vos_zoo.methods._few_shot.decoder import SegmentationDecoder
 from vos_zoo.methods._few_shot.learner import FewShotLearner
-from vos_zoo.methods._few_shot.parallel_targets import ParallelTargets
+from vos_zoo.methods._few_shot.parallel_targets import ParallelMemory, ParallelTargets
 from vos_zoo.methods._few_shot.regional import RegionalModel
-from vos_zoo.methods._few_shot.target import FewShotTarget, LearnerSchedule, Target
+from vos_zoo.methods._few_shot.target import FewShotMemory, FewShotTarget, LearnerSchedule, Target
 from vos_zoo.methods.joint.label_encoder import TwoHeadLabelEncoder
 from vos_zoo.methods.joint.settings import PRESETS, JointTrackSettings
 from vos_zoo.methods.joint.transformer import JointTransformer
-from vos_zoo.methods.joint.transformer_target import JointFeatures, TransformerTarget
+from vos_zoo.methods.joint.transformer_target import JointFeatures, TransformerMemory, TransformerTarget
 from vos_zoo.methods.lwl.label_encoder import LabelEncoder, init_convolutions
 from vos_zoo.nn.cpu.winograd import Conv3x3
 from vos_zoo.nn.precision import in_full_precision
 from vos_zoo.types import Batch, UsageError
 
+JointMemory: TypeAlias = ParallelMemory[FewShotMemory, TransformerMemory] | FewShotMemory | TransformerMemory
+"""The memory of both branches, or of the only one."""
 
-class Joint(RegionalModel):
+
+class JointSchedule(WriteSchedule):
+    """With frames of an object counted from 1, every n-th stores the frame before it, never the given one."""
+
+    def is_due(self, age: int, settings: TrackSettings) -> bool:
+        """Every `write_every`-th frame."""
+        assert isinstance(settings, JointTrackSettings)
+        return age >= 1 and (age + 2) % settings.write_every == 0
+
+
+class Joint(RegionalModel[JointMemory, JointFeatures]):
     """Joint inductive and transductive learning: a filter fitted to the memory, and attention over it.
 
     Args:
@@ -53,7 +66,8 @@ class Joint(RegionalModel):
 
     settings_type: ClassVar[type[TrackSettings]] = JointTrackSettings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
-    features_type: ClassVar[type[JointFeatures]] = JointFeatures
+    features_type = JointFeatures
+    schedule = JointSchedule()
 
     def __init__(
         self,
@@ -83,8 +97,8 @@ class Joint(RegionalModel):
         if self.loss_weights.get("cosine") and not self.two_heads:
             raise UsageError("model.losses has a cosine term, but there is one mask encoding; remove it")
         inputs = self.backbone.channels[2]
-        inductive: Target | None = None
-        transductive: Target | None = None
+        inductive: FewShotTarget | None = None
+        transductive: TransformerTarget | None = None
         if induction:
             self.feature_conv = Conv3x3(inputs, feature_channels, bias=False)
             init_convolutions(self.feature_conv)
@@ -94,10 +108,10 @@ class Joint(RegionalModel):
         if transduction:
             self.transformer = JointTransformer(inputs, feature_channels, key_channels, temperature)
             transductive = TransformerTarget(self.transformer)
+        target: object = inductive or transductive
         if inductive and transductive:
-            self.target = ParallelTargets(inductive, transductive, self.make_fuse(label_channels))
-        else:
-            self.target = inductive or transductive  # type: ignore[assignment]
+            target = ParallelTargets(inductive, transductive, self.make_fuse(label_channels))
+        self.target = cast("Target[JointMemory, JointFeatures]", target)
         self.label_encoder = self.make_label_encoder(label_widths, label_channels, weights=induction)
         self.decoder = SegmentationDecoder(self.backbone.channels, label_channels, decoder_width)
 
@@ -120,20 +134,18 @@ class Joint(RegionalModel):
             value = label
         return {"labels": label, "weights": weight, "values": value}
 
-    def is_due(self, age: int, settings: TrackSettings) -> bool:
-        """With frames of an object counted from 1, every n-th stores the frame before it, never the given one."""
-        assert isinstance(settings, JointTrackSettings)
-        return age >= 1 and (age + 2) % settings.write_every == 0
-
-    def unroll_extras(self, memory: Any, features: JointFeatures, logits: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def unroll_extras(
+        self, memory: JointMemory, features: JointFeatures, logits: Tensor, batch: Batch
+    ) -> dict[str, Tensor]:
         """Both encodings of all frames, "labels" and "values" ``(B, T, D, h/16, w/16)``; the last one is made here."""
         if not self.two_heads:
             return {}
+        assert isinstance(memory, ParallelMemory)
         stored = {
             "labels": memory.inductive.samples.samples("labels"),
             "values": memory.transductive.samples.samples("values")[:, :, :-1].unflatten(-1, features.f16.shape[-2:]),
         }
-        masks = self.merge_training(logits[:, -1:])
+        masks = self.merging.merge_training(logits[:, -1:])
         with in_full_precision(masks):
             last = self.encode_labels(features.frames(-1, None), masks)
         return {name: torch.cat([kept, last[name][None]]).transpose(0, 1) for name, kept in stored.items()}

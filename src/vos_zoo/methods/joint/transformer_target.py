@@ -85,7 +85,7 @@ class _Pair:
     objects: list[int]
 
 
-class TransformerTarget(Target):
+class TransformerTarget(Target[TransformerMemory, JointFeatures]):
     """Carries the memory frames' mask encodings to the current frame by attention (JOINT, sec. 3.3).
 
     Samples need "tokens" and "numerators" ``(B, P, C)``, "keys" ``(B, P, width)``, "denominators" ``(B, P)``, "canvas"

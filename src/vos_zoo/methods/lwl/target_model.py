@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from vos_zoo.engine.schedule import WriteSchedule
 from vos_zoo.engine.target_model import Unrolled
 from vos_zoo.losses import check_losses
 from vos_zoo.methods._few_shot.decoder import SegmentationDecoder
@@ -23,7 +24,7 @@ LWLMemory = FewShotMemory
 """What LWL remembers is the few-shot branch's memory."""
 
 
-class LWL(RegionalModel):
+class LWL(RegionalModel[FewShotMemory, FewShotFeatures]):
     """Learning what to learn: the mask encoding is learned, so the learner's target carries what the decoder needs.
 
     Args:
@@ -48,6 +49,7 @@ class LWL(RegionalModel):
         losses: weight per loss term, see `vos_zoo.losses`.
     """
 
+    features_type = FewShotFeatures
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "stream": {}, "box": BOX_PRESET}
 
     def __init__(
@@ -77,7 +79,7 @@ class LWL(RegionalModel):
             raise UsageError("model.trains is 'boxes' but there is no box encoder; set model.box_encoder=true")
         self.trains = trains
         self.end_to_end = end_to_end
-        self.refines_in_training = refine_in_training
+        self.schedule = WriteSchedule(refines_in_training=refine_in_training)
         self.loss_weights = check_losses(losses or {"lovasz": 100.0 if trains == "masks" else 10.0})
         self.label_channels = label_channels if label_generator else 1
 

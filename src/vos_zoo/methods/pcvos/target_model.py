@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from vos_zoo.engine.features import ClipPlan, Features
-from vos_zoo.engine.merge import aggregate
+from vos_zoo.engine.features import ClipPlan
 from vos_zoo.engine.target_model import TargetModel, TrackSettings, Unrolled
 from vos_zoo.engine.views import FullFrame
 from vos_zoo.losses import check_losses, mask_losses
-from vos_zoo.methods.pcvos.clips import plan_frames, refined_runs
+from vos_zoo.methods.pcvos.clips import refined_runs
 from vos_zoo.methods.pcvos.decoder import Decoder
 from vos_zoo.methods.pcvos.encoders import Projections, ValueEncoder, mask_filters
+from vos_zoo.methods.pcvos.features import PCVOSFeatures
 from vos_zoo.methods.pcvos.losses import Bootstrap, bootstrapped_cross_entropy, classes, clip_dice
 from vos_zoo.methods.pcvos.memory import ClipMemory
+from vos_zoo.methods.pcvos.parts import PCVOSClips, PCVOSMerge, PCVOSSchedule, merged_odds
 from vos_zoo.methods.pcvos.refinement import Refinement
 from vos_zoo.methods.pcvos.settings import PRESETS, PCVOSTrackSettings
 from vos_zoo.nn.backbones import IMAGENET_MEAN, build_backbone
@@ -28,24 +28,7 @@ from vos_zoo.types import Batch, UsageError
 _OWN_LOSSES = ("cross_entropy", "dice")
 
 
-@dataclass(frozen=True)
-class PCVOSFeatures(Features):
-    """The pyramid down to stride 16, and what is projected from it.
-
-    Attributes:
-        keys: matching keys ``(B, T, P, C)``, P = h w / 256.
-        local: local keys of the refinement, ``(B, T, h/16, w/16, C)``; None where there is none.
-    """
-
-    f4: Tensor = None  # type: ignore[assignment]
-    f8: Tensor = None  # type: ignore[assignment]
-    f16: Tensor = None  # type: ignore[assignment]
-    f32: Tensor = None  # type: ignore[assignment]
-    keys: Tensor = None  # type: ignore[assignment]
-    local: Tensor | None = None
-
-
-class PCVOS(TargetModel):
+class PCVOS(TargetModel[ClipMemory, PCVOSFeatures, Tensor]):
     """Per-clip video object segmentation; with `refinement` off, clips of one frame and no dice it is STCN.
 
     Args:
@@ -75,8 +58,7 @@ class PCVOS(TargetModel):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     initial_weights: ClassVar[tuple[str, ...]] = ("backbone_weights", "value_weights")
     one_object_per_canvas = False
-    given_masks: Literal["merged", "overlaid"] = "overlaid"
-    write_on_prompt = True
+    merging = PCVOSMerge()
 
     def __init__(
         self,
@@ -110,7 +92,7 @@ class PCVOS(TargetModel):
         if not self.loss_weights:
             raise UsageError("model.losses names nothing; choose cross_entropy, dice or both")
         self.bootstrap = Bootstrap(int(bootstrap[0]), int(bootstrap[1]), float(bootstrap[2]))
-        self.clip_length, self.train_memory = train_clip, train_memory
+        self.schedule = PCVOSSchedule(clip_length=train_clip, train_memory=train_memory)
         self.backbone = build_backbone(backbone, backbone_weights, stages=3, norms=backbone_norms)
         if backbone_weights is not None:
             self.decided = {"backbone_norms": self.backbone.norms}
@@ -119,6 +101,7 @@ class PCVOS(TargetModel):
         self.value_encoder = ValueEncoder(f16, value_channels, value_width, others, value_weights)
         self.refinement = Refinement(local_channels, value_channels, window, depth) if refinement else None
         self.decoder = Decoder(value_channels, thin_channels, f8, f4, decoder_width)
+        self.clips = PCVOSClips(self.refinement.reach if self.refinement is not None else None)
 
     # -- verbs -------------------------------------------------------------------------------------------------------
 
@@ -137,21 +120,22 @@ class PCVOS(TargetModel):
         assert settings is None or isinstance(settings, PCVOSTrackSettings)
         return ClipMemory.empty(settings)
 
-    def initialise(self, memory: ClipMemory, features: Any, masks: Tensor, new: Sequence[int]) -> ClipMemory:
+    def initialise(self, memory: ClipMemory, features: PCVOSFeatures, masks: Tensor, new: Sequence[int]) -> ClipMemory:
         """Start objects; the frame is remembered for all objects, masks ``(B, 1, K, h, w)`` (sec. 3.2)."""
         return self._remember(memory, features, masks, new)
 
-    def read(self, memory: ClipMemory, features: Any) -> Tensor:
+    def read(self, memory: ClipMemory, features: PCVOSFeatures) -> Tensor:
         """Readouts of the frames, ``(B, T, K, C, h/16, w/16)`` (sec. 3.2 and 3.4)."""
         positions = None if features.plan is None else features.plan.encoded
         readouts = memory.read(features.keys, positions)
         return readouts.unflatten(3, features.f16.shape[-2:]).permute(0, 2, 1, 5, 3, 4)
 
-    def decode(self, readout: Tensor, features: Any) -> Tensor:
+    def decode(self, readout: Tensor, features: PCVOSFeatures) -> Tensor:
         """Refine the readouts of a clip (sec. 3.3) and decode them to logits ``(B, T, K, h, w)``."""
         plan = features.plan or ClipPlan.whole(readout.shape[1])
         wanted = [plan.encoded.index(position) for position in plan.decoded]
         if self.refinement is not None:
+            assert features.local is not None
             readout = self._refine(readout, features.local, plan)
         elif len(wanted) < readout.shape[1]:
             readout = readout[:, wanted]
@@ -169,46 +153,20 @@ class PCVOS(TargetModel):
             refined.append(self.refinement(values[:, :, run], local[:, run], wanted))
         return torch.cat(refined, dim=2).permute(0, 2, 1, 5, 3, 4)
 
-    def update(self, memory: ClipMemory, features: Any, masks: Tensor, rows: Sequence[int] | None = None) -> ClipMemory:
+    def update(
+        self, memory: ClipMemory, features: PCVOSFeatures, masks: Tensor, rows: Sequence[int] | None = None
+    ) -> ClipMemory:
         """Remember frames with their merged soft masks ``(B, T, K, h, w)``."""
         return self._remember(memory, features, masks)
 
-    def _remember(self, memory: ClipMemory, features: Any, masks: Tensor, new: Sequence[int] = ()) -> ClipMemory:
+    def _remember(
+        self, memory: ClipMemory, features: PCVOSFeatures, masks: Tensor, new: Sequence[int] = ()
+    ) -> ClipMemory:
         for t in range(masks.shape[1]):
             values = self.value_encoder(features.pixels[:, t], masks[:, t], features.f16[:, t])
             rows = full_precision(values.flatten(3).transpose(2, 3))
             memory = memory.write(full_precision(features.keys[:, t]), rows, new)
         return memory
-
-    def retain(self, features: Any, readout: Any) -> Any:
-        """Only what the value encoder and the memory need."""
-        return replace(features, f4=None, f8=None, local=None)
-
-    # -- the clock ---------------------------------------------------------------------------------------------------
-
-    def frames_per_call(self, settings: TrackSettings | None) -> int:
-        """L at run time, N in training."""
-        return settings.clip_length if isinstance(settings, PCVOSTrackSettings) else self.clip_length
-
-    def frames_to_write(
-        self, ages: Sequence[int], since: Sequence[int], prompted: bool, settings: TrackSettings | None
-    ) -> list[int]:
-        """Frames at least an interval away from the last remembered one; in training as it was built."""
-        if not isinstance(settings, PCVOSTrackSettings):
-            return list(range(len(ages))) if self.train_memory == "all" else [len(ages) - 1]
-        due, origin = [], 0
-        for position, distance in enumerate(since):
-            if distance - origin >= settings.interval:
-                due.append(position)
-                origin = distance
-        return due
-
-    def plan_clip(self, length: int, needed: Sequence[int], settings: TrackSettings) -> ClipPlan:
-        """Without the frames that no needed one depends on, through refinement or progressive matching."""
-        assert isinstance(settings, PCVOSTrackSettings)
-        reach = self.refinement.reach if self.refinement is not None else None
-        segment = settings.segment if settings.progressive and settings.top_k is not None else None
-        return ClipPlan(length, plan_frames(length, needed, reach, segment), tuple(needed))
 
     # -- objects meet ------------------------------------------------------------------------------------------------
 
@@ -217,17 +175,6 @@ class PCVOS(TargetModel):
         assert isinstance(settings, PCVOSTrackSettings)
         red, green, blue = (255 * mean for mean in IMAGENET_MEAN)
         return FullFrame(16, settings.short_edge, "bicubic", (red, green, blue))
-
-    def merge(self, logits: Tensor) -> Tensor:
-        """Soft aggregation of probabilities, ``(T, N, H, W)`` -> ``(T, N+1, H, W)``."""
-        return aggregate(logits.sigmoid()).softmax(dim=-3)
-
-    def overlay(self, probabilities: Tensor, masks: Tensor, slots: Sequence[int]) -> Tensor:
-        """Given masks over the prediction, aggregated again (docs/methods/pcvos.md, "Inference")."""
-        covered = (masks > 0.5).any(dim=0)
-        objects = probabilities[1:].masked_fill(covered, 0)
-        objects[list(slots)] = masks.to(objects.dtype)
-        return aggregate(objects).softmax(dim=-3)
 
     # -- training ----------------------------------------------------------------------------------------------------
 
@@ -239,17 +186,9 @@ class PCVOS(TargetModel):
         fresh = mask_filters(earlier[name].shape[0], 1).to(earlier[name])
         return {**earlier, name: torch.cat([earlier[name], fresh], dim=1)}
 
-    def merge_training(self, logits: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Merged probabilities of the objects, with gradients: they are remembered as they are."""
-        return self.merged_odds(logits, valid).softmax(dim=-3)[..., 1:, :, :]
-
-    def merged_odds(self, logits: Tensor, valid: Tensor | None) -> Tensor:
-        """Aggregated log-odds ``(B, T, K+1, h, w)`` of logits ``(B, T, K, h, w)``; `valid` ``(B, K)`` as in a batch."""
-        return aggregate(full_precision(logits).sigmoid(), None if valid is None else valid[:, None])
-
     def losses(self, unrolled: Unrolled, batch: Batch) -> dict[str, Tensor]:
         """Bootstrapped cross entropy over all query frames, dice of every clip."""
-        odds = self.merged_odds(unrolled.logits, batch.valid)
+        odds = merged_odds(unrolled.logits, batch.valid)
         truth = unrolled.truth * batch.valid[:, None, :, None, None]
         terms = {}
         if self.loss_weights.get("cross_entropy"):
@@ -257,7 +196,8 @@ class PCVOS(TargetModel):
             terms["cross_entropy"] = bootstrapped_cross_entropy(odds, classes(truth), share)
         if self.loss_weights.get("dice"):
             merged, hard = odds.softmax(dim=-3)[:, :, 1:], (truth > 0.5).float()
-            clips = zip(merged.split(self.clip_length, 1), hard.split(self.clip_length, 1), strict=True)
+            length = self.schedule.clip_length
+            clips = zip(merged.split(length, 1), hard.split(length, 1), strict=True)
             terms["dice"] = torch.stack([clip_dice(own, given, batch.valid) for own, given in clips]).sum()
         more = {name: weight for name, weight in self.loss_weights.items() if name not in _OWN_LOSSES}
         own = {name: self.loss_weights[name] * value for name, value in terms.items()}

@@ -1,0 +1,135 @@
+"""Objects that go through the network together, and what of a clip each of them has to learn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from vos_zoo.engine.features import Features
+from vos_zoo.engine.memory import Memory
+from vos_zoo.engine.schedule import WriteSchedule
+from vos_zoo.engine.track_settings import TrackSettings
+from vos_zoo.engine.views import Canvases
+
+
+@dataclass(frozen=True)
+class Due:
+    """A write of a clip that was read: its positions in the clip, the rows of the group that learn them (None: all)."""
+
+    positions: list[int]
+    rows: list[int] | None
+
+
+@dataclass(eq=False)
+class Group:
+    """Objects that go through the network together: their slots, their memory, and writes that still wait.
+
+    Attributes:
+        pending: features, masks ``(B, T, K, h, w)`` and rows of each write that waits.
+        canvases, features: of the clip that is being segmented.
+    """
+
+    slots: list[int]
+    memory: Memory
+    pending: list[tuple[Features, Tensor, list[int] | None]] = field(default_factory=list)
+    canvases: Canvases | None = None
+    features: Features | None = None
+
+    def drop(self, slots: Sequence[int]) -> None:
+        """Forget the objects `slots`, of this group or others; the remaining slots are re-indexed."""
+        self.memory = self.memory.drop([self.slots.index(slot) for slot in slots if slot in self.slots])
+        self.slots = [slot - sum(s < slot for s in slots) for slot in self.slots if slot not in slots]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A group's prediction on the merge plane.
+
+    Attributes:
+        logits: ``(T, n, H', W')``.
+        scores: logits ``(T, n)`` of being in sight; None: the method does not say.
+    """
+
+    logits: Tensor
+    scores: Tensor | None
+
+
+@dataclass
+class Clock:
+    """When each object (by slot) was given, and when it was last written, as numbers of frames."""
+
+    started: list[int] = field(default_factory=list)
+    written: list[int] = field(default_factory=list)
+
+    def start(self, slot: int, time: int) -> None:
+        """An object starts, or starts anew; a new one has the next slot."""
+        if slot == len(self.started):
+            self.started.append(time)
+            self.written.append(time)
+        self.started[slot] = self.written[slot] = time
+
+    def drop(self, slots: Sequence[int]) -> None:
+        """Forget objects."""
+        for values in (self.started, self.written):
+            values[:] = [value for slot, value in enumerate(values) if slot not in slots]
+
+    def due(
+        self,
+        slots: Sequence[int],
+        times: Sequence[int],
+        together: bool,
+        prompted: bool,
+        schedule: WriteSchedule,
+        settings: TrackSettings,
+    ) -> list[Due]:
+        """What a group writes of a clip, by the clock of each object; objects due at the same positions write together.
+
+        Args:
+            slots: the group's objects.
+            times: number of each frame of the clip.
+            together: objects share a canvas, and all of them follow the newest one's clock.
+            prompted: whether something is given in the last frame.
+            schedule: the method's.
+            settings: of this video.
+        """
+        older = [slot for slot in slots if self.started[slot] < times[-1]]
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for slot in [max(older, key=self.started.__getitem__)] if together and older else older:
+            ages = [time - self.started[slot] for time in times]
+            since = [time - self.written[slot] for time in times]
+            own = schedule.frames_to_write(ages, since, prompted, settings)
+            if own:
+                for other in slots if together else [slot]:
+                    self.written[other] = times[own[-1]]
+                    rows.setdefault(tuple(own), []).append(slots.index(other))
+        return [Due(list(at), None if len(who) == len(slots) else who) for at, who in rows.items()]
+
+
+def in_order(parts: Sequence[Tensor], order: Sequence[int]) -> Tensor:
+    """Parts ``(T, n, ...)`` of groups whose slots are `order`, joined and sorted by slot."""
+    stacked = torch.cat(list(parts), dim=1)
+    return stacked[:, [order.index(slot) for slot in range(len(order))]]
+
+
+def joint_scores(
+    predicted: Sequence[Predicted], order: Sequence[int], count: int, given: Sequence[int]
+) -> Tensor | None:
+    """Probability of each of `count` objects being in sight, ``(T, count)``; None where the method does not say.
+
+    Args:
+        predicted: of each group.
+        order: slots of the groups; objects with higher slots start in the last frame.
+        count: objects alive in the last frame.
+        given: slots of the objects that are given in the last frame: they are in sight.
+    """
+    scores = [part.scores for part in predicted if part.scores is not None]
+    if not scores or len(scores) < len(predicted):
+        return None
+    known = in_order(scores, order).sigmoid().float()
+    result = known.new_ones(len(known), count)
+    result[:, : known.shape[1]] = known
+    result[-1, list(given)] = 1
+    return result
