@@ -114,7 +114,7 @@ def in_order(parts: Sequence[Tensor], order: Sequence[int]) -> Tensor:
     return stacked[:, [order.index(slot) for slot in range(len(order))]]
 
 
-def joint_scores(
+def object_scores(
     predicted: Sequence[Predicted], order: Sequence[int], count: int, given: Sequence[int]
 ) -> Tensor | None:
     """Probability of each of `count` objects being in sight, ``(T, count)``; None where the method does not say.

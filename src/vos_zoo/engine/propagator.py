@@ -12,7 +12,7 @@ from torch import Tensor
 from vos_zoo.engine.box_start import BoxModel, BoxStart
 from vos_zoo.engine.decoded import as_decoded
 from vos_zoo.engine.features import ClipPlan, Features
-from vos_zoo.engine.groups import Clock, Due, Group, Predicted, in_order, joint_scores
+from vos_zoo.engine.groups import Clock, Due, Group, Predicted, in_order, object_scores
 from vos_zoo.engine.merge import GIVEN_LOGIT
 from vos_zoo.engine.prompted import Given, draw_given
 from vos_zoo.engine.target_model import AnyTargetModel, TrackSettings
@@ -153,7 +153,7 @@ class Propagator:
         probabilities = meet([part.logits for part in predicted], clip, plan, due, given)
         self.view.relocate(probabilities[-1])
         alive = probabilities.shape[1] - 1
-        scores = joint_scores(predicted, order, alive, [] if given is None else given.slots)
+        scores = object_scores(predicted, order, alive, [] if given is None else given.slots)
         return self._emit(probabilities, scores, clip, plan, newcomers=alive - len(order))
 
     def _merge(
