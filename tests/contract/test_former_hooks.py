@@ -154,5 +154,5 @@ def test_a_copy_of_an_adapted_model_asks_itself(both: tuple[ToyModel, ToyModel])
         copied.head.weight.zero_()
         features = copied.encode(torch.rand(1, 1, 3, 32, 32))
         readout = torch.rand(1, 1, 2, 6, 8, 8)
-        assert as_decoded(copied.decode(readout, features)).logits.std() == 0
-        assert as_decoded(former.decode(readout, features)).logits.std() > 0
+        assert as_decoded(copied.decode(readout, features)).logits.std() < 1e-6
+        assert as_decoded(former.decode(readout, features)).logits.std() > 1e-3
