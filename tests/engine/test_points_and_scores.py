@@ -18,6 +18,7 @@ from tests.helpers.sensory_model import SensoryMemory
 from vos_zoo.engine.propagator import Propagator
 from vos_zoo.engine.views import FullFrame, ObjectFrames
 from vos_zoo.evaluation.baselines import prompt_labels
+from vos_zoo.methods._few_shot.search_region import SearchRegion
 from vos_zoo.types import Box, Points, UsageError
 
 VIDEO = moving_squares(6, objects=3)
@@ -199,6 +200,17 @@ def test_what_decoding_leaves_goes_into_the_next_clip_whether_frames_are_written
     assert all(not torch.equal(a, b) for a, b in pairwise(states))
     assert usage[0] == [0.0] and usage[1][0] > 0
     assert sum(usage[1]) == pytest.approx(3 * 96, rel=1e-4), "three objects, 8x12 queries, weights that sum to one"
+
+
+def test_a_search_region_starts_around_what_points_show_not_around_their_soft_surround() -> None:
+    soft = torch.full((1, 80, 120), 0.02)
+    soft[0, 20:40, 30:60] = 0.9
+    windows = []
+    for masks in (soft, (soft > 0.5).float()):
+        view = SearchRegion((64, 96))
+        view.admit(torch.zeros(3, 80, 120), masks, [0], [None])
+        windows.append(view.window_of(0))
+    assert windows[0] == windows[1]
 
 
 # -- one canvas per object -------------------------------------------------------------------------------------------

@@ -310,7 +310,7 @@ class SearchRegion(View):
         self._image = (frame.shape[-2], frame.shape[-1])
         pixels, cropped = [], []
         for mask, slot, box in zip(masks, slots, boxes, strict=True):
-            target = self._start(box if box is not None else box_of_mask(mask))
+            target = self._start(box if box is not None else box_of_mask((mask > 0.5).to(mask)))
             self.targets[slot : slot + 1] = [target]
             window, shift = self._first_window(target)
             pixels.append(self._cut_first(frame, window, shift))
