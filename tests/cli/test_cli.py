@@ -26,6 +26,7 @@ COMMANDS = (
     "track",
     "convert",
     "leaderboard",
+    "score",
     "models",
     "weights",
     "check-data",

@@ -20,7 +20,9 @@ from vos_zoo.cli import build_parser
 from vos_zoo.config.layers import load_config
 from vos_zoo.config.resources import card_pictures
 from vos_zoo.config.schema import DataConfig
+from vos_zoo.evaluation.referee.truth import TruthSettings
 from vos_zoo.registry import available_methods, load_method
+from vos_zoo.tasks.score import find_protocol, read_settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
@@ -66,6 +68,9 @@ def test_every_printed_command_is_understood_with_its_recipe_and_its_keys(page: 
     assert all(re.fullmatch(r"[a-z_.]+=\S+", word) for word in rest), f"{page}: {line}: {rest}"
     assert options.overridable or not rest
     if options.command in ("models", "weights", "check-data"):
+        return
+    if options.command == "score":
+        assert options.data is None or (find_protocol(options.data) and read_settings(rest))
         return
     data = getattr(options, "kind", None) or getattr(options, "data", None)
     method = getattr(options, "model", None) or available_methods()[0]
@@ -133,7 +138,7 @@ def _keys(kind: Any, prefix: str) -> Iterator[str]:
 
 
 def test_every_configuration_key_in_the_text_exists() -> None:
-    known = {"track.preset", *_keys(DataConfig, "data")}
+    known = {"track.preset", *_keys(DataConfig, "data"), *_keys(TruthSettings, "data")}
     for method in available_methods():
         model = load_method(method).load_target_model()
         known |= {f"model.{name}" for name in inspect.signature(model).parameters}

@@ -85,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
         _test,
         _track,
         _convert,
+        _score,
         _leaderboard,
         _models,
         _weights,
@@ -217,6 +218,47 @@ def _convert(commands: Any) -> None:
     add_model(parser)
     add_config(parser, data=False)
     parser.add_argument("--output", metavar="FOLDER", required=True, help="the model folder to write")
+    finish(parser)
+
+
+def _score(commands: Any) -> None:
+    parser = command(
+        commands,
+        "score",
+        handlers.run_score,
+        "score masks of any origin by a protocol of the field, or compare two results",
+        'masks.zip --data lvos data.root=LVOS --name "Some method" --source https://HOST/masks.zip',
+        "results/masks --data davis17 data.root=DAVIS --official",
+        "runs/score-ONE runs/score-TWO",
+    )
+    parser.add_argument(
+        "masks",
+        metavar="MASKS",
+        nargs="+",
+        help="a folder of PNGs (VIDEO/FRAME.png, or VIDEO/OBJECT/FRAME.png), a zip of one, or a COCO run-length JSON "
+        "file; two of them, or of folders that score and test wrote, are compared: differences per object, and a "
+        "bootstrap over videos",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="PROTOCOL",
+        help="davis17, davis16, youtube_vos18, youtube_vos19, sav, vos_benchmark, lvos, lvos_v1, lvos_2022, vost, "
+        "mosev2, mose, visor; data.root=FOLDER says where the truth lies, data.split=NAME which split",
+    )
+    parser.add_argument(
+        "--official", action="store_true", help="reproduce the official program's quirks instead of the right values"
+    )
+    parser.add_argument(
+        "--missing",
+        choices=("refuse", "empty"),
+        default="refuse",
+        help="masks that are not there: an error that lists them (default), or they count as empty",
+    )
+    parser.add_argument("--name", metavar="NAME", help="what made the masks (default: the name of the file or folder)")
+    parser.add_argument("--source", metavar="URL", default="", help="where the masks come from, for the record")
+    parser.add_argument(
+        "--output", metavar="FOLDER", help="where the results are written (default: a new folder in runs)"
+    )
     finish(parser)
 
 

@@ -121,6 +121,26 @@ def run_convert(options: argparse.Namespace) -> int | None:
     return tasks.run_convert(config=config, source=options.source, output=options.output)
 
 
+def run_score(options: argparse.Namespace) -> int | None:
+    """Score anybody's masks, or compare two results."""
+    sources = [word for word in options.masks if not word.startswith("data.") or "=" not in word]
+    overrides = [word for word in options.masks if word not in sources]  # key=value right behind the masks
+    for path in sources:
+        _existing(path, "masks")
+    from vos_zoo import tasks
+
+    return tasks.run_score(
+        masks=sources,
+        data=options.data,
+        overrides=[*overrides, *options.overrides],
+        official=options.official,
+        missing=options.missing,
+        name=options.name,
+        source=options.source,
+        output=options.output,
+    )
+
+
 def run_leaderboard(options: argparse.Namespace) -> int | None:
     """Compare the records of runs on one board."""
     from vos_zoo import tasks

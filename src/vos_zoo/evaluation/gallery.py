@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from html import escape
 from io import BytesIO
@@ -16,7 +17,7 @@ from vos_zoo.types import Frame, LabelMap, VideoSequence
 from vos_zoo.video.masks import read_mask
 from vos_zoo.video.panels import overlay_panel, spread
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif; }
 body { max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; margin: .5rem 0 1.5rem; font-variant-numeric: tabular-nums; }
@@ -70,12 +71,12 @@ def write_gallery(
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(report.protocol.name)}. {escape(report.protocol.convention)}.</p>",
         *(f'<p class="note">{escape(note)}</p>' for note in report.notes),
-        _table(("score", "percent"), [(name, _percent(value)) for name, value in report.scores.items()]),
+        table(("score", "percent"), [(name, percent(value)) for name, value in report.scores.items()]),
         *([f"<h2>The {len(ranked)} objects with the lowest J&amp;F</h2>", _LEGEND, *articles] if ranked else []),
         "<h2>Sequences</h2>",
-        _table(("sequence", "objects", "frames", "J", "F", "J&F", "fps"), [_row(one) for one in report.sequences]),
+        table(("sequence", "objects", "frames", "J", "F", "J&F", "fps"), [_row(one) for one in report.sequences]),
         "<h2>Objects</h2>",
-        _table(
+        table(
             ("object", "category", "J", "F", "J&F"),
             [_object(r, score) for r in report.sequences for score in r.objects],
         ),
@@ -83,12 +84,14 @@ def write_gallery(
     failures = [f"<li>{escape(one.sequence)}: {escape(one.message)}</li>" for one in report.failures]
     if failures:
         body.append(f"<h2>Failed</h2><ul>{''.join(failures)}</ul>")
-    head = f"<meta charset='utf-8'><title>{escape(title)}</title><style>{_STYLE}</style>"
-    write_text(
-        Path(path),
-        f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n",
-    )
+    write_text(Path(path), page(title, body))
     return [(name, identity) for _, name, identity, *_ in ranked]
+
+
+def page(title: str, body: Sequence[str]) -> str:
+    """An HTML file that needs nothing else, with `body` as its content."""
+    head = f"<meta charset='utf-8'><title>{escape(title)}</title><style>{STYLE}</style>"
+    return f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
 
 
 _LEGEND = (
@@ -118,9 +121,9 @@ def _article(sequence: VideoSequence, score: ObjectResult, masks: Path, pictures
     category = f" ({escape(score.category)})" if score.category else ""
     return (
         f"<article><h3>{escape(sequence.name)}, object {score.id}{category}</h3>"
-        f"<p>J {_percent(score.mean_j)}, F {_percent(score.mean_f)}, J&amp;F {_percent(score.mean_jf)}; "
+        f"<p>J {percent(score.mean_j)}, F {percent(score.mean_f)}, J&amp;F {percent(score.mean_jf)}; "
         f"given in frame {escape(score.start)}, {len(score.frames)} frames scored</p>"
-        f"{_curve(values, shown)}<img alt='{escape(sequence.name)} object {score.id}' src='{_data(strip)}'></article>"
+        f"{curve(values, shown)}<img alt='{escape(sequence.name)} object {score.id}' src='{_data(strip)}'></article>"
     )
 
 
@@ -156,7 +159,7 @@ def _only(labels: LabelMap, identity: int) -> LabelMap:
     return np.where(labels == identity, labels, 0).astype(np.uint8)
 
 
-def _curve(values: np.ndarray, shown: Sequence[int]) -> str:
+def curve(values: np.ndarray, shown: Sequence[int]) -> str:
     """The score over time as a line."""
     step = (_WIDTH - 8) / max(len(values) - 1, 1)
     points = [(4 + step * t, 4 + (_HEIGHT - 8) * (1 - value)) for t, value in enumerate(values)]
@@ -181,20 +184,22 @@ def _data(picture: Frame) -> str:
 def _row(result: SequenceResult) -> tuple[str, ...]:
     part = EvaluationReport((result,))
     name = result.name if result.objects else f"{result.name} ({result.note})"
-    numbers = (_percent(part.j), _percent(part.f), _percent(part.jf))
+    numbers = (percent(part.j), percent(part.f), percent(part.jf))
     return name, str(len(result.objects)), str(result.frames), *numbers, "-" if part.fps is None else f"{part.fps:.1f}"
 
 
 def _object(result: SequenceResult, score: ObjectResult) -> tuple[str, ...]:
-    numbers = (_percent(score.mean_j), _percent(score.mean_f), _percent(score.mean_jf))
+    numbers = (percent(score.mean_j), percent(score.mean_f), percent(score.mean_jf))
     return f"{result.name}/{score.id}", score.category, *numbers
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
+def percent(value: float | None) -> str:
+    """A share of 0..1 in percent with one decimal; "-" where there is none."""
+    return "-" if value is None or math.isnan(value) else f"{100 * value:.1f}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """An HTML table; all texts are escaped."""
     cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"

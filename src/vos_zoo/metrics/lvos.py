@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vos_zoo.metrics.mask_video import MaskVideo
+from vos_zoo.metrics.mask_video import MaskVideo, with_listed_void
 from vos_zoo.metrics.score_report import ScoredObject, ScoreReport, average
 from vos_zoo.metrics.scoring import SequenceScorer
 from vos_zoo.types import UsageError
@@ -109,7 +109,8 @@ def score_lvos(
     for video in videos:
         if video.name not in ranges:
             raise UsageError(f"LVOS's meta file: there is no video {video.name!r}; score the split that it describes")
-        known = ranges[video.name]
+        video, labels = with_listed_void(video, ranges[video.name])
+        known = {labels[one]: where for one, where in ranges[video.name].items()}
         scorer = SequenceScorer(video.name)
         due = {one: _frames(video, where, edition) for one, where in known.items()}
         lengths: dict[int, int] = {}  # of the official program's lists, where it does not stop
@@ -125,22 +126,20 @@ def score_lvos(
         for one, frames in due.items():
             if frames or one in lengths:
                 length = lengths.get(one, len(frames))
-                objects.append(_score_object(video, one, scorer, frames, length, official))
+                found = _score_object(video, one, scorer, frames, length, official)
+                objects.append(replace(found, group="unseen" if video.name in unseen else "seen"))
             else:
                 unscored.append((video.name, video.object_name(one), "its range has no frame between first and last"))
         unknown = scorer.unknown_labels(known)
         dropped |= {(video.name, label): len(where) for label, where in unknown.items()}
-    combine = partial(combine_groups, unseen=frozenset(unseen), official=official)
+    combine = partial(_combine, official=official)
     title = "LVOS" if edition == "2024" else f"LVOS ({edition})"
     return ScoreReport(title, official, tuple(objects), combine, tuple(unscored), dropped, tuple(remarks))
 
 
-def combine_groups(objects: Sequence[ScoredObject], unseen: Collection[str], official: bool) -> dict[str, float]:
+def _combine(objects: Sequence[ScoredObject], official: bool) -> dict[str, float]:
     """The numbers of `NAMES`: means over objects of seen and unseen videos, and means of the two."""
-    groups = {
-        "-seen": [one for one in objects if one.video not in unseen],
-        "-unseen": [one for one in objects if one.video in unseen],
-    }
+    groups = {f"-{name}": [one for one in objects if one.group == name] for name in ("seen", "unseen")}
     found = {f"{m}{group}-Mean": average(members, m) for group, members in groups.items() for m in "JFV"}
     counted = [group for group, members in groups.items() if members or official]
     for measure in "JFV":

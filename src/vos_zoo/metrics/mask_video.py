@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 
+import numpy as np
+
+from vos_zoo.labels import MAX_ID, VOID
 from vos_zoo.types import LabelMap
 
 
@@ -33,3 +36,28 @@ class MaskVideo:
     def object_name(self, label: int) -> str:
         """What the object is called in reports."""
         return self.objects.get(label, str(label))
+
+
+def with_listed_void(video: MaskVideo, ids: Collection[int]) -> tuple[MaskVideo, dict[int, int]]:
+    """The video, and id -> label; where a meta file lists 255 as an object it is one, under a label that is free.
+
+    Args:
+        video: the video.
+        ids: the ids that the meta file lists.
+    """
+    if VOID not in ids:
+        return video, {one: one for one in ids}
+    free = max({*range(1, MAX_ID + 1)} - {*ids})
+
+    def moved(labels: LabelMap) -> LabelMap:
+        return np.where(labels == VOID, np.uint8(free), np.where(labels == free, np.uint8(0), labels))
+
+    truth, prediction = video.truth, video.prediction
+    objects = {**video.objects, free: video.object_name(VOID)}
+    changed = replace(
+        video,
+        truth=lambda frame: moved(truth(frame)),
+        prediction=lambda frame: moved(prediction(frame)),
+        objects=objects,
+    )
+    return changed, {one: free if one == VOID else one for one in ids}

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from vos_zoo.metrics._masks import Mask
 from vos_zoo.metrics.boundary import boundary_accuracy, f_measure, matched_by_kernel
-from vos_zoo.metrics.mask_video import MaskVideo
+from vos_zoo.metrics.mask_video import MaskVideo, with_listed_void
 from vos_zoo.metrics.score_report import ScoredObject, ScoreReport, average
 from vos_zoo.metrics.scoring import SequenceScorer, object_ids_in
 from vos_zoo.types import UsageError, VOSError
@@ -57,10 +57,10 @@ def score_mosev2(
         videos: the videos.
         objects: video -> ids of its objects, see `read_objects`; None takes what the truth shows before its last frame.
         official: where q is not below L the disk has the radius L as a fraction, which puts it off its centre (in
-            pictures with a diagonal below 73.2 pixels it is one pixel in a corner); results are taken by their position
-            among the predicted frames, so that others than the named ones are scored where one is missing; every run
+            pictures with a diagonal below 73.2 pixels it is one pixel in a corner); frames are counted among
+            the results, so that others (the last one, too) are scored where one is missing; every run
             without the object counts unless it starts the scored frames, and every run with it, its first appearance
-            included; a video without a scored frame counts 0.
+            included; a video without a scored frame, or without any result, counts 0.
 
     Raises:
         UsageError: a video is not in `objects`.
@@ -70,14 +70,15 @@ def score_mosev2(
     unscored: list[tuple[str, str, str]] = []
     dropped: dict[tuple[str, int], int] = {}
     for video in videos:
-        scorer = SequenceScorer(video.name, measure=_official_measure if official else _measure, count=len(_MEASURES))
-        first = frozenset(object_ids_in(video.truth(video.frames[0])))
-        names = _by_position(video) if official else {frame: frame for frame in video.frames}
-        for frame in video.frames[1:-1]:
-            scorer.add(frame, video.prediction(names[frame]), video.truth(frame))
         if objects is not None and video.name not in objects:
             raise UsageError(f"MOSEv2's meta file: there is no video {video.name!r}; score the split that it describes")
-        ids = sorted(scorer.truth_ids | first) if objects is None else list(objects[video.name])
+        video, labels = with_listed_void(video, [] if objects is None else [*objects[video.name]])
+        scorer = SequenceScorer(video.name, measure=_official_measure if official else _measure, count=len(_MEASURES))
+        first = frozenset(object_ids_in(video.truth(video.frames[0])))
+        frames = _by_position(video) if official else video.frames[1:-1]
+        for frame in frames:
+            scorer.add(frame, video.prediction(frame), video.truth(frame))
+        ids = sorted(scorer.truth_ids | first) if objects is None else list(labels.values())
         for label in ids:
             if scorer.frames or official:
                 found.append(_score_object(video, scorer, label, label in first, official))
@@ -131,17 +132,21 @@ def _fractional_disk(radius: float) -> NDArray[np.uint8]:
     return disk
 
 
-def _by_position(video: MaskVideo) -> dict[str, str]:
-    """Frame -> the predicted frame in its place.
+def _by_position(video: MaskVideo) -> tuple[str, ...]:
+    """The scored frames: those whose results are at the places of all but the first and the last frame of the truth.
 
     Raises:
         VOSError: more than one frame is missing, where the official program stops.
     """
     predicted = video.frames if video.predicted is None else video.predicted
-    if len(predicted) < len(video.frames) - 1:
-        missing = sorted({*video.frames} - {*predicted})
+    frames = predicted[1 : len(video.frames) - 1]
+    if predicted and len(frames) < len(video.frames) - 2:
+        missing = [frame for frame in video.frames if frame not in predicted]
         raise VOSError(f"video {video.name}: no mask of the frames {', '.join(missing)}; write them, empty ones too")
-    return dict(zip(video.frames, predicted, strict=False))
+    unknown = [frame for frame in frames if frame not in video.frames]
+    if unknown:
+        raise VOSError(f"video {video.name}: there is no truth of the frame {unknown[0]}; remove its mask")
+    return frames
 
 
 def _score_object(video: MaskVideo, scorer: SequenceScorer, label: int, in_first: bool, official: bool) -> ScoredObject:

@@ -23,6 +23,7 @@ class ScoredObject:
         frames: names of the scored frames, in order.
         values: measure -> value per scored frame, float64 ``(T,)``, 0..1.
         scores: what the protocol reports of an object, 0..1; NaN where it reports nothing of this one.
+        group: the group that is averaged by itself ("seen", "unseen"); "" where all objects are one.
     """
 
     video: str
@@ -30,6 +31,7 @@ class ScoredObject:
     frames: tuple[str, ...]
     values: Mapping[str, NDArray[np.float64]]
     scores: Mapping[str, float]
+    group: str = ""
 
 
 Combine: TypeAlias = Callable[[Sequence[ScoredObject]], dict[str, float]]

@@ -104,8 +104,16 @@ class YouTubeReport:
 
 
 @dataclass
-class _Video:
-    """The state of one video of `meta.json` during scoring."""
+class ListedVideo:
+    """The state of one video of `meta.json` during scoring.
+
+    Attributes:
+        name: its name.
+        first_listed: object id -> its first listed frame.
+        frames: all listed frames, in order.
+        scorer: holds the scores.
+        scored: object id -> frames that count.
+    """
 
     name: str
     first_listed: dict[int, str]
@@ -181,7 +189,7 @@ def evaluate_youtube_vos(
     unscored: list[tuple[str, int]] = []
     dropped: dict[tuple[str, int], int] = {}
     for name in meta if videos is None else videos:
-        video = _video(name, meta, dataset / "meta.json")
+        video = listed_video(name, meta, dataset / "meta.json")
         pair = MaskPair(dataset / "Annotations" / name, results / name)
         video.score(pair.prediction, pair.truth, frames)
         if not drop_unknown_labels:
@@ -216,7 +224,12 @@ def _read_meta(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _video(name: str, meta: Mapping[str, Any], path: Path) -> _Video:
+def listed_video(name: str, meta: Mapping[str, Any], path: str | Path) -> ListedVideo:
+    """A video of the entry 'videos' of a meta file.
+
+    Raises:
+        UsageError: it is not in there, or its entry has another form; `path` names the file.
+    """
     if name not in meta:
         raise UsageError(f"{path}: there is no video {name!r}; take a name that it lists")
     try:
@@ -226,7 +239,7 @@ def _video(name: str, meta: Mapping[str, Any], path: Path) -> _Video:
             f"{path}: video {name!r} is not {{'objects': {{ID: {{'frames': [...]}}}}}} ({error!r})"
         ) from error
     frames = sorted({frame for names in listed.values() for frame in names}, key=natural_key)
-    return _Video(name, {one: names[0] for one, names in sorted(listed.items()) if names}, frames)
+    return ListedVideo(name, {one: names[0] for one, names in sorted(listed.items()) if names}, frames)
 
 
 def _means(scores: ObjectScores) -> tuple[float, float, float]:

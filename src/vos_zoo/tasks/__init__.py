@@ -12,6 +12,7 @@ _HOMES = {
     "run_test": "evaluate",
     "run_check_submission": "evaluate",
     "run_leaderboard": "leaderboard",
+    "run_score": "score",
     "run_track": "track",
     "run_convert": "convert",
     "run_check_data": "data",

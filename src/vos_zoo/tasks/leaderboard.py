@@ -12,6 +12,7 @@ from vos_zoo.evaluation.board.published import PUBLISHED_FILE, PublishedRow, rea
 from vos_zoo.evaluation.board.table import Board, Published, build_board
 from vos_zoo.evaluation.board.text import format_csv, format_markdown, format_text
 from vos_zoo.evaluation.record import RunRecord, find_records, read_record
+from vos_zoo.evaluation.referee.score_record import ScoreRecord, find_score_records, read_score_record
 from vos_zoo.evaluation.report import write_text
 from vos_zoo.registry import available_methods, load_method
 from vos_zoo.types import UsageError, VOSError
@@ -42,9 +43,10 @@ def run_leaderboard(
         publish: whether to write the board to a run at Weights & Biases.
     """
     records, warnings = _collect(source, folders, project)
-    if not records and published != "all":
-        raise UsageError(f"no record in {_places(source, folders, project)}; vos-zoo test writes one per run")
-    board = build_board(records, published_rows(), across=across, show=published, warnings=warnings)
+    scored, more = _collect_scored(folders) if source == "runs" else ([], [])
+    if not records and not scored and published != "all":
+        raise UsageError(f"no record in {_places(source, folders, project)}; vos-zoo test and score write one")
+    board = build_board(records, published_rows(), scored, across=across, show=published, warnings=[*warnings, *more])
     say(format_text(board))
     if output is not None:
         for path in write_board(board, Path(output)):
@@ -105,6 +107,17 @@ def _collect(source: str, folders: Sequence[str], project: str) -> tuple[list[Ru
     for path in find_records(places):
         try:
             records.append(read_record(path))
+        except VOSError as error:
+            warnings.append(f"left out: {error}")
+    return records, warnings
+
+
+def _collect_scored(folders: Sequence[str]) -> tuple[list[ScoreRecord], list[str]]:
+    """Records of scored masks, and a line for each one that cannot be used."""
+    records, warnings = [], []
+    for path in find_score_records(folders or ["runs"]):
+        try:
+            records.append(read_score_record(path))
         except VOSError as error:
             warnings.append(f"left out: {error}")
     return records, warnings

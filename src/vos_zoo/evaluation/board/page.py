@@ -46,7 +46,8 @@ def format_page(board: Board, title: str = "vos-zoo leaderboard") -> str:
 <main>
 <h1>{escape(title)}</h1>
 <p class="lead">Runs are in one table only if frames, masks, size, number format and device are the same.
-Rows in grey italics are published: reported by the authors, not measured here.</p>
+Rows in grey italics are published: reported by the authors, not measured here. Rows tagged masks are of masks that
+were made elsewhere and scored here.</p>
 <div class="bar">
 <input type="search" id="search" placeholder="Filter rows" aria-label="Filter rows">
 {chips}
@@ -95,7 +96,8 @@ def _head(name: str, number: bool = False, ranks: bool = False) -> str:
 
 
 def _row(identity: str, row: Row, scores: tuple[str, ...]) -> str:
-    tag = '<span class="tag">published</span>' if row.published else ""
+    kind = "published" if row.published else "masks" if row.scored else ""
+    tag = f'<span class="tag">{kind}</span>' if kind else ""
     cells = [f'<td class="name">{escape(row.method)}{tag}</td>', f'<td class="model">{escape(row.model)}</td>']
     cells += [_number(row.scores.get(name), 1, "rank" if name == scores[0] else "") for name in scores]
     cells.append(_number(row.fps, 1))
@@ -103,8 +105,8 @@ def _row(identity: str, row: Row, scores: tuple[str, ...]) -> str:
     cells.append(_number(None if row.parameters is None else row.parameters / 1e6, 1))
     cells.append(_number(None if row.published else row.runs, 0))
     cells.append(f'<td class="from">{_source(row)}</td>')
-    kind = "theirs" if row.published else "ours"
-    return f'<tr id="{identity}" class="{kind}" data-method="{escape(row.method)}">{"".join(cells)}</tr>'
+    whose = "theirs" if row.published else "ours"
+    return f'<tr id="{identity}" class="{whose}" data-method="{escape(row.method)}">{"".join(cells)}</tr>'
 
 
 def _number(value: float | None, decimals: int, kind: str = "") -> str:

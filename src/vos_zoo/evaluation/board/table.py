@@ -8,10 +8,14 @@ from typing import Literal
 
 from vos_zoo.evaluation.board.published import PublishedRow
 from vos_zoo.evaluation.record import RunRecord
+from vos_zoo.evaluation.referee.score_record import ScoreRecord
 
 ACROSS = ("size", "precision", "device")
 """Facts that may differ within a table on request; videos never may."""
-_SCORE_ORDER = ("G", "J_seen", "F_seen", "J_unseen", "F_unseen", "J&F", "J", "F")
+_SCORE_ORDER = (
+    *("G", "J&F_new", "J_seen", "F_seen", "J_unseen", "F_unseen", "J&F", "J", "F", "V", "J_last"),
+    *("F_new", "disappear_J&F_new", "reappear_J&F_new"),
+)
 """Scores that the board shows, in this order; the first one ranks. Recall and decay are only in the record."""
 _DIFFERENCES = {"data": "data (frames, masks or lists)"}
 Published = Literal["matching", "all", "none"]
@@ -36,6 +40,7 @@ class Row:
         source: weights' digest and revision, or paper and table.
         url: address of the source; "" for our runs.
         note: further remarks.
+        scored: whether the row is of masks that were made elsewhere and scored here.
     """
 
     published: bool
@@ -52,6 +57,7 @@ class Row:
     source: str = ""
     url: str = ""
     note: str = ""
+    scored: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,7 @@ class Board:
 def build_board(
     records: Iterable[RunRecord],
     published: Sequence[PublishedRow] = (),
+    scored: Sequence[ScoreRecord] = (),
     *,
     across: Iterable[str] = (),
     show: Published = "matching",
@@ -105,6 +112,8 @@ def build_board(
     Args:
         records: our records.
         published: published rows.
+        scored: records of scored masks. They are in the table of runs on the same split with as many videos and
+            objects, else in a table of their own, one per ground truth and kind of values.
         across: names of `ACROSS` that may differ within a table, with a warning.
         show: which published rows: of the measured data sets, all, or none.
         warnings: problems while the records were collected.
@@ -113,7 +122,10 @@ def build_board(
     groups: dict[tuple[object, ...], list[RunRecord]] = {}
     for record in sorted(records, key=lambda record: record.run.time):
         groups.setdefault(_key(record, dropped), []).append(record)
-    built = [_group(members, published if show != "none" else ()) for members in groups.values()]
+    shown = published if show != "none" else ()
+    built = [_group(members, shown, scored) for members in groups.values()]
+    placed = {row.source for group in built for row in group.rows if row.scored}
+    built += _scored_groups([one for one in scored if _scored_source(one) not in placed], shown)
     built.sort(key=lambda group: (group.title, -len(group.rows), group.facts))
     if show == "all":
         built += _published_groups(published, {_benchmark(group.title) for group in built})
@@ -140,8 +152,13 @@ def _key(record: RunRecord, dropped: set[str]) -> tuple[object, ...]:
     return tuple(value for name, value in _facts(record).items() if name not in dropped)
 
 
-def _group(members: Sequence[RunRecord], published: Sequence[PublishedRow]) -> Group:
+def _group(members: Sequence[RunRecord], published: Sequence[PublishedRow], scored: Sequence[ScoreRecord]) -> Group:
     data = members[0].result.data
+    beside = [
+        one
+        for one in scored
+        if (one.title, one.videos, one.objects) == (_benchmark(data.title), data.videos, data.objects)
+    ]
     theirs = [row for row in published if row.data == _benchmark(data.title)]
     shared = {name: {_facts(member)[name] for member in members} for name in ACROSS}
     texts = {name: sorted(_text(name, value) for value in values) for name, values in shared.items()}
@@ -165,7 +182,8 @@ def _group(members: Sequence[RunRecord], published: Sequence[PublishedRow]) -> G
     failed = sorted({name for member in members for name in member.result.failures})
     if failed:
         warnings.append(f"not finished: {', '.join(failed)}")
-    rows = [*_measured(members), *(_published(row) for row in theirs)]
+    warnings += _scored_warnings(beside)
+    rows = [*_measured(members), *_scored_rows(beside), *(_published(row) for row in theirs)]
     return Group(data.title, tuple(facts), _ranked(rows), tuple(warnings), data.digest)
 
 
@@ -194,6 +212,67 @@ def _row(record: RunRecord, runs: int) -> Row:
         source=f"weights {result.weights[:12]}" + (f", revision {_short(revision)}" if revision else ""),
         note=f"preset {result.preset}" if result.preset else "",
     )
+
+
+def _scored_groups(scored: Sequence[ScoreRecord], published: Sequence[PublishedRow]) -> list[Group]:
+    """Tables of scored masks alone: one per truth, and per kind of values (right or official)."""
+    by_truth: dict[tuple[str, str, bool], list[ScoreRecord]] = {}
+    for one in scored:
+        by_truth.setdefault((one.title, one.data, one.official), []).append(one)
+    groups = []
+    for (title, data, official), members in sorted(by_truth.items()):
+        theirs = [row for row in published if row.data == title]
+        first = members[0]
+        kind = "the official program's values" if official else "right values"
+        facts = [f"{first.videos} videos", f"{first.objects} objects", f"truth {data[:12]}", kind]
+        warnings = []
+        if theirs and first.videos != theirs[0].videos:
+            warnings.append(
+                f"these masks are of {first.videos} videos, the published rows of the whole split, {theirs[0].videos}: "
+                "they cannot be compared"
+            )
+        rows = _ranked([*_scored_rows(members), *(_published(row) for row in theirs)])
+        groups.append(Group(title, tuple(facts), rows, tuple(warnings), data))
+    return groups
+
+
+def _scored_rows(scored: Sequence[ScoreRecord]) -> list[Row]:
+    """One row per result; equal ones (the same masks by the same rules under one name) are counted."""
+    same: dict[str, list[ScoreRecord]] = {}
+    for one in scored:
+        same.setdefault(one.digest, []).append(one)
+    return [_scored(members[-1], len(members)) for members in same.values()]
+
+
+def _scored(record: ScoreRecord, runs: int) -> Row:
+    values = {name: 100 * value for name, value in record.scores.items() if name in _SCORE_ORDER}
+    notes = [f"masks scored here, {record.time[:10]}", *(["official values"] if record.official else [])]
+    linked = record.source.startswith("https://")
+    return Row(
+        published=False,
+        method=record.name,
+        model="masks",
+        scores=values,
+        fps=None,
+        runs=runs,
+        source=_scored_source(record),
+        url=record.source if linked else "",
+        note="; ".join(notes + ([record.source] if record.source and not linked else [])),
+        scored=True,
+    )
+
+
+def _scored_source(record: ScoreRecord) -> str:
+    return f"masks {record.masks[:12]}, truth {record.data[:12]}{', official' if record.official else ''}"
+
+
+def _scored_warnings(scored: Sequence[ScoreRecord]) -> list[str]:
+    warnings = []
+    if len({one.data for one in scored}) > 1:
+        warnings.append("the scored masks were not all scored with the same truth; see their sources")
+    if len({one.official for one in scored}) > 1:
+        warnings.append("some scored masks have the official program's values, others right ones; see their notes")
+    return warnings
 
 
 def _short(revision: str) -> str:

@@ -20,6 +20,8 @@ def format_text(board: Board) -> str:
         parts.append("\n".join([*lines, *(f"! {warning}" for warning in group.warnings)]))
     if any(row.published for group in board.groups for row in group.rows):
         parts.append("* reported by the authors, not measured here")
+    if any(row.scored for group in board.groups for row in group.rows):
+        parts.append("+ masks made elsewhere, scored here")
     if board.warnings:
         parts.append("\n".join(f"! {warning}" for warning in board.warnings))
     return "\n\n".join(parts)
@@ -31,12 +33,13 @@ def header_cells(group: Group) -> list[str]:
 
 
 def cells(group: Group, row: Row) -> list[str]:
-    """A row's cells; published rows have an asterisk and no number of runs."""
+    """A row's cells; published rows have an asterisk and no number of runs, scored masks a plus."""
     scores = [_number(row.scores.get(name), 1) for name in group.scores]
     memory = None if row.memory is None else row.memory / 2**20
     parameters = None if row.parameters is None else row.parameters / 1e6
     counts = [_number(row.fps, 1), _number(memory, 0), _number(parameters, 1), "-" if row.published else str(row.runs)]
-    return [f"{row.method}{' *' if row.published else ''}", row.model, *scores, *counts]
+    mark = " *" if row.published else " +" if row.scored else ""
+    return [f"{row.method}{mark}", row.model, *scores, *counts]
 
 
 def _number(value: float | None, decimals: int) -> str:
@@ -63,6 +66,8 @@ def format_markdown(board: Board) -> str:
         parts += [f"## {_escape(group.heading)}", *(f"> {_escape(w)}" for w in group.warnings), "\n".join(lines)]
     if any(row.published for group in board.groups for row in group.rows):
         parts.append("Rows in italics are published: reported by the authors, not measured here.")
+    if any(row.scored for group in board.groups for row in group.rows):
+        parts.append("Rows marked (masks) are of masks that were made elsewhere and scored here.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -70,7 +75,9 @@ def _markdown_row(group: Group, row: Row) -> str:
     source = f"[{_escape(row.source)}]({row.url})" if row.url else _escape(row.source)
     source += f" ({_escape(row.note)})" if row.note else ""
     if not row.published:
-        return _table_line([*map(_escape, cells(group, row)), source])
+        name, *others = cells(group, row)
+        name = f"{name.removesuffix(' +')} (masks)" if row.scored else name
+        return _table_line([*map(_escape, (name, *others)), source])
     name, *others = cells(group, row)
     texts = [f"{name.removesuffix(' *')} (published)", *others]
     return _table_line([*(text if text == "-" else f"*{_escape(text)}*" for text in texts), source])
@@ -101,7 +108,7 @@ def format_csv(board: Board) -> str:
             runs = "" if row.published else str(row.runs)
             cost = [_exact(row.fps), _plain(row.memory), _plain(row.parameters), runs]
             rest = [_plain(row.size), row.precision, row.device, row.source, row.url, row.note]
-            whose = "yes" if row.published else "no"
+            whose = "yes" if row.published else "masks" if row.scored else "no"
             table.writerow([number, group.title, group.data, whose, row.method, row.model, *scores, *cost, *rest])
     return text.getvalue()
 

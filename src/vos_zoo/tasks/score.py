@@ -1,0 +1,175 @@
+"""`vos-zoo score`: anybody's masks by a protocol of the field, and two results against each other."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from vos_zoo import __version__
+from vos_zoo.console import say
+from vos_zoo.evaluation.referee.compare import Result, compare, read_result
+from vos_zoo.evaluation.referee.protocols import PROTOCOLS, ScoringProtocol
+from vos_zoo.evaluation.referee.results import open_results
+from vos_zoo.evaluation.referee.score_record import make_score_record, write_score_record
+from vos_zoo.evaluation.referee.scoring import Missing, ScoredMasks, score_masks
+from vos_zoo.evaluation.referee.truth import TruthSettings
+from vos_zoo.evaluation.referee.written import SCORES_FILE, main_score, write_scores
+from vos_zoo.evaluation.report import write_text
+from vos_zoo.files.outputs import refuse_overwriting
+from vos_zoo.labels import check_threshold
+from vos_zoo.registry import suggestion
+from vos_zoo.types import UsageError
+
+
+def run_score(
+    *,
+    masks: Sequence[str],
+    data: str | None,
+    overrides: Sequence[str],
+    official: bool = False,
+    missing: Missing = "refuse",
+    name: str | None = None,
+    source: str = "",
+    output: str | None = None,
+) -> int:
+    """Score masks, or compare two results; see the command's help.
+
+    Args:
+        masks: one folder, zip or JSON file of masks; or two of them, or of folders that were written before.
+        data: name of the protocol; may be left out where two written results are compared.
+        overrides: ``data.KEY=VALUE``.
+        official: reproduce the official program's quirks.
+        missing: what happens where masks are missing.
+        name: what made the masks; the file's name unless told.
+        source: where they come from.
+        output: folder of the results; a new one in ``runs`` unless told.
+    """
+    if not 1 <= len(masks) <= 2:
+        raise UsageError(f"score takes one result, or two to compare; got {len(masks)}")
+    if len(masks) == 2:
+        return _compare(masks, data, overrides, official, missing, output)
+    if data is None:
+        raise UsageError(f"which protocol? give --data, one of: {', '.join(PROTOCOLS)}")
+    protocol, settings = find_protocol(data), read_settings(overrides)
+    scored, title = _score(masks[0], protocol, settings, official, missing)
+    chosen = name or Path(masks[0]).resolve().stem
+    now = datetime.now().astimezone()
+    stamp = f"{now:%Y%m%d-%H%M%S}"
+    folder = Path(output) if output else Path("runs") / f"score-{_file_name(chosen)}-{data}-{stamp}"
+    refuse_overwriting([folder], [masks[0]])
+    write_scores(scored, protocol, title, folder)
+    time = now.isoformat(timespec="seconds")
+    record = make_score_record(
+        scored, protocol, title=title, name=chosen, source=source, time=time, version=__version__
+    )
+    write_score_record(record, folder)
+    say(str(scored.report))
+    say(f"results: {folder} (vos-zoo leaderboard {folder.parent} shows them)")
+    return 0
+
+
+def _file_name(name: str) -> str:
+    return "".join(one if one.isalnum() or one in "-_." else "_" for one in name)
+
+
+def find_protocol(name: str) -> ScoringProtocol:
+    """The protocol of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in PROTOCOLS:
+        raise UsageError(
+            f"--data: {name!r} is no protocol{suggestion(name, list(PROTOCOLS))}; choose one of {', '.join(PROTOCOLS)}"
+        )
+    return PROTOCOLS[name]
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("true or false")
+    return text == "true"
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(one.strip() for one in text.strip("[]").split(",") if one.strip())
+
+
+_READ: dict[str, Callable[[str], Any]] = {"ends": _flag, "sequences": _names, "mask_threshold": int}
+
+
+def read_settings(overrides: Sequence[str]) -> TruthSettings:
+    """What ``data.KEY=VALUE`` says of the truth.
+
+    Raises:
+        UsageError: a key is unknown, a value of another type, or ``data.root`` is missing.
+    """
+    known = [f"data.{one.name}" for one in fields(TruthSettings)]
+    found: dict[str, Any] = {}
+    for text in overrides:
+        key, sign, value = text.partition("=")
+        if not sign or key not in known:
+            raise UsageError(
+                f"{text!r} is unknown{suggestion(key, known)}; score takes {', '.join(known)}, as key=value"
+            )
+        own = key.removeprefix("data.")
+        try:
+            found[own] = _READ.get(own, str)(value)
+        except ValueError as error:
+            raise UsageError(f"{key}: {value!r} is of another type ({error})") from error
+    if not found.get("root"):
+        raise UsageError("data.root=FOLDER is missing: where does the truth lie?")
+    check_threshold(found.get("mask_threshold"), "data.mask_threshold")
+    return TruthSettings(**found)
+
+
+def _score(
+    masks: str, protocol: ScoringProtocol, settings: TruthSettings, official: bool, missing: Missing
+) -> tuple[ScoredMasks, str]:
+    truth = protocol.find(settings)
+    with open_results(masks, truth.videos, truth.masks.threshold) as results:
+        return score_masks(protocol, settings, truth, results, official=official, missing=missing), truth.title
+
+
+def _compare(
+    masks: Sequence[str],
+    data: str | None,
+    overrides: Sequence[str],
+    official: bool,
+    missing: Missing,
+    output: str | None,
+) -> int:
+    found: list[Result] = []
+    for one in masks:
+        if (Path(one) / SCORES_FILE).is_file():
+            found.append(read_result(one))
+        elif data is None:
+            raise UsageError(f"{one}: holds no {SCORES_FILE}; give --data and data.root to score its masks first")
+        else:
+            found.append(_fresh(one, find_protocol(data), read_settings(overrides), official, missing))
+    comparison = compare(found[0], found[1])
+    say(str(comparison))
+    if output is not None:
+        path = Path(output) / "comparison.json"
+        write_text(path, json.dumps(comparison.to_json(), indent=2) + "\n")
+        say(f"written: {path}")
+    return 0
+
+
+def _fresh(masks: str, protocol: ScoringProtocol, settings: TruthSettings, official: bool, missing: Missing) -> Result:
+    scored, title = _score(masks, protocol, settings, official, missing)
+    objects = scored.report.objects
+    values = {(one.video, one.name): main_score(one, protocol) for one in objects}
+    return Result(
+        masks,
+        f"{scored.report.protocol} on {title}",
+        scored.truth_digest,
+        protocol.main,
+        {key: value for key, value in values.items() if not math.isnan(value)},
+        {(one.video, one.name): one.group for one in objects},
+    )
