@@ -32,6 +32,8 @@ COMMANDS = (
     "check-data",
     "check-submission",
     "make-data",
+    "export-masks",
+    "import-masks",
 )
 TASKS = ("run_fit", "run_validate", "run_test", "run_track", "run_convert", "run_leaderboard", "run_check_data")
 TASKS += ("run_make_data",)

@@ -92,6 +92,8 @@ def build_parser() -> argparse.ArgumentParser:
         _check_data,
         _check_submission,
         _make_data,
+        _export_masks,
+        _import_masks,
     ):
         build(commands)
     return parser
@@ -362,4 +364,50 @@ def _make_data(commands: Any) -> None:
     )
     parser.add_argument("kind", metavar="KIND", choices=["synthetic"], help="what to make: synthetic")
     parser.add_argument("--output", metavar="FOLDER", required=True, help="the folder to write")
+    finish(parser)
+
+
+_FORMATS = ("coco", "sav", "yolo", "rgba", "cvat", "label-studio")
+_FORMATS_HELP = (
+    "coco: run-length JSON in YouTube-VIS's form; sav: SA-V's JSON; yolo: segmentation text (loses holes and small "
+    "parts); rgba: pictures with alpha; cvat: CVAT for video 1.1 XML; label-studio: brush masks"
+)
+
+
+def _export_masks(commands: Any) -> None:
+    parser = command(
+        commands,
+        "export-masks",
+        handlers.run_export_masks,
+        "write masks in the format of another tool",
+        "results/masks --format coco --output results.json",
+        "results/masks --format rgba --frames DAVIS/JPEGImages/480p --output cut_out",
+        overridable=False,
+    )
+    parser.add_argument("masks", metavar="FOLDER", help="PNGs: FRAME.png, VIDEO/FRAME.png, or VIDEO/OBJECT/FRAME.png")
+    parser.add_argument("--format", choices=_FORMATS, required=True, help=_FORMATS_HELP)
+    parser.add_argument("--output", metavar="FILE|FOLDER", required=True, help="what is written; it must not exist yet")
+    parser.add_argument("--frames", metavar="FOLDER", help="for rgba: the frames, whose colours the objects then have")
+    finish(parser)
+
+
+def _import_masks(commands: Any) -> None:
+    parser = command(
+        commands,
+        "import-masks",
+        handlers.run_import_masks,
+        "write masks of another tool's format as PNGs",
+        "results.json --format coco --output masks",
+        "labels --format yolo --size 480x854 --output masks",
+        overridable=False,
+    )
+    parser.add_argument("source", metavar="FILE|FOLDER", help="the file, or the folder of files")
+    parser.add_argument("--format", choices=_FORMATS, required=True, help=_FORMATS_HELP)
+    parser.add_argument("--output", metavar="FOLDER", required=True, help="what is written; it must not exist yet")
+    parser.add_argument("--size", metavar="HEIGHTxWIDTH", help="for yolo, which does not hold the size")
+    parser.add_argument(
+        "--per-object",
+        action="store_true",
+        help="VIDEO/OBJECT/FRAME.png instead of label maps, for objects that overlap or have names",
+    )
     finish(parser)

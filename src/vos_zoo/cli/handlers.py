@@ -141,6 +141,26 @@ def run_score(options: argparse.Namespace) -> int | None:
     )
 
 
+def run_export_masks(options: argparse.Namespace) -> int | None:
+    """Write masks in another tool's format."""
+    _existing(options.masks, "masks")
+    from vos_zoo import tasks
+
+    return tasks.run_export_masks(
+        masks=options.masks, form=options.format, output=options.output, frames=options.frames
+    )
+
+
+def run_import_masks(options: argparse.Namespace) -> int | None:
+    """Write masks of another tool's format as PNGs."""
+    _existing(options.source, "source")
+    from vos_zoo import tasks
+
+    return tasks.run_import_masks(
+        source=options.source, form=options.format, output=options.output, size=options.size, apart=options.per_object
+    )
+
+
 def run_leaderboard(options: argparse.Namespace) -> int | None:
     """Compare the records of runs on one board."""
     from vos_zoo import tasks

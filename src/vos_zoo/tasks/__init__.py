@@ -13,6 +13,8 @@ _HOMES = {
     "run_check_submission": "evaluate",
     "run_leaderboard": "leaderboard",
     "run_score": "score",
+    "run_export_masks": "masks",
+    "run_import_masks": "masks",
     "run_track": "track",
     "run_convert": "convert",
     "run_check_data": "data",
