@@ -43,14 +43,13 @@ def run_export_masks(*, masks: str, form: str, output: str, frames: str | None =
     if frames is not None and form != "rgba":
         raise UsageError(f"--frames: a {form} export holds no colours; leave it out")
     videos = list(read_tracks(Path(masks)))
-    {
-        "coco": lambda: _write_json(target, to_youtube_vis(videos)),
-        "label-studio": lambda: _write_json(target, [task for video in videos for task in to_label_studio(video)]),
-        "sav": lambda: [_write_json(target / f"{video.name}_manual.json", to_sa_v(video)) for video in videos],
-        "cvat": lambda: [write_text(target / video.name / "annotations.xml", to_cvat(video)) for video in videos],
-        "yolo": lambda: [_write_texts(target / video.name, to_yolo(video)) for video in videos],
-        "rgba": lambda: [_write_rgba(video, target, None if frames is None else Path(frames)) for video in videos],
-    }[form]()
+    if form == "coco":
+        _write_json(target, to_youtube_vis(videos))
+    elif form == "label-studio":
+        _write_json(target, [task for video in videos for task in to_label_studio(video)])
+    else:
+        for video in videos:
+            _WRITERS[form](video, target, None if frames is None else Path(frames))
     objects = sum(len(video.objects) for video in videos)
     say(f"{len(videos)} videos, {objects} objects -> {target} ({form})")
     return 0
@@ -128,9 +127,17 @@ def _write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content) + "\n")
 
 
-def _write_texts(folder: Path, texts: dict[str, str]) -> None:
-    for name, text in texts.items():
-        write_text(folder / name, text)
+def _write_sa_v(video: TrackMasks, target: Path, frames: Path | None) -> None:
+    _write_json(target / f"{video.name}_manual.json", to_sa_v(video))
+
+
+def _write_cvat(video: TrackMasks, target: Path, frames: Path | None) -> None:
+    write_text(target / video.name / "annotations.xml", to_cvat(video))
+
+
+def _write_yolo(video: TrackMasks, target: Path, frames: Path | None) -> None:
+    for name, text in to_yolo(video).items():
+        write_text(target / video.name / name, text)
 
 
 def _write_rgba(video: TrackMasks, target: Path, frames: Path | None) -> None:
@@ -145,6 +152,14 @@ def _write_rgba(video: TrackMasks, target: Path, frames: Path | None) -> None:
             path = target / video.name / name / f"{frame}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(to_rgba(video.mask(name, frame), name, colours)).save(path)
+
+
+_WRITERS: dict[str, Callable[[TrackMasks, Path, Path | None], None]] = {
+    "sav": _write_sa_v,
+    "cvat": _write_cvat,
+    "yolo": _write_yolo,
+    "rgba": _write_rgba,
+}
 
 
 def _write_pngs(video: TrackMasks, target: Path, apart: bool) -> None:
