@@ -1,4 +1,4 @@
-"""The one LightningModule: any target model, trained by the unroll, run by the streaming engine."""
+"""The LightningModule around any target model: training by the unroll, tracking by the streaming engine."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class VOSModel(Pretrained):
     Args:
         method: one of `vos_zoo.available_models()`.
         model: keyword arguments of the method's target model.
-        track: inference settings (and "preset") that go with the weights.
-        optim: "groups" (parameter-name prefix -> learning rate; the rest is frozen), and what `make_optimiser` and
-            `make_schedule` take.
+        track: inference settings (and "preset") that belong to the weights.
+        optim: "groups" (parameter-name prefix -> learning rate; the rest is frozen), and the settings of
+            `make_optimiser` and `make_schedule`.
 
     Attributes:
         network: the target model.
-        pictures: so many validation videos return label maps for pictures.
+        pictures: number of validation videos whose label maps are returned for images.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class VOSModel(Pretrained):
         return self.network.track_settings(preset, **{**kept, **overrides})
 
     def propagator(self, preset: str | None = None, mask_threshold: int | None = None, **overrides: Any) -> Propagator:
-        """A streaming engine for one video; several may be alive at once.
+        """A streaming engine for one video; several may exist at once.
 
         Args:
             preset: named settings of the method.
@@ -101,11 +101,11 @@ class VOSModel(Pretrained):
 
     @property
     def boxes_drawn_by(self) -> str | None:
-        """Name of the shipped weights that have drawn masks from boxes for this model; None: none have so far."""
+        """Name of the shipped weights that predicted masks from boxes for this model; None: none so far."""
         return None if self._box_model is None else self._box_model.name
 
     def _find_box_model(self) -> BoxModel | None:
-        """The shipped model that draws masks from boxes, loaded once; it is no part of this module."""
+        """The shipped model that predicts masks from boxes, loaded once; it is not a submodule."""
         found = None if self._box_model is not None else box_weights()
         if found is not None:
             with ordinary_tensors():
@@ -133,20 +133,20 @@ class VOSModel(Pretrained):
                 shipped model draws masks in them, and a warning is logged that says which; points are for models that
                 take them.
             preset: named settings of the method, for example "stream" or "paper".
-            wanted: numbers of the frames whose results are wanted; None: all.
-            unwanted: what happens to the other frames. "follow": the objects are followed through them as ever, so
-                that results do not depend on `wanted`; a method that need not decode them saves the time. "skip": the
-                network never sees them, which changes the results of the wanted ones.
-            mask_threshold: turns masks into one object, id 1, where they reach this level, 1..255 (for masks with soft
-                edges, which are refused otherwise); None reads ids.
+            wanted: indices of the frames whose results are returned; None: all.
+            unwanted: treatment of the other frames. "follow": objects are tracked through them, so
+                results do not depend on `wanted`; methods that need not decode them save the time. "skip": the
+                network does not process them, which changes the other results.
+            mask_threshold: turns masks into one object, id 1, where they are at least this level, 1..255 (for masks
+                with soft edges, which are refused otherwise); None reads ids.
             overrides: single inference settings.
 
         Yields:
-            One result per wanted frame, in order, at the frame's resolution.
+            One result per requested frame, in order, at the frame's resolution.
 
         Raises:
-            UsageError: no prompt, an unknown setting, or a frame or prompt that does not fit; before any frame is read
-                where possible.
+            UsageError: no prompt, an unknown setting, or a frame or prompt that does not fit; raised before any frame
+                is read if possible.
         """
         if unwanted not in ("follow", "skip"):
             raise UsageError(f"unwanted is {unwanted!r}; choose follow or skip")
@@ -189,7 +189,7 @@ class VOSModel(Pretrained):
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        """Eval mode for one call, nothing compiled: between two frames other streams, or training, may go on."""
+        """Eval mode for one call, without compiled parts: other streams, or training, may run between two frames."""
         awake = [module for module in self.network.modules() if module.training]
         self.network.eval()
         try:
@@ -202,7 +202,7 @@ class VOSModel(Pretrained):
     # -- training ----------------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Freeze what no learning rate names, before the strategy wraps the module."""
+        """Freeze parameters without a learning rate, before the strategy wraps the module."""
         if stage == "fit":
             freeze_unnamed(self.network, self._groups)
             self._optimised = True
@@ -211,15 +211,15 @@ class VOSModel(Pretrained):
     def compile_parts(self) -> None:
         """Compile the parts of the network (backbone, encoders, decoder) for training, each at its first call.
 
-        The unroll between them, the learner's memory and the losses stay as they are; videos are run uncompiled, since
-        their sizes change.
+        The unroll, the learner's memory and the losses are not compiled; tracking is not compiled either, since
+        sizes of videos vary.
         """
         for part in self.network.children():
             part.compile()
         self._compiled = True
 
     def train(self, mode: bool = True) -> Self:
-        """Training mode; frozen parts stay in eval, so that their norms never move."""
+        """Training mode; frozen parts stay in eval mode, so that their norms do not change."""
         super().train(mode)
         if mode and self._optimised:
             for module in self.network.modules():
@@ -229,13 +229,13 @@ class VOSModel(Pretrained):
         return self
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Adam with one rate per group, and the schedule of the rates."""
+        """The optimiser with one rate per group, and the schedule of the rates."""
         optimiser = make_optimiser(parameter_groups(self.network, self._groups), self.optim)
         schedule, interval = make_schedule(optimiser, self.optim, self._run_lengths)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": interval}}
 
     def _run_lengths(self) -> dict[str, float]:
-        """Epochs and optimiser steps of the whole run; infinite where it has no end."""
+        """Epochs and optimiser steps of the whole run; infinite if it has no end."""
         steps = float(self.trainer.estimated_stepping_batches)
         epochs = self.trainer.max_epochs
         return {"step": steps, "epoch": math.inf if epochs is None or epochs < 0 else float(epochs)}
@@ -261,9 +261,9 @@ class VOSModel(Pretrained):
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log the norm of the gradient, before it is clipped, and stop where it is not finite.
+        """Log the norm of the gradient, before it is clipped, and stop if it is not finite.
 
-        With fp16 a gradient that overflows is no error: the step is skipped and the scale of the loss is lowered.
+        With fp16 an overflow is not an error: the step is skipped and the loss scale is lowered.
         """
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -272,19 +272,19 @@ class VOSModel(Pretrained):
             raise VOSError(self._stopped(f"the norm of the gradient is {float(norm):g}"))
 
     def _stopped(self, reason: str) -> str:
-        """Why training stops, with the clips at fault and what to change."""
+        """The error for a stopped training, with the clips of the batch and possible cures."""
         shown = ", ".join(self._names[:8]) + (", ..." if len(self._names) > 8 else "")
         return (
-            f"training stopped at step {self.global_step}: {reason}, for the clips {shown}; look at these clips, lower "
+            f"training stopped at step {self.global_step}: {reason}, for the clips {shown}; check these clips, lower "
             "optim.groups, or set optim.clip_norm"
         )
 
     def on_validation_epoch_start(self) -> None:
-        """Fresh counters."""
+        """Reset the counters."""
         self._scores = DavisScores().to(self.device)
 
     def validation_step(self, sequence: VideoSequence, index: int) -> dict[str, Any]:
-        """Track one validation video and score it; returns the label maps wanted for pictures, by frame."""
+        """Track one validation video and score it; returns the label maps for images, by frame."""
         assert self._scores is not None
         wanted = self.pictured_frames(len(sequence)) if index < self.pictures else []
         scores, kept = track_and_score(self.track, sequence, wanted)
@@ -294,7 +294,7 @@ class VOSModel(Pretrained):
 
     @staticmethod
     def pictured_frames(length: int, count: int = 8) -> list[int]:
-        """Frames of a video that go into its picture: evenly spread."""
+        """Evenly spread frames of a video for its image."""
         return sorted({round(t) for t in np.linspace(0, length - 1, min(count, length))})
 
     def on_validation_epoch_end(self) -> None:
@@ -307,15 +307,15 @@ class VOSModel(Pretrained):
         self._scores = None
 
 
-def mean_jaccard(logits: Tensor, truth: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Mean over images of the IoU of (probability > 0.5); 1 where both are empty, or nothing counts.
+def mean_jaccard(logits: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Mean over images of the IoU of (probability > 0.5); 1 if both are empty, or no object is valid.
 
     Args:
         logits: ``(B, T, K, h, w)``.
-        truth: the same shape, 0 or 1.
-        valid: bool ``(B, K)``, slots that count; None: all.
+        target: the same shape, 0 or 1.
+        valid: bool ``(B, K)``, slots that hold an object; None: all.
     """
-    predicted, present = logits.detach() > 0, truth > 0.5
+    predicted, present = logits.detach() > 0, target > 0.5
     intersection = (predicted & present).sum(dim=(-2, -1)).float()
     union = (predicted | present).sum(dim=(-2, -1)).float()
     values = torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(union))

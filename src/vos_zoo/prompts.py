@@ -35,28 +35,28 @@ WANTED = "give a mapping from frame numbers to label maps or boxes: {0: label_ma
 ObjectPrompt: TypeAlias = "NDArray[np.bool_] | Box | Points"
 """What is given of one object: its mask, bool ``(H, W)``, a box, or points."""
 _BOX = re.compile(r"\s*([+-]?\d+)\s*:\s*([^,]+),([^,]+),([^,]+),([^,]+)")
-_SLACK = 1e-3  # pixels by which the sum of a box's numbers may be off
+_SLACK = 1e-3  # tolerance in pixels for the sum of a box's numbers
 
 
 def check_frame(frame: Any, size: tuple[int, int] | None, index: int) -> Frame:
     """Frame number `index` of a video of `size` (H, W; None: the first one).
 
     Raises:
-        UsageError: it is no uint8 RGB array, or of another size.
+        UsageError: it is not a uint8 RGB array, or of another size.
     """
     if not isinstance(frame, np.ndarray):
         raise UsageError(f"frame {index} is a {type(frame).__name__}; frames are uint8 RGB arrays (H, W, 3)")
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
         raise UsageError(f"frame {index} is {frame.dtype} {frame.shape}; frames are uint8 RGB (H, W, 3)")
     if size is not None and frame.shape[:2] != size:
-        raise UsageError(f"frame {index} has size {frame.shape[:2]}, the video {size}; resize it, or start anew")
+        raise UsageError(f"frame {index} has size {frame.shape[:2]}, the video {size}; resize it, or start a new video")
     return frame
 
 
 class PromptParser:
     """Parses the prompts of one video.
 
-    What 255 means is decided by all masks of a call together, and by those of the calls before.
+    The meaning of 255 is decided by all masks of a call together, and by those of earlier calls.
 
     Args:
         mask_threshold: turns masks into one object, id 1, where they reach this level, 1..255; None reads ids.
@@ -70,7 +70,7 @@ class PromptParser:
         self._ids_seen = False
 
     def parse(self, prompts: Any, length: int | None = None) -> dict[int, Prompt]:
-        """The prompts of a video, by frame, sorted; those that name no object are left out.
+        """The prompts of a video, by frame, sorted; prompts without objects are left out.
 
         Args:
             prompts: frame number -> label map ``(H, W)`` of integers 0..255, or object id -> box (x, y, w, h) or
@@ -78,7 +78,7 @@ class PromptParser:
             length: frames of the video where known.
 
         Raises:
-            UsageError: something else, an id or a frame that cannot be, or no object at all.
+            UsageError: another type, an invalid id or frame, or no object at all.
         """
         if not isinstance(prompts, Mapping):
             raise UsageError(f"prompts is a {type(prompts).__name__}; {WANTED}")
@@ -90,7 +90,7 @@ class PromptParser:
         return parsed
 
     def parse_one(self, prompt: Any, index: int, size: tuple[int, int], needed: bool = False) -> Prompt | None:
-        """The prompt of frame `index` of a video of `size` (H, W); None if it names no object.
+        """The prompt of frame `index` of a video of `size` (H, W); None if it has no object.
 
         Args:
             prompt: a label map, or boxes and points by id, see `parse`.
@@ -99,7 +99,7 @@ class PromptParser:
             needed: whether there is no other object to track.
 
         Raises:
-            UsageError: the prompt cannot be or does not fit the frame, or names no object where one is needed.
+            UsageError: the prompt is invalid or does not fit the frame, or has no object although one is needed.
         """
         typed = _typed(prompt, index)
         check_fit(typed, index, size)
@@ -116,7 +116,9 @@ class PromptParser:
         else:
             for index, labels in maps.items():
                 if has_soft_edges(labels):
-                    raise UsageError(f"the mask given in frame {index} has soft edges, no object ids; {SOFT_CURE}")
+                    raise UsageError(
+                        f"the mask given in frame {index} has soft edges instead of object ids; {SOFT_CURE}"
+                    )
             one_object = not self._ids_seen and shows_one_object(maps.values())
             decided = {index: objects_of(labels, one_object) for index, labels in maps.items()}
             self._ids_seen = self._ids_seen or any(shows_ids(labels) for labels in maps.values())
@@ -127,13 +129,13 @@ class PromptParser:
 
 
 def _warn_of_void(maps: Mapping[int, LabelMap]) -> None:
-    """Warn of masks in which 255, void beside ids, covers more than the objects: it may be meant as one."""
+    """Warn of masks with ids in which 255, void, covers more than the objects: it may be meant as an object."""
     for index, labels in maps.items():
         void, objects = int((labels == VOID).sum()), int(((labels > 0) & (labels < VOID)).sum())
         if void > objects:
             warnings.warn(
                 f"the mask given in frame {index} has {void} pixels of {VOID} and {objects} of object ids; {VOID} "
-                f"beside ids is void and left out: if it is an object, give it an id from {MIN_ID} to {MAX_ID}",
+                f"with ids is void and ignored: if it is an object, give it an id from {MIN_ID} to {MAX_ID}",
                 stacklevel=5,
             )
 
@@ -146,7 +148,7 @@ def objects_in(prompt: Prompt) -> dict[int, ObjectPrompt]:
 
 
 def check_fit(prompt: Prompt, index: int, size: tuple[int, int]) -> None:
-    """Check the size of a typed prompt of frame `index` against the frame's (H, W).
+    """Check the size of a parsed prompt of frame `index` against the frame's (H, W).
 
     Raises:
         UsageError: a mask of another size, or a box or point that leaves the frame.
@@ -166,7 +168,7 @@ def parse_boxes(texts: Iterable[str]) -> dict[int, Box]:
     """Parse ``ID:X,Y,W,H`` texts (left, top, width, height in pixels) into boxes by object id.
 
     Raises:
-        UsageError: a text has another form, an id is not in 1..254 or comes twice, or a box is empty.
+        UsageError: a text has another form, an id is not in 1..254 or is given twice, or a box is empty.
     """
     boxes: dict[int, Box] = {}
     for text in texts:
@@ -179,16 +181,16 @@ def parse_boxes(texts: Iterable[str]) -> dict[int, Box]:
             raise UsageError(f"--box: {text!r} is not of the form ID:X,Y,W,H, for example 1:40,30,120,80") from None
         check_box(identity, box, None, f"--box {text}")
         if identity in boxes:
-            raise UsageError(f"--box {text}: object {identity} already has a box; every object needs an id of its own")
+            raise UsageError(f"--box {text}: object {identity} already has a box; every object needs its own id")
         boxes[identity] = box
     return boxes
 
 
 def check_id(identity: int, where: str) -> None:
-    """Refuse an object id outside 1..254.
+    """Check that an object id is in 1..254.
 
     Raises:
-        UsageError: it is outside.
+        UsageError: it is not.
     """
     if not MIN_ID <= identity <= MAX_ID:
         raise UsageError(
@@ -198,10 +200,10 @@ def check_id(identity: int, where: str) -> None:
 
 
 def check_box(identity: int, box: Box, size: tuple[int, int] | None, where: str) -> None:
-    """Refuse a box that cannot be an object of a frame of `size` (height, width; None: of any size).
+    """Check that a box is valid in a frame of `size` (height, width; None: any size).
 
     Raises:
-        UsageError: its id is not in 1..254, or it is empty, not finite, or leaves the frame.
+        UsageError: its id is not in 1..254, or it is empty, not finite, or is not inside the frame.
     """
     check_id(identity, where)
     if not all(math.isfinite(side) for side in box) or box.w <= 0 or box.h <= 0:
@@ -211,7 +213,9 @@ def check_box(identity: int, box: Box, size: tuple[int, int] | None, where: str)
     height, width = size
     right, bottom = box.x + box.w, box.y + box.h
     if box.x < 0 or box.y < 0 or right > width + _SLACK or bottom > height + _SLACK:
-        raise UsageError(f"{where}: leaves the frame of {width}x{height} pixels; {_clipped(identity, box, size)}")
+        raise UsageError(
+            f"{where}: is not inside the frame of {width}x{height} pixels; {_clipped(identity, box, size)}"
+        )
 
 
 def _check_points(points: Points, size: tuple[int, int], where: str) -> None:
@@ -230,7 +234,7 @@ def _shown(box: Box) -> str:
 
 
 def _clipped(identity: int, box: Box, size: tuple[int, int]) -> str:
-    """The advice for a box that leaves the frame: its part inside, if there is one."""
+    """The cure for a box that is not inside the frame: its inner part, if there is one."""
     height, width = size
     left, top = max(box.x, 0.0), max(box.y, 0.0)
     right, bottom = min(box.x + box.w, float(width)), min(box.y + box.h, float(height))
@@ -252,17 +256,17 @@ def _names_an_object(prompt: Prompt) -> bool:
 
 
 def _whole(value: Any) -> bool:
-    """Whether a value is a whole number: an int or one of NumPy's, no bool."""
+    """Whether a value is an integer, Python's or NumPy's, but not a bool."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _frame_number(key: Any, length: int | None) -> int:
     if not _whole(key):
-        raise UsageError(f"prompts has the key {key!r}, which is no frame number; {WANTED}")
+        raise UsageError(f"prompts has the key {key!r}, which is not a frame number; {WANTED}")
     if key < 0:
-        raise UsageError(f"a prompt was given for frame {key}; frames count from 0")
+        raise UsageError(f"a prompt was given for frame {key}; frames are numbered from 0")
     if length is not None and key >= length:
-        raise UsageError(f"a prompt was given for frame {key}, but the video has {length} frames, counted from 0")
+        raise UsageError(f"a prompt was given for frame {key}, but the video has {length} frames, numbered from 0")
     return int(key)
 
 
@@ -291,7 +295,7 @@ def _object_hint(key: Any, value: Any, index: int) -> tuple[int, Box | Points]:
     if sides is None or sides.dtype.kind not in "iuf" or sides.shape != (4,):
         shown = f"{sides.dtype} {sides.shape}" if isinstance(sides, np.ndarray) and sides.ndim > 1 else repr(value)
         raise UsageError(
-            f"{where}: {shown} is no box x,y,w,h; masks are given as one label map per frame, "
+            f"{where}: {shown} is not a box x,y,w,h; masks are given as one label map per frame, "
             f"such as np.where(mask, {int(key)}, 0)"
         )
     box = Box(*(float(side) for side in sides))

@@ -1,6 +1,6 @@
-"""The vocabulary every part shares: boxes, label maps, video sequences, training batches, results.
+"""Shared types: boxes, label maps, video sequences, training batches, results.
 
-Axes (one glossary for the whole package): ``B`` canvases side by side, ``T`` frames of a clip, ``K`` object slots per
+Axes (one glossary for the whole package): ``B`` canvases of a batch, ``T`` frames of a clip, ``K`` object slots per
 canvas, ``N`` objects alive in the video, ``C`` channels, ``h w`` canvas size, ``H W`` video size. Label maps are uint8
 ``(H, W)`` with 0 = background. Probabilities are float32 ``(N+1, H, W)``, background first. Frames are uint8 RGB
 ``(H, W, 3)``. This module imports neither torch nor any other part of the package.
@@ -28,13 +28,13 @@ LabelMap: TypeAlias = NDArray[np.uint8]
 
 
 class VOSError(Exception):
-    """A failure a user can cure; the command line prints its message as one line and exits with `exit_code`."""
+    """A failure that a user can fix; the command line prints its message as one line and exits with `exit_code`."""
 
     exit_code = 1
 
 
 class UsageError(VOSError):
-    """A wrong request (unknown key, wrong type, missing file): raised before any work is done."""
+    """A usage error (unknown key, wrong type, missing file), raised before any work is done."""
 
     exit_code = 2
 
@@ -67,11 +67,11 @@ Prompt: TypeAlias = "LabelMap | Mapping[int, Box | Points | Sequence[float]]"
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What the tracker says about one frame, at the size of the input frame.
+    """The tracker's result for one frame, at the size of the input frame.
 
     Attributes:
         index: number of the frame in the stream, from 0.
-        ids: object ids alive in this frame, in the order of `probabilities[1:]`.
+        ids: object ids in this frame, in the order of `probabilities[1:]`.
         probabilities: float32 ``(N+1, H, W)``, background first; sums to one over the first axis.
         scores: float32 ``(N,)``, probability of each object being in sight (1 where its mask was given), from a method
             that says so; None from others, and where every object was given in this frame.
@@ -89,13 +89,13 @@ class FrameResult:
 
 
 class VideoSequence(ABC):
-    """One video with (some of) its masks; frames and masks are read when asked for.
+    """One video with (some of) its masks; frames and masks are read lazily.
 
     Attributes:
         name: name of the sequence, unique in its data set.
         frame_names: file stems of the frames, sorted; kept for output.
-        object_ids: ids, 1..254, in the order in which the objects are introduced.
-        wanted_frames: the frames somebody asks results for, ascending; None for all.
+        object_ids: ids, 1..254, in order of introduction.
+        wanted_frames: the frames whose results are evaluated, ascending; None for all.
     """
 
     name: str
@@ -112,33 +112,33 @@ class VideoSequence(ABC):
 
     @abstractmethod
     def labels(self, index: int) -> LabelMap | None:
-        """Label map of frame `index`, uint8 ``(H, W)``, or None where no annotation exists."""
+        """Label map of frame `index`, uint8 ``(H, W)``, or None if there is no annotation."""
 
     @abstractmethod
     def prompts(self) -> dict[int, LabelMap]:
-        """The masks a tracker is given: frame index -> label map that holds only the objects starting there."""
+        """The given masks: frame index -> label map of the objects that start there."""
 
     def frame_content(self, index: int) -> bytes:
-        """What frame `index` is made of, for digests: its pixels, or the file they are decoded from."""
+        """Content of frame `index` for digests: its pixels, or the file they are decoded from."""
         frame = self.frame(index)
         return f"{frame.shape};".encode() + frame.tobytes()
 
     def files(self) -> Iterator[Path]:
-        """The files the video is read from; none where it is not read from files."""
+        """The files of the video; none if it is not read from files."""
         return iter(())
 
     @property
     def categories(self) -> Mapping[int, str]:
-        """Category per object id, where the data set has them (YouTube-VOS), else empty."""
+        """Category per object id, if the data set has them (YouTube-VOS), else empty."""
         return {}
 
     def has_labels(self, frames: Iterable[int]) -> bool:
-        """Whether all of these frames have a full label map, with every object that is to be seen there."""
+        """Whether all of these frames have a complete label map, with every visible object."""
         return all(self.labels(index) is not None for index in frames)
 
     @property
     def has_truth(self) -> bool:
-        """Whether there are frames between the first and the last, and all of them have a full label map."""
+        """Whether there are frames between the first and the last, and all of them have a complete label map."""
         return len(self) > 2 and self.has_labels(range(1, len(self) - 1))
 
     def frames(self) -> Iterator[Frame]:
@@ -152,8 +152,8 @@ class VideoDataset(Sequence[VideoSequence]):
     Attributes:
         name: its name, for messages.
         frame_step: frames of the filmed video per frame of a sequence (YouTube-VOS holds every fifth).
-        video_length: frames of every video of a data set whose videos are drawn by their number, all of one length and
-            all with masks; None where samplers have to look.
+        video_length: length of every video of a generated data set, in which all videos have one length and
+            masks in all frames; None if samplers must check each video.
     """
 
     name: str
@@ -163,16 +163,17 @@ class VideoDataset(Sequence[VideoSequence]):
 
 @dataclass
 class Batch:
-    """A training batch of mini-sequences (clips cut to one canvas size).
+    """A training batch of mini-sequences (clips cropped to one canvas size).
 
     Attributes:
-        frames: float32 ``(B, T, 3, h, w)``, RGB, 0..255 (each network normalises for itself). Frames and masks of a
-            compact batch (`data.compact`) are uint8 until `to` brings them to their device.
+        frames: float32 ``(B, T, 3, h, w)``, RGB, 0..255 (each network normalises its input). Frames and masks of a
+            compact batch (`data.compact`) are uint8 until `to` moves them to their device.
         masks: float32 ``(B, T, K, h, w)``, 0 or 1, one channel per object slot (soft masks of static images, if
-            `data.static.soft_masks` asks for them, lie between; above a half is the object).
+            `data.static.soft_masks` asks for them, are between; above 0.5 is the object).
         valid: bool ``(B, K)``, slots that hold an object.
         boxes: float32 ``(B, T, K, 4)``, x y w h of the objects in canvas pixels; zero where unknown.
-        reference_frames: the first so many frames of T are references (their masks are given), the rest are queries.
+        reference_frames: number of leading frames of T that are references (their masks are given); the rest are
+            queries.
         names: ``B`` names "sequence/object" for messages.
         step: optimiser steps taken before this batch; losses with a schedule follow it.
         skipped: unreadable files whose clips were replaced by others (`data.skip_broken`), with the reason.
@@ -201,7 +202,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Conversion:
-    """How a state dict of a method's authors becomes ours.
+    """The mapping from an authors' state dict to ours.
 
     Attributes:
         model: keyword arguments of the target model that the entries imply.
@@ -218,7 +219,7 @@ class Conversion:
     families: dict[str, str] = field(default_factory=dict)
 
     def authors_name(self, ours: str) -> str:
-        """What the authors call our entry `ours`; our own name where no family fits."""
+        """The authors' name of our entry `ours`; our own name if no family matches."""
         for start, theirs in self.families.items():
             if ours.startswith(start):
                 return theirs + ours.removeprefix(start)

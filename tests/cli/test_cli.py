@@ -128,7 +128,7 @@ def test_every_option_of_every_command_has_a_help_text():
             "--mask-threshold: 0",
         ),
         (["track", "video.mp4", "--box", "1:1,1,0,2", "--output", "o"], "width and height must be greater than 0"),
-        (["track", "video.mp4", "--box", "1:1,1,2,2", "--box", "1:3,3,2,2", "--output", "o"], "an id of its own"),
+        (["track", "video.mp4", "--box", "1:1,1,2,2", "--box", "1:3,3,2,2", "--output", "o"], "needs its own id"),
         (["convert", "gone.pth", "--model", METHOD, "--output", "o"], "gone.pth: no such file"),
         (["models", "data.root=1"], "unexpected argument 'data.root=1'"),
         (["check-data", "gone"], "folder gone: no such file or folder"),

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BoxModel:
-    """A model that draws masks from boxes for others.
+    """A model that predicts masks from boxes for other models.
 
     Attributes:
         name: what its weights are called.
@@ -35,13 +35,13 @@ class BoxModel:
 
     @ordinary_tensors()
     def draw(self, frame: Frame, boxes: Mapping[int, Sequence[float]], device: torch.device) -> LabelMap:
-        """A label map, uint8 ``(H, W)``, of the objects in boxes; one in whose box nothing is found is its whole box.
+        """A label map, uint8 ``(H, W)``, of the objects in boxes; an object of which nothing is found fills its box.
 
         Computed in float32, whatever the format of the video.
 
         Args:
             frame: uint8 RGB ``(H, W, 3)``.
-            boxes: object id -> x y w h in pixels; each meets the frame.
+            boxes: object id -> x y w h in pixels; each overlaps the frame.
             device: where to compute.
         """
         network = self.network.to(device)
@@ -61,11 +61,11 @@ class BoxStart:
 
     Args:
         model: the model that follows the objects.
-        find: gives the model that draws masks where `model` takes no boxes, or None where there is none; called when
+        find: returns the model that predicts masks if `model` takes no boxes, or None if there is none; called when
             the first box is given.
 
     Attributes:
-        drawn_by: the model that draws the masks, once one was needed.
+        drawn_by: the model that predicts the masks, once one was needed.
     """
 
     def __init__(self, model: AnyTargetModel, find: Callable[[], BoxModel | None]) -> None:
@@ -74,7 +74,7 @@ class BoxStart:
         self._find = None if model.takes_boxes else find
 
     def prepare(self, prompt: Prompt) -> None:
-        """Find the model that draws masks from boxes, where it is needed; say once which it is.
+        """Load the model that predicts masks from boxes, if it is needed; log its name once.
 
         Args:
             prompt: a parsed prompt of any frame.
@@ -110,7 +110,7 @@ class BoxStart:
 
 
 def _fill(labels: LabelMap, box: Sequence[float], identity: int) -> None:
-    """Give an object the background pixels that its box touches in a label map ``(H, W)``, or all if none is left."""
+    """Label the background pixels in an object's box of a label map ``(H, W)``, or all of the box if none is left."""
     x, y, w, h = box
     inside = labels[max(math.floor(y), 0) : math.ceil(y + h), max(math.floor(x), 0) : math.ceil(x + w)]
     free = inside == 0

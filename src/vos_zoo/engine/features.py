@@ -17,12 +17,12 @@ _NOT_PER_FRAME = ("window", "plan", "hints")
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """Which frames of a clip go through the network, where not all of them are wanted.
+    """Frames of a clip that go through the network, if not all are needed.
 
     Attributes:
         length: frames of the clip.
         encoded: positions that are encoded, ascending; only these reach `TargetModel.encode`.
-        decoded: positions whose logits are wanted, ascending; all of them are encoded.
+        decoded: positions whose logits are needed, ascending; all of them are encoded.
     """
 
     length: int
@@ -37,9 +37,9 @@ class ClipPlan:
 
 @dataclass(frozen=True)
 class Features:
-    """All that depends on pixels only: the canvases and their feature pyramid.
+    """What depends on the pixels only: the canvases and their feature pyramid.
 
-    Several objects may look at the same canvas (their search windows coincide). Tensors are kept per *canvas*, ``U`` of
+    Several objects may share a canvas (their search windows coincide). Tensors are kept per *canvas*, ``U`` of
     them; `window` says which canvas each of the ``B`` objects looks at. Methods derive from this class to add features,
     tensors ``(U, T, ...)`` or None.
 
@@ -51,7 +51,7 @@ class Features:
         window: int64 ``(B,)``, canvas of each object; None: object b looks at canvas b.
         plan: which frames of a clip these are and which are to be decoded; None: all of them.
         hints: in `initialise`, the box or the points of each new object in canvas pixels, None where its mask was
-            given; None: there are none, or the view does not say where they lie.
+            given; None: there are none, or the view cannot locate them.
     """
 
     pixels: Tensor
@@ -133,7 +133,7 @@ ReadoutT = TypeVar("ReadoutT")
 
 
 def _without_first(lengths: Sequence[int], frames: int) -> list[int]:
-    """Lengths of consecutive stretches when the first `frames` are taken away."""
+    """Lengths of consecutive stretches when the first `frames` are removed."""
     found = []
     for length in lengths:
         taken = min(length, frames)

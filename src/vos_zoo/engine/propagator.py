@@ -25,7 +25,7 @@ from vos_zoo.types import Frame, FrameResult, Prompt, UsageError
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A frame that waits for its clip to fill: float RGB ``(3, H, W)``, its number, whether its result is wanted."""
+    """A frame of an unfinished clip: float RGB ``(3, H, W)``, its number, whether its result is wanted."""
 
     image: Tensor
     time: int
@@ -36,14 +36,14 @@ class Propagator:
     """Segments one video, frame by frame; several propagators may share one model.
 
     Object ids are the user's and immutable; this class alone maps ids to slots. Objects may be added in any frame,
-    corrected (a new mask for a known id starts that object anew) and dropped.
+    corrected (a new mask for a known id restarts that object) and dropped.
 
     Args:
         model: a target model in eval mode.
         settings: inference settings from `model.track_settings`.
         device: where to compute; default: where the model's parameters are.
         mask_threshold: turns given masks into one object, id 1, where they reach this level, 1..255; None reads ids.
-        find_box_model: gives the model that draws masks from boxes where `model` takes none, see `BoxStart`.
+        find_box_model: returns the model that predicts masks from boxes if `model` takes none, see `BoxStart`.
     """
 
     def __init__(
@@ -75,13 +75,13 @@ class Propagator:
 
     @ordinary_tensors()
     def push(self, frame: Frame, prompt: Prompt | None = None, wanted: bool = True) -> list[FrameResult]:
-        """Take the next frame.
+        """Process the next frame.
 
         Args:
             frame: uint8 RGB ``(H, W, 3)``; all frames have one size.
-            prompt: what is given in this frame: label map ``(H, W)`` of integers (0 = nothing said, 1..254 ids; 255 is
+            prompt: what is given in this frame: label map ``(H, W)`` of integers (0 = not given, 1..254 ids; 255 is
                 object 1 where no mask given so far has an id, else void), or id -> box (x, y, w, h) or `Points` in it.
-            wanted: whether a result of this frame is wanted. The other frames' results are the same either way; a
+            wanted: whether a result of this frame is returned. The other frames' results are the same either way; a
                 method that can do without decoding this one saves the time.
 
         Returns:
@@ -103,7 +103,7 @@ class Propagator:
         return self._propagate(self._given(given) if given else None)
 
     def skip(self) -> None:
-        """Let a frame pass unseen: time goes on (memory is written by frame numbers), nothing is computed."""
+        """Skip a frame: the frame number advances (memory is written by frame numbers), nothing is computed."""
         self._next += 1
 
     @ordinary_tensors()
@@ -113,7 +113,7 @@ class Propagator:
 
     @ordinary_tensors()
     def drop(self, ids: Sequence[int]) -> list[FrameResult]:
-        """Stop following objects; unknown ids are an error. Returns results of an unfinished clip, if any."""
+        """Stop tracking objects; unknown ids are an error. Returns results of an unfinished clip, if any."""
         if not isinstance(ids, Iterable):
             raise UsageError(f"cannot drop {ids!r}: give a list of object ids, such as [{ids!r}]")
         unknown = [i for i in ids if i not in self.ids]
@@ -236,12 +236,12 @@ class Propagator:
         return Predicted(logits, None if scores is None else self.view.lift_scores(full_precision(scores), canvases))
 
     def _due(self, group: Group, clip: list[_Waiting], prompted: bool) -> list[Due]:
-        """What of a clip is to be written."""
+        """The parts of a clip that are to be written."""
         together, times = not self.model.one_object_per_canvas, [frame.time for frame in clip]
         return self._clock.due(group.slots, times, together, prompted, self.model.schedule, self.settings)
 
     def _remember(self, group: Group, probabilities: Tensor, plan: ClipPlan, due: list[Due]) -> None:
-        """Schedule what is to be learned from these frames; it runs when the next frame needs it, if ever."""
+        """Schedule the writes of these frames; they run when the next frame needs them, if ever."""
         assert group.canvases is not None and group.features is not None
         if due:
             merged = self.view.lower(probabilities[:, [slot + 1 for slot in group.slots]], group.canvases)
@@ -255,7 +255,7 @@ class Propagator:
         group.canvases = group.features = None
 
     def _write(self, group: Group) -> None:
-        """Carry out the group's waiting writes."""
+        """Run the group's pending writes."""
         pending, group.pending = group.pending, []
         for features, masks, rows in pending:
             with self._autocast():
@@ -321,7 +321,7 @@ class Propagator:
         given: Given,
         features: Features | None = None,
     ) -> None:
-        """Start the slots `members` of a group; the canvases are encoded where their features are not at hand."""
+        """Start the slots `members` of a group; the canvases are encoded if their features are not available."""
         hints = [given.hints[given.slots.index(slot)] for slot in members]
         placed = tuple(None if hint is None else self.view.on_canvas(hint) for hint in hints)
         with self._autocast():

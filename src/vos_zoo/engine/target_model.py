@@ -27,7 +27,7 @@ __all__ = ["AnyTargetModel", "Decoded", "TargetModel", "TrackSettings", "Unrolle
 
 @dataclass
 class Unrolled:
-    """What a training unroll produced.
+    """Result of a training unroll.
 
     Attributes:
         logits: ``(B, Q, K, h, w)``, one logit map per query frame and slot.
@@ -44,7 +44,7 @@ class TargetModel(nn.Module, ABC, Generic[MemoryT, FeaturesT, ReadoutT]):
     """A segmentation method as six verbs on an explicit memory; the same verbs serve training and inference.
 
     A target model holds no state of any video: memory goes in and comes out, so one network serves many videos at once
-    and training back-propagates through the memory. A verb that changes a memory uses up the one it is given, see
+    and training back-propagates through the memory. A verb that changes a memory consumes the one it is given, see
     `vos_zoo.engine.memory.Memory`; features and masks are never changed. Axes as in `vos_zoo.types`. Number formats:
     `vos_zoo.nn.precision`. The type parameters are the method's memory, features and readout.
 
@@ -52,11 +52,11 @@ class TargetModel(nn.Module, ABC, Generic[MemoryT, FeaturesT, ReadoutT]):
         settings_type: dataclass of the inference settings.
         presets: named bundles of inference settings; "paper" (as published) and "stream" (bounded memory) always exist.
         initial_weights: hyper-parameters that only say how fresh weights are made; they are not saved.
-        decided: hyper-parameters whose default depends on `initial_weights`, as they turned out; they are saved.
+        decided: hyper-parameters whose default depends on `initial_weights`, as resolved; they are saved.
         one_object_per_canvas: objects are canvases (``B = N, K = 1``); False: objects are slots of one canvas.
         schedule: when frames are read and written.
-        merging: how objects meet, and how given masks meet predictions.
-        clips: what is computed of a clip, and what is kept of it.
+        merging: how objects are merged, and how given masks are combined with predictions.
+        clips: what is computed for a clip, and what is kept of it.
     """
 
     settings_type: ClassVar[type[TrackSettings]] = TrackSettings
@@ -72,7 +72,7 @@ class TargetModel(nn.Module, ABC, Generic[MemoryT, FeaturesT, ReadoutT]):
 
     @abstractmethod
     def encode(self, frames: Tensor) -> FeaturesT:
-        """All that depends on pixels only.
+        """Compute what depends on the pixels only.
 
         Args:
             frames: float RGB ``(B, T, 3, h, w)``, 0..255.
@@ -87,35 +87,35 @@ class TargetModel(nn.Module, ABC, Generic[MemoryT, FeaturesT, ReadoutT]):
         """Register new objects.
 
         Args:
-            memory: memory of the objects known so far; used up.
+            memory: memory of the objects known so far; consumed.
             features: features of the canvases on which objects start; where they start from boxes or points, `hints`
                 says which.
             masks: ``(B, 1, K, h, w)``, 0..1. With several objects on a canvas K = 1 + the highest slot in `new`, other
                 slots empty; where given masks are "overlaid" the result of this frame for all objects, those in `new`
                 included.
-            new: the slots that start here; a known slot starts anew.
+            new: the slots that start here; a known slot restarts.
         """
 
     @abstractmethod
     def read(self, memory: MemoryT, features: FeaturesT) -> ReadoutT:
-        """What the memory says about the frames: ``(B, T, K, C, h/s, w/s)``, or the method's own dataclass."""
+        """Read the memory for the frames: ``(B, T, K, C, h/s, w/s)``, or the method's own dataclass."""
 
     @abstractmethod
     def decode(self, readout: ReadoutT, features: FeaturesT) -> Tensor | Decoded:
-        """Mask logits ``(B, T, K, h, w)`` of the frames that `features.plan` wants decoded (all, without a plan).
+        """Mask logits ``(B, T, K, h, w)`` of the frames that `features.plan` decodes (all, without a plan).
 
         A `Decoded` holds more than logits: scores of the objects, what the next clip needs, what `losses` needs.
         """
 
     @abstractmethod
     def update(self, memory: MemoryT, features: FeaturesT, masks: Tensor, rows: Sequence[int] | None = None) -> MemoryT:
-        """Learn from a prediction; several times per clip where objects of one canvas each are due at other positions.
+        """Write predictions; several times per clip if objects of one canvas each are due at different positions.
 
         Args:
-            memory: memory of all objects; used up.
+            memory: memory of all objects; consumed.
             features: retained features of the frames to write, of the objects `rows`.
             masks: merged probabilities on these canvases, ``(B, T, K, h, w)``; T as the schedule says.
-            rows: the objects that learn; None: all.
+            rows: the objects that are written; None: all.
         """
 
     # -- what a method says beside them ------------------------------------------------------------------------------
@@ -129,12 +129,12 @@ class TargetModel(nn.Module, ABC, Generic[MemoryT, FeaturesT, ReadoutT]):
         """Weighted loss terms by name; their sum is minimised."""
 
     def carry(self, memory: MemoryT, readout: ReadoutT, decoded: Decoded) -> MemoryT:
-        """The memory with what reading and decoding a clip leave in it (a hidden state, usage counts); often nothing.
+        """The memory updated by reading and decoding a clip (hidden state, usage counts); often unchanged.
 
         It is called after each clip, before the clip is written.
 
         Args:
-            memory: the one that was read; used up.
+            memory: the one that was read; consumed.
             readout: of the clip.
             decoded: what was decoded from it; `state` is meant for this.
         """
@@ -188,7 +188,7 @@ class TargetModel(nn.Module, ABC, Generic[MemoryT, FeaturesT, ReadoutT]):
     def training_forward(self, batch: Batch) -> Unrolled:
         """Memorise the reference frames of a mini-sequence and segment its query frames, with gradients.
 
-        Where the schedule refines in training, the prediction of each query clip is learned before the next one is
+        Where the schedule refines in training, the prediction of each query clip is written before the next one is
         read; otherwise all query frames are read at once.
         """
         return unroll(self, batch)
@@ -230,7 +230,7 @@ class TargetModel(nn.Module, ABC, Generic[MemoryT, FeaturesT, ReadoutT]):
 
 
 AnyTargetModel: TypeAlias = TargetModel[Memory, Features, object]
-"""A target model of some method: all that the engine knows of one."""
+"""A target model of any method; the engine knows nothing more of it."""
 
 
 def unroll(model: TargetModel[MemoryT, FeaturesT, ReadoutT], batch: Batch) -> Unrolled:
@@ -287,10 +287,10 @@ def _tensors_of(decoded: Decoded) -> dict[str, Tensor]:
 
 
 def no_box_encoder() -> UsageError:
-    """The error for a box that is given to a model that takes none."""
+    """The error for a box given to a model that does not take boxes."""
     return UsageError("this model starts from masks, not boxes; give --mask, or use weights with a box encoder")
 
 
 def no_point_encoder() -> UsageError:
-    """The error for points that are given to a model that takes none."""
+    """The error for points given to a model that does not take points."""
     return UsageError("this model starts from masks, not points; give a mask or a box")

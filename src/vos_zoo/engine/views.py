@@ -1,4 +1,4 @@
-"""Views turn video frames into the canvases a network sees, and logits back into the plane where objects meet."""
+"""Views turn video frames into the canvases a network sees, and logits back to the plane where objects are merged."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from vos_zoo.types import Box, Points
 
 @dataclass(frozen=True)
 class Canvases:
-    """Pictures cut for the network.
+    """Images cropped for the network.
 
     Attributes:
         pixels: float32 RGB ``(U, T, 3, h, w)``, 0..255, one entry per *distinct* canvas.
         window: int64 ``(B,)``, canvas of each object; None when object b has canvas b.
-        places: where each of the ``B`` canvases lies in the video frame (the view's own business).
+        places: position of each of the ``B`` canvases in the video frame (private to the view).
     """
 
     pixels: Tensor
@@ -33,7 +33,7 @@ class View(ABC):
     """Geometry between the video and a network's canvases; nothing here is learned.
 
     Objects are addressed by slot, their position in the order of introduction. The merge plane ``H' W'`` is where
-    objects meet: the image for search regions, the padded canvas for the full frame.
+    objects are merged: the image for search regions, the padded canvas for the full frame.
 
     Attributes:
         group_size: objects that share one memory and one forward pass; None: all of them.
@@ -42,7 +42,7 @@ class View(ABC):
     group_size: int | None = None
 
     def working_size(self, frames: Iterable[tuple[int, ...]]) -> int | None:
-        """The shorter side in pixels of what the network sees; None where it sees frames as they are and these differ.
+        """The shorter side in pixels of what the network sees; None if frames are not resized and differ in size.
 
         Args:
             frames: (H, W) of the videos.
@@ -66,7 +66,7 @@ class View(ABC):
     def lift_scores(self, scores: Tensor, canvases: Canvases) -> Tensor:
         """Scores ``(B, T, K)`` of the canvases' objects -> ``(T, n)``, in slot order.
 
-        A view in which several canvases show one object joins their scores.
+        A view in which several canvases show one object merges their scores.
         """
         return scores.transpose(0, 1).flatten(1)
 
@@ -101,13 +101,13 @@ class View(ABC):
     def on_canvas(self, hint: Box | Points) -> Box | Points | None:
         """A box or points of the video's frame in pixels of the canvas on which the object starts.
 
-        None: the view does not say where they lie (the default); the method then knows the mask alone.
+        None: the view cannot locate them (the default); the method then gets only the mask.
         """
         return None
 
     @abstractmethod
     def relocate(self, probabilities: Tensor) -> None:
-        """Choose where to look next, from the merged probabilities ``(N+1, H', W')`` of the newest frame."""
+        """Choose the next canvases from the merged probabilities ``(N+1, H', W')`` of the newest frame."""
 
     @abstractmethod
     def drop(self, slots: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""The tracker every other one has to beat: each object's given mask stays where it is."""
+"""The copy baseline: each object's given mask is repeated in every frame."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from vos_zoo.types import Frame, FrameResult, LabelMap, Points, Prompt
 
 
 def copy_first_mask(frames: Iterable[Frame], prompts: Mapping[int, Prompt]) -> Iterator[FrameResult]:
-    """Track by not moving: repeat every given mask (or the rectangle of a given box) until the end.
+    """Repeat every given mask (or the rectangle of a given box) in all later frames.
 
-    A late object covers older ones where its mask lies; a new mask for a known id replaces the old one.
+    A late object's mask overwrites older ones; a new mask for a known id replaces the old one.
 
     Args:
         frames: uint8 RGB ``(H, W, 3)`` each.

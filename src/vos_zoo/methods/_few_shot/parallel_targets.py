@@ -1,4 +1,4 @@
-"""Two targets side by side whose mask encodings are fused: an inductive and a transductive branch (JOINT, sec. 3)."""
+"""Two parallel targets whose mask encodings are fused: an inductive and a transductive branch (JOINT, sec. 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods that look at one search region per object: backbone, a target, the segmentation decoder (LWL family)."""
+"""Methods with one search region per object: backbone, target, segmentation decoder (LWL, JOINT, LLB)."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class RegionalModel(TargetModel[MemoryT, RegionalT, Tensor]):
         backbone_norms: "frozen" or "batch"; None: the backbone's default.
 
     Attributes:
-        features_type: class of the features; its fields beyond the pyramid are what the target perceives.
-        target: what stands between features and decoder.
+        features_type: class of the features; its fields beyond the pyramid are the target's features.
+        target: maps features to mask encodings.
         decoder: mask encodings -> logits.
         loss_weights: weight per mask loss.
     """
@@ -59,7 +59,7 @@ class RegionalModel(TargetModel[MemoryT, RegionalT, Tensor]):
             masks: ``(B, 1, 1, h, w)``, 0..1.
 
         Returns:
-            "labels" and "weights" of the few-shot branch, and whatever other branches need, ``(B, D, h/16, w/16)``.
+            "labels" and "weights" of the few-shot branch, and the encodings of other branches, ``(B, D, h/16, w/16)``.
         """
 
     def encode(self, frames: Tensor) -> RegionalT:

@@ -1,7 +1,7 @@
-"""Target models in the papers' narrow sense, and the few-shot branch: a filter fitted to label encodings (LWL, sec. 3).
+"""Target models in the papers' sense, and the few-shot branch: a filter fitted to label encodings (LWL, sec. 3).
 
-A `Target` is what stands between features and decoder: initialise, read, update. It owns no parameters, it refers to
-modules of the model that uses it, so the same branch serves several methods under each one's own entry names.
+A `Target` maps features to the decoder's input: initialise, read, update. It owns no parameters; it refers to
+modules of the model that uses it, so that methods share a branch and keep their own entry names.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from vos_zoo.types import UsageError
 SeenT = TypeVar("SeenT", bound=Pyramid, contravariant=True)
 """Features that a target reads."""
 RESCORE_EVERY = 64
-"""Writes after which the carried scores are computed anew, so that rounding does not pile up."""
+"""Writes after which the scores are recomputed, so that rounding errors do not accumulate."""
 
 
 @dataclass(frozen=True)
 class LearnerTrackSettings(TrackSettings):
-    """How a video is run by a tracker with search regions and a few-shot learner; defaults are LWL's mask setting.
+    """Inference settings of methods with search regions and a few-shot learner; defaults are LWL's for masks.
 
     Attributes:
         size: canvas (h, w) of the search regions, multiples of 16.
         area_scale: side of the search region in object sides.
         scale_change: limits of the change of scale per frame.
-        minimum_area: an object with less probability mass, in pixels, keeps its place.
+        minimum_area: an object with less probability mass, in pixels, keeps its position.
         arithmetic: "integer" (published results) or "half_pixel" (releases since 2022) crop arithmetic.
         stable_windows: windows as large as the image are always exactly so; only then objects can share them.
         capacity: samples in memory per object.
         learning_rate: weight of the newest sample (mu in the paper's decay 1 - eta).
-        minimum_first_weight: floor of the first sample's weight; 0: none, and it may be replaced.
+        minimum_first_weight: minimum weight of the first sample; 0: none, and it may be replaced.
         equal_second: the second sample weighs as much as the first.
         first_iterations: learner iterations in an object's first frame.
         update_iterations: learner iterations per refresh.
-        refresh_every: the filter is refreshed at every n-th sample.
+        refresh_every: the filter is updated at every n-th sample.
     """
 
     size: tuple[int, int] = (480, 832)
@@ -75,7 +75,7 @@ class LearnerTrackSettings(TrackSettings):
 
 
 def sample_policy(settings: LearnerTrackSettings | None) -> SamplePolicy:
-    """How samples are weighted and replaced; None: as in training, all alike."""
+    """How samples are weighted and replaced; None: as in training, with equal weights."""
     if settings is None:
         return SamplePolicy(temporal=False)
     return SamplePolicy(settings.capacity, settings.learning_rate, settings.minimum_first_weight, settings.equal_second)
@@ -84,7 +84,7 @@ def sample_policy(settings: LearnerTrackSettings | None) -> SamplePolicy:
 class Target(ABC, Generic[MemoryT, SeenT]):
     """Initialise, read, update: what a method knows of its objects, on samples that are encoded already.
 
-    Whoever calls `initialise` and `update` does so in full precision (`vos_zoo.nn.precision`).
+    Callers run `initialise` and `update` in full precision (`vos_zoo.nn.precision`).
 
     A *sample* is a dictionary of tensors ``(B, ...)``: what `sample` takes from the features, and the label encodings
     the model adds. A target picks the entries it needs, so several targets can share one sample.
@@ -128,7 +128,7 @@ class FewShotFeatures(Pyramid):
 
 @dataclass(frozen=True)
 class LearnerSchedule:
-    """Iterations: in the first frame, per refresh, and how many writes lie between refreshes."""
+    """Iterations in the first frame and per update, and writes per update."""
 
     first: int
     update: int
@@ -206,7 +206,7 @@ class FewShotTarget(Target[FewShotMemory, FewShotFeatures]):
         return FewShotMemory(schedule, SampleMemory(sample_policy(settings)), empty)
 
     def initialise(self, memory: FewShotMemory, sample: Mapping[str, Tensor], new: Sequence[int]) -> FewShotMemory:
-        """Fit a filter to each object's first mask, from zero (sec. 3.2)."""
+        """FilterState a filter to each object's first mask, from zero (sec. 3.2)."""
         first = {name: sample[name][None] for name in ("features", "labels", "weights")}
         fit = self.fit(self.learner.start(first["features"], self.outputs), first, memory.schedule.first)
         own = {name: value[0] for name, value in first.items()}
@@ -243,7 +243,7 @@ class FewShotTarget(Target[FewShotMemory, FewShotFeatures]):
         """Some learner iterations.
 
         Args:
-            fit: where to start.
+            fit: the initial filter and its scores.
             samples: "features" ``(S, B, C, h, w)``, "labels" and "weights" ``(S, B, D, h, w)``.
             iterations: steps.
             temporal: weight of every sample, ``(S, B)``; None: one.
@@ -255,7 +255,7 @@ class FewShotTarget(Target[FewShotMemory, FewShotFeatures]):
         return fitted
 
     def _refine(self, memory: FewShotMemory, rows: list[int]) -> FewShotMemory:
-        """Some iterations on all stored samples, weighted by age; the other objects' filters stay."""
+        """Refine the filters of the objects `rows` on all stored samples, with temporal weights."""
         store, everyone = memory.samples, len(rows) == len(memory.writes)
         picked = {name: store.samples(name) for name in store.buffers}
         temporal, kernel = store.sample_weights(), memory.kernel

@@ -1,4 +1,4 @@
-"""What passes between GIEL's verbs: query features, and what was read for a query frame."""
+"""The data passed between GIEL's verbs: query features, and the readout of a query frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class GielFeatures(Features):
     Attributes:
         key: ``(B, T, k, h/16, w/16)``.
         value: ``(B, T, C, h/16, w/16)``.
-        saliency: the global map F of a frame that was segmented, ``(B, T, 1, h, w)``, kept until it is written.
+        saliency: the global map F of a segmented frame, ``(B, T, 1, h, w)``, kept until the frame is written.
     """
 
     f4: Tensor
@@ -29,21 +29,21 @@ class GielFeatures(Features):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(h, w) of the pictures, without padding."""
+        """(h, w) of the frames, without padding."""
         return self.pixels.shape[-2], self.pixels.shape[-1]
 
 
 @dataclass(frozen=True)
 class GielReadout:
-    """What the support says about one query frame.
+    """What was read from the support frames for one query frame.
 
     Attributes:
-        objects: what was read for each object, ``(B, K, C, h/16, w/16)``; in the ablation without instance embedding
+        objects: readout of each object, ``(B, K, C, h/16, w/16)``; in the ablation without instance embedding
             its propagated label (C = 1), or the logits of its own global map, ``(B, K, 1, h, w)``.
         saliency: logits G of the global map, ``(B, 1, h, w)``; None without a global embedding.
-        shared: what the global decoder computed from the query alone.
+        shared: the global decoder's features of the query alone.
         valid: bool ``(B, K)``, slots that hold an object; None: all.
-        group: at most so many objects are decoded together; None: all.
+        group: maximum number of objects decoded together; None: all.
     """
 
     objects: Tensor

@@ -117,9 +117,9 @@ class Giel(GielNetwork):
         return Decoded(logits[:, None], extras=extras)
 
     def _object_maps(self, readout: GielReadout, features: GielFeatures) -> Tensor:
-        """Maps I of the objects that exist, ``(B, K, h, w)``: logits, or probabilities where `coarse_act` comes first.
+        """Maps I of the objects that exist, ``(B, K, h, w)``: logits, or probabilities if `coarse_act` comes first.
 
-        Empty slots are skipped, and hold zeros.
+        Empty slots are skipped and are zero.
         """
         assert features.value is not None
         head = self.instance_decoder or self.global_decoder
@@ -155,12 +155,12 @@ class Giel(GielNetwork):
     # -- memory ------------------------------------------------------------------------------------------------------
 
     def new_memory(self, settings: TrackSettings | None = None) -> GielMemory:
-        """Nothing held."""
+        """An empty memory."""
         assert settings is None or isinstance(settings, GielTrackSettings)
         return GielMemory(settings)
 
     def initialise(self, memory: GielMemory, features: GielFeatures, masks: Tensor, new: Sequence[int]) -> GielMemory:
-        """Start objects and write their frame; an object whose mask is empty stays an empty slot."""
+        """Start objects and write their frame; an object with an empty mask remains an empty slot."""
         objects = masks[:, 0]
         memory = memory.start(new, objects.flatten(2).amax(dim=-1) > 0)
         return self._write(memory, features, objects, new)
@@ -180,7 +180,7 @@ class Giel(GielNetwork):
 
         Args:
             memory: with all objects started.
-            features: of the frame, ``T = 1``; with its global map where it was predicted.
+            features: of the frame, ``T = 1``; with its global map if it was predicted.
             masks: objects, ``(B, K, h, w)``, 0..1.
             new: the objects given in this frame; None: it was predicted.
         """
@@ -202,16 +202,16 @@ class Giel(GielNetwork):
         return memory.write({"key": key, "value": value}, {"value": value[:, None] * codes})
 
     def _encode_support(self, pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of pictures ``(N, 3, h, w)`` with the mask ``(N, 1, h, w)`` of what is to be followed."""
+        """Keys and values of frames ``(N, 3, h, w)`` with the mask ``(N, 1, h, w)`` of all objects."""
         if self.mask_hard:
             mask = (mask > 0.5).to(mask.dtype)
         return self.support_head(self.support_encoder(pixels, mask)[2])
 
     def _objects_mask(self, features: GielFeatures, masks: Tensor, new: Sequence[int] | None) -> Tensor:
-        """The mask that the support trunk sees, ``(B, 1, h, w)``.
+        """The mask channel of the support trunk, ``(B, 1, h, w)``.
 
-        It is the global map of a predicted frame, the union of the given objects, or the larger of both where objects
-        join others; without a global map always the union of all objects.
+        It is the global map of a predicted frame, the union of the given objects, or the maximum of both if objects
+        are added; without a global map always the union of all objects.
         """
         union = masks.sum(dim=1, keepdim=True).clamp(0, 1)
         everyone = new is not None and len(set(new)) == masks.shape[1]
@@ -223,7 +223,7 @@ class Giel(GielNetwork):
     # -- running and training ----------------------------------------------------------------------------------------
 
     def make_view(self, settings: TrackSettings) -> FullFrame:
-        """The whole frame, beside its mirror image if `flip`; the trunks pad it themselves."""
+        """The whole frame, and its mirror image if `flip`; the trunks pad it themselves."""
         assert isinstance(settings, GielTrackSettings)
         return (MirroredFrame if settings.flip else FullFrame)(multiple=1, short_edge=settings.short_edge)
 
@@ -253,7 +253,7 @@ class Giel(GielNetwork):
 
 
 def _distribution(masks: Tensor) -> Tensor:
-    """Objects ``(B, K, h, w)`` with what they leave to the background before them, ``(B, 1 + K, h, w)``."""
+    """Objects ``(B, K, h, w)`` with the remaining probability as background first, ``(B, 1 + K, h, w)``."""
     return torch.cat([(1 - masks.sum(dim=1, keepdim=True)).clamp(0, 1), masks], dim=1)
 
 

@@ -61,7 +61,7 @@ class Joint(RegionalModel[JointMemory, JointFeatures]):
         train_update_iterations: iterations per refinement in training.
         regulariser: start value of the learned regulariser.
         losses: weight per loss term: "cosine" pushes the two encodings apart (0 or absent: Table 2, row 2), others see
-            `vos_zoo.losses`. Default: 100 Lovasz, and 1 cosine where there are two encodings.
+            `vos_zoo.losses`. Default: 100 Lovasz, and 1 cosine if there are two encodings.
     """
 
     settings_type: ClassVar[type[TrackSettings]] = JointTrackSettings
@@ -116,11 +116,11 @@ class Joint(RegionalModel[JointMemory, JointFeatures]):
         self.decoder = SegmentationDecoder(self.backbone.channels, label_channels, decoder_width)
 
     def make_fuse(self, label_channels: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """How both readouts become one: their sum (sec. 3.4)."""
+        """The fusion of both readouts: their sum (sec. 3.4)."""
         return add
 
     def make_label_encoder(self, widths: Sequence[int], outputs: int, weights: bool) -> nn.Module:
-        """Two heads for two branches; else LWL's encoder, without the learner's weights where there is no learner."""
+        """Two heads for two branches; else LWL's encoder, without weights if there is no learner."""
         if self.two_heads:
             return TwoHeadLabelEncoder(widths, outputs)
         return LabelEncoder(widths, outputs, predict_weights=weights)

@@ -21,7 +21,7 @@ from vos_zoo.nn.cpu.winograd import Conv3x3
 from vos_zoo.types import Batch, UsageError
 
 LWLMemory = FewShotMemory
-"""What LWL remembers is the few-shot branch's memory."""
+"""LWL's memory is that of the few-shot branch."""
 
 
 class LWL(RegionalModel[FewShotMemory, FewShotFeatures]):

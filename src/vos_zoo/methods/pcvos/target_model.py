@@ -40,18 +40,19 @@ class PCVOS(TargetModel[ClipMemory, PCVOSFeatures, Tensor]):
         key_channels: channels of the matching keys (sec. 4.1).
         value_channels: channels of the values.
         local_channels: channels of the local keys (width of the refinement).
-        thin_channels: channels that the decoder gets of the picture at stride 16.
+        thin_channels: channels of the frame's features at stride 16 for the decoder.
         value_width: channels of the value encoder's stem.
         decoder_width: channels of the decoder at strides 8 and 4.
-        others: the value encoder sees the other objects' masks; False: one object (static stage).
+        others: the value encoder reads the other objects' masks; False: one object (static stage).
         refinement: intra-clip refinement (Table 2).
         window: its windows: frames, rows, columns (Tables 8, 9).
         depth: its blocks.
         train_clip: frames N of a clip in training; 1: per-frame training (Tables 2, 7).
-        train_memory: what is remembered of a clip in training, its "last" frame or "all" of them.
+        train_memory: which frames of a clip are stored in training, the "last" or "all" of them.
         losses: weight per loss term: "cross_entropy" per frame, "dice" per clip (absent or 0: Table 2), and those of
             `vos_zoo.losses` on the objects' own masks.
-        bootstrap: [start, stop, share]: until step `start` all pixels count, from step `stop` on that share of them.
+        bootstrap: [start, stop, share]: until step `start` all pixels are averaged, from step `stop` on that share of
+            them.
     """
 
     settings_type: ClassVar[type[TrackSettings]] = PCVOSTrackSettings
@@ -90,7 +91,7 @@ class PCVOS(TargetModel[ClipMemory, PCVOSFeatures, Tensor]):
             raise UsageError(f"model.window is {list(window)}; give frames, rows and columns, each at least 1")
         self.loss_weights = check_losses(dict.fromkeys(_OWN_LOSSES, 1.0) if losses is None else losses, _OWN_LOSSES)
         if not self.loss_weights:
-            raise UsageError("model.losses names nothing; choose cross_entropy, dice or both")
+            raise UsageError("model.losses is empty; choose cross_entropy, dice or both")
         self.bootstrap = Bootstrap(int(bootstrap[0]), int(bootstrap[1]), float(bootstrap[2]))
         self.schedule = PCVOSSchedule(clip_length=train_clip, train_memory=train_memory)
         self.backbone = build_backbone(backbone, backbone_weights, stages=3, norms=backbone_norms)
@@ -116,7 +117,7 @@ class PCVOS(TargetModel[ClipMemory, PCVOSFeatures, Tensor]):
         return PCVOSFeatures(frames, f4, f8, f16, keys=keys, local=shaped)
 
     def new_memory(self, settings: TrackSettings | None = None) -> ClipMemory:
-        """Nothing remembered yet; `settings` None: all positions are read, as in training."""
+        """An empty memory; `settings` None: all positions are read, as in training."""
         assert settings is None or isinstance(settings, PCVOSTrackSettings)
         return ClipMemory.empty(settings)
 
@@ -144,7 +145,7 @@ class PCVOS(TargetModel[ClipMemory, PCVOSFeatures, Tensor]):
         return self.decoder(readout, thin, seen.f8, seen.f4)
 
     def _refine(self, readout: Tensor, local: Tensor, plan: ClipPlan) -> Tensor:
-        """Refined readouts of the frames that are decoded."""
+        """Refined readouts of the decoded frames."""
         assert self.refinement is not None
         values, refined = readout.permute(0, 2, 1, 4, 5, 3), []
         for start, stop in refined_runs(plan.length, plan.decoded, self.refinement.reach):
