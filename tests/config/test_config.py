@@ -208,9 +208,9 @@ def test_keywords_that_fit_a_signature_pass():
         ({"width": True}, r"'model.width' is True, expected an integer"),
         (
             {"width": 1, "name": 3},
-            r"'model.name' is 3, expected a text or null; put .* in quotes: 'model.name=\"...\"'",
+            r"'model.name' is 3, expected a text or null; quote a string .*: 'model.name=\"...\"'",
         ),
-        ({"width": 1, "name": True}, r"'model.name' is True, expected a text or null; put .* in quotes"),
+        ({"width": 1, "name": True}, r"'model.name' is True, expected a text or null; quote a string"),
     ],
 )
 def test_keywords_that_do_not_fit_a_signature_are_named(given_keywords, message):
