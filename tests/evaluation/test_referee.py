@@ -156,7 +156,7 @@ def test_masks_of_another_size_are_refused_with_the_frame(
 ) -> None:
     write_mask(masks / "beta" / "00003.png", TRUTH[::2, ::2])
     assert score(masks, "--data", "davis17", f"data.root={davis}", "--output", tmp_path / "out") == 1
-    assert "video beta, frame 00003: the mask is 25x20, the truth 50x40" in capsys.readouterr().err
+    assert "video beta, frame 00003: the mask is 25x20, the ground truth 50x40" in capsys.readouterr().err
 
 
 def test_masks_of_one_object_may_be_0_and_255(tmp_path: Path) -> None:

@@ -245,7 +245,7 @@ def _score(commands: Any) -> None:
         "--data",
         metavar="PROTOCOL",
         help="davis17, davis16, youtube_vos18, youtube_vos19, sav, vos_benchmark, lvos, lvos_v1, lvos_2022, vost, "
-        "mosev2, mose, visor; data.root=FOLDER says where the truth lies, data.split=NAME which split",
+        "mosev2, mose, visor; data.root=FOLDER is the folder of the ground truth, data.split=NAME which split",
     )
     parser.add_argument(
         "--official", action="store_true", help="reproduce the official program's quirks instead of the right values"

@@ -178,7 +178,7 @@ def _official_frames(video: MaskVideo, where: ObjectRange, edition: Edition) -> 
         raise IndexError(f"frame_nums is {where.count}, the range has more frames")
     missing = [name for name in names if name not in video.frames]
     if missing:
-        raise IndexError(f"the truth has no frame {missing[0]}")
+        raise IndexError(f"the ground truth has no frame {missing[0]}")
     return tuple(names), length
 
 

@@ -1,4 +1,4 @@
-"""A video to be scored: truth and results frame by frame, from wherever they come."""
+"""A video to score: ground truth and results frame by frame, from wherever they come."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class MaskVideo:
 
     Attributes:
         name: name of the video.
-        frames: names of the frames that have a truth, in order.
+        frames: names of the frames with ground truth, in order.
         truth: frame name -> label map as it is stored: ids 1..254, 0, and 255, whose meaning the protocol knows.
         prediction: frame name -> label map of the same size; raises `VOSError` where it is missing.
         predicted: names of the frames that have a result, in order; None where all have one.

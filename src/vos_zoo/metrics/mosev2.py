@@ -55,7 +55,8 @@ def score_mosev2(
 
     Args:
         videos: the videos.
-        objects: video -> ids of its objects, see `read_objects`; None takes what the truth shows before its last frame.
+        objects: video -> ids of its objects, see `read_objects`; None: those the ground truth shows before its last
+            frame.
         official: where q is not below L the disk has the radius L as a fraction, which puts it off its centre (in
             pictures with a diagonal below 73.2 pixels it is one pixel in a corner); frames are counted among
             the results, so that others (the last one, too) are scored where one is missing; every run
@@ -133,7 +134,7 @@ def _fractional_disk(radius: float) -> NDArray[np.uint8]:
 
 
 def _by_position(video: MaskVideo) -> tuple[str, ...]:
-    """The scored frames: those whose results are at the places of all but the first and the last frame of the truth.
+    """The scored frames: those at the positions of all ground-truth frames but the first and the last.
 
     Raises:
         VOSError: more than one frame is missing, where the official program stops.
@@ -145,7 +146,7 @@ def _by_position(video: MaskVideo) -> tuple[str, ...]:
         raise VOSError(f"video {video.name}: no mask of the frames {', '.join(missing)}; write them, empty ones too")
     unknown = [frame for frame in frames if frame not in video.frames]
     if unknown:
-        raise VOSError(f"video {video.name}: there is no truth of the frame {unknown[0]}; remove its mask")
+        raise VOSError(f"video {video.name}: there is no ground truth of the frame {unknown[0]}; remove its mask")
     return frames
 
 

@@ -2,11 +2,11 @@
 
 Rules: the video's first and last annotated frame are not scored (`ends=True` scores them, too). The frames of an object
 begin with the first scored one in which truth or prediction shows it; later ones without it count 1 if both are empty,
-else 0. Only objects that the truth shows in some scored frame are scored. J and F are those of DAVIS; the final numbers
-are plain means over all objects.
+else 0. Only objects that the ground truth shows in some scored frame are scored. J and F are those of DAVIS; the final
+numbers are plain means over all objects.
 
-SA-V's program stops where the truth never shows an object in the scored frames; here such an object is left out, as
-vos-benchmark leaves it out, with either setting of `official`.
+SA-V's program stops where the ground truth never shows an object in the scored frames; here such an object is left out,
+as vos-benchmark leaves it out, with either setting of `official`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vos_zoo.metrics.score_report import ScoredObject, ScoreReport, j_f_means
 from vos_zoo.metrics.scoring import SequenceScorer, object_ids_in
 from vos_zoo.types import LabelMap
 
-UNSEEN = "the truth does not show it in the scored frames"
+UNSEEN = "the ground truth does not show it in the scored frames"
 
 
 def score_sa_v(
@@ -32,7 +32,7 @@ def score_sa_v(
     Args:
         videos: the videos; of SA-V one per object.
         official: count 255 as an object like any other, as the programs do for label maps. By default it is background
-            in the truth and no object in the prediction.
+            in the ground truth and no object in the prediction.
         ends: score the first and the last frame, too.
         name: name of the protocol in the report.
 

@@ -1,8 +1,8 @@
 """The VOST evaluation: J alone, over all frames (J) and over the last quarter (J_last).
 
 Rules: the first and the last frame are not scored; frames without the object count 1 if the prediction is empty there,
-else 0; recall and decay are those of DAVIS; the final numbers are plain means over all objects. 255 in the truth marks
-pixels that are not to be evaluated.
+else 0; recall and decay are those of DAVIS; the final numbers are plain means over all objects. 255 in the ground truth
+marks pixels that are not to be evaluated.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ TOO_SHORT = "the video has no frame between first and last"
 def score_vost(videos: Iterable[MaskVideo], *, official: bool = False) -> ScoreReport:
     """Score videos by the rules of VOST.
 
-    By default every id that the truth shows before its last frame is scored, and pixels of 255 in the truth are left
-    out. A video of one or two frames has no scored frame and is left out; the official program stops there.
+    By default every id that the ground truth shows before its last frame is scored, and pixels of 255 in the ground
+    truth are left out. A video of one or two frames has no scored frame and is left out; the official program stops
+    there.
 
     Args:
         videos: the videos.
         official: score the ids 1..K, K = the highest label of the first frame, so that gaps in the ids count as perfect
-            and objects with higher ids that come later are not scored; 255 in the truth is background; the decay
+            and objects with higher ids that come later are not scored; 255 in the ground truth is background; the decay
             overflows beyond 255 frames.
 
     Raises:

@@ -104,7 +104,7 @@ _READ: dict[str, Callable[[str], Any]] = {"ends": _flag, "sequences": _names, "m
 
 
 def read_settings(overrides: Sequence[str]) -> TruthSettings:
-    """What ``data.KEY=VALUE`` says of the truth.
+    """The ground truth that ``data.KEY=VALUE`` names.
 
     Raises:
         UsageError: a key is unknown, a value of another type, or ``data.root`` is missing.
@@ -123,7 +123,7 @@ def read_settings(overrides: Sequence[str]) -> TruthSettings:
         except ValueError as error:
             raise UsageError(f"{key}: {value!r} is of another type ({error})") from error
     if not found.get("root"):
-        raise UsageError("data.root=FOLDER is missing: where does the truth lie?")
+        raise UsageError("data.root=FOLDER is missing: give the folder of the ground truth")
     check_threshold(found.get("mask_threshold"), "data.mask_threshold")
     return TruthSettings(**found)
 

@@ -29,7 +29,7 @@ class Result:
     Attributes:
         where: the folder.
         title: protocol, data set and split; "" where the file does not say.
-        data: digest of the truth; "" where the file has none that can be compared.
+        data: digest of the ground truth; "" where the file has none that can be compared.
         main: the measures whose mean is the main score.
         values: (video, object) -> main score, 0..1.
         groups: (video, object) -> group.

@@ -1,4 +1,4 @@
-"""The protocols that masks can be scored by: where the truth lies, how it is scored, what it is called on the board."""
+"""The protocols that masks can be scored by: where its ground truth is, how it is scored, its name on the board."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ScoringProtocol:
 
     Attributes:
         name: its name.
-        find: how its truth is found.
+        find: how its ground truth is found.
         score: how videos are scored: (videos, truth, settings, official).
         main: the measures of an object whose mean is the main score.
         board: final score -> its name on the board.

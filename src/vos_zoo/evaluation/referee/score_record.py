@@ -31,7 +31,7 @@ class ScoreRecord:
         title: data set and split, as published rows name it.
         official: whether the official program's quirks were reproduced.
         quirks: what a reader of the numbers has to know.
-        data: SHA-256 of the truth that was read.
+        data: SHA-256 of the ground truth that was read.
         masks: SHA-256 of the masks.
         videos: number of videos.
         objects: number of objects.

@@ -1,4 +1,4 @@
-"""Scores anybody's masks by a protocol: pairs them with the truth, collects what is missing, takes the digests."""
+"""Scores masks of any origin by a protocol: pairs them with the ground truth, lists missing masks, computes digests."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ScoredMasks:
 
     Attributes:
         report: the scores.
-        truth_digest: SHA-256 of the truth that was read.
+        truth_digest: SHA-256 of the ground truth that was read.
         mask_digest: SHA-256 of the masks that were scored; two equal ones are the same results.
         missing: what was not there, one line per video or object.
         videos: number of videos.
@@ -134,7 +134,7 @@ def score_masks(
 def _videos(
     name: str, truth: Truth, results: MaskResults, reading: _Reading, official: bool, lone: bool, strays: bool
 ) -> Iterator[MaskVideo]:
-    """A video as the metrics take it; where the truth has a folder per object, one per object."""
+    """A video as the metrics take it; where the ground truth has a folder per object, one per object."""
     there = name in results.videos and not lone
     own = results.objects(name) if there else None
     objects = truth.masks.objects(name)
@@ -143,7 +143,7 @@ def _videos(
         return
     if there and own is None and results.frames(name):
         raise VOSError(
-            f"video {name}: the truth has a folder of masks per object ({', '.join(objects[:3])}, ...), the results "
+            f"video {name}: the ground truth has a folder of masks per object ({', '.join(objects[:3])}, ...), results "
             "have label maps, which do not say which object is which; write VIDEO/OBJECT/FRAME.png"
         )
     for one in objects:
@@ -200,7 +200,7 @@ def _label_video(
 
 
 def _one_object(name: str, truth: Truth) -> bool:
-    """Whether the truth has one object, id 1, so that 255 alone in the results means it."""
+    """Whether the ground truth has one object, id 1, so that 255 alone in the results means it."""
     return all(set(object_ids_in(truth.masks.labels(name, frame))) <= {1} for frame in truth.masks.frames(name))
 
 
@@ -239,18 +239,20 @@ def _object_video(
 def _truth_frames(name: str, truth: Truth, one: str | None = None, strays: bool = False) -> tuple[str, ...]:
     frames = truth.masks.entries(name, one) if strays else truth.masks.frames(name, one)
     if not frames:
-        raise UsageError(f"{truth.masks.folder / name}: holds no mask of the truth; check data.root and data.split")
+        raise UsageError(
+            f"{truth.masks.folder / name}: holds no mask of the ground truth; check data.root and data.split"
+        )
     return frames
 
 
 def _checked(
     labels: LabelMap, read_truth: Callable[[str], LabelMap], name: str, frame: str, frames: tuple[str, ...]
 ) -> LabelMap:
-    """The labels, if they have the size of the truth."""
+    """The labels, if they have the size of the ground truth."""
     shape = read_truth(frame if frame in frames else frames[0]).shape
     if labels.shape != shape:
         raise VOSError(
-            f"video {name}, frame {frame}: the mask is {labels.shape[1]}x{labels.shape[0]}, the truth "
+            f"video {name}, frame {frame}: the mask is {labels.shape[1]}x{labels.shape[0]}, the ground truth "
             f"{shape[1]}x{shape[0]} (width x height); resize it by nearest neighbour"
         )
     return labels

@@ -1,4 +1,4 @@
-"""Where the truth of each data set lies: which videos, frames and objects are scored, and what its meta file says."""
+"""The ground truth of each data set: which videos, frames and objects are scored, and what its meta file says."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TruthSettings:
         unseen: a list of LVOS's unseen videos, where it is not the official one.
         sequences: the videos to score, a part of the split.
         ends: whether the first and the last frame count, too (SA-V, vos-benchmark).
-        mask_threshold: the smallest level of the one object of masks with soft edges, in truth and results.
+        mask_threshold: the smallest level of the one object of masks with soft edges, in ground truth and results.
     """
 
     root: str
@@ -43,7 +43,7 @@ class TruthSettings:
 
 @dataclass(frozen=True)
 class Truth:
-    """The truth of a split.
+    """The ground truth of a split.
 
     Attributes:
         title: data set and split.
