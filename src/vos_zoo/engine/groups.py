@@ -65,7 +65,7 @@ class Clock:
     written: list[int] = field(default_factory=list)
 
     def start(self, slot: int, time: int) -> None:
-        """An object starts, or starts anew; a new one has the next slot."""
+        """An object starts or restarts; a new one gets the next slot."""
         if slot == len(self.started):
             self.started.append(time)
             self.written.append(time)
