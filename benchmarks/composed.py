@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.common import one_thread
 from benchmarks.static_images import outline, picture
 from vos_zoo.data.composed.videos import ComposedDataset
-from vos_zoo.data.datasets.checking import open_dataset
+from vos_zoo.data.opening import open_dataset
 
 
 def write_pictures(root: Path, count: int = 200) -> None:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vos_zoo.data.datasets.checking import open_dataset
+from vos_zoo.data.opening import open_dataset
 from vos_zoo.evaluation.baselines import copy_first_mask
 from vos_zoo.nn.backbones import build_backbone
 from vos_zoo.training.validation import track_and_score

@@ -19,7 +19,7 @@ METHODS = PLANNED | set(available_methods())
 ENGLISH = {"joint"}
 
 # What each part of the package may import; a part is a folder, or a file beside the folders.
-SETTINGS = {"types", "registry", "config"}
+SETTINGS = {"types", "registry", "dataset_registry", "config"}
 GROUPS = {f"config.settings.{name}" for name in ("rules", "clips", "frames", "static", "generated", "data")}
 MASKS = {"labels", "video.masks", "video.mask_reader"}
 SCORES = {"types", "files", "labels", "prompts", "metrics", "video"}
@@ -35,6 +35,7 @@ ALLOWED = {
     "console": {"processes"},
     "prompts": {"types", "labels"},
     "registry": {"types"},
+    "dataset_registry": {"types", "registry"},
     "files": {"types", "files"},
     "config": SETTINGS,
     "nn": {"types", "tensors", "nn"},
@@ -43,7 +44,7 @@ ALLOWED = {
     "hub": NETWORKS | SETTINGS | {"engine", "hub"},
     "metrics": MASKS | {"types", "files", "metrics"},
     "video": SCORES,
-    "data": MASKS | GROUPS | {"types", "tensors", "files", "data"},
+    "data": MASKS | GROUPS | {"dataset_registry", "types", "tensors", "files", "data"},
     "evaluation": SCORES | {"revision", "evaluation"},
     "training": SETTINGS | SCORES | RUN | {"hub", "evaluation", "training"},
     "model": NETWORKS
@@ -127,6 +128,25 @@ def test_imports_run_one_way(module):
         if _part(name) not in ALLOWED[part] and name.removeprefix("vos_zoo.") not in ALLOWED[part]
     ]
     assert not wrong, f"{module} ({part}) may import {sorted(ALLOWED[part])}, but: {wrong}"
+
+
+# What each part of `data` may import of the others.
+DATA = {
+    "datasets": set(),
+    "opening": set(),
+    "clips": {"datasets"},
+    "synthetic": {"datasets"},
+    "composed": {"datasets", "clips", "synthetic", "opening"},
+    "loader": {"clips", "datasets"},
+    "datamodule": {"datasets", "clips", "opening", "loader"},
+}
+
+
+@pytest.mark.parametrize("module", sorted(name for name in TREES if _part(name) == "data" and name.count(".") > 1))
+def test_imports_within_data_run_one_way(module):
+    part = module.split(".")[2]
+    used = {name.split(".")[2] for _, name in _imports(module, TREES[module]) if _part(name) == "data"} - {part}
+    assert used <= DATA.get(part, set()), f"{module} may import {sorted(DATA.get(part, set()))}, but: {sorted(used)}"
 
 
 def test_no_module_imports_itself_through_others():

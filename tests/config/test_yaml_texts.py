@@ -16,7 +16,7 @@ from vos_zoo.config.layers import load_config, save_config
 from vos_zoo.config.schema import StageConfig, key_types
 from vos_zoo.config.settings.data import DataConfig, MixturePart
 from vos_zoo.config.yaml_texts import read_value, read_yaml, type_of_key
-from vos_zoo.data.datasets.checking import open_dataset
+from vos_zoo.data.opening import open_dataset
 from vos_zoo.types import UsageError
 
 NAMES = [

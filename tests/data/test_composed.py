@@ -22,7 +22,7 @@ from vos_zoo.data.composed.sources import MIN_FRAMES, Found, Shot, Sources, exte
 from vos_zoo.data.composed.sprites import Treatment, make_sprite
 from vos_zoo.data.composed.videos import COUNT_STEP, ComposedDataset, ComposedSequence
 from vos_zoo.data.datamodule import VOSDataModule
-from vos_zoo.data.datasets.checking import open_dataset
+from vos_zoo.data.opening import open_dataset
 from vos_zoo.tasks.data import run_check_data
 from vos_zoo.types import Frame, LabelMap, UsageError, VideoDataset, VideoSequence, VOSError
 

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from vos_zoo.cli import main
-from vos_zoo.data.datasets.checking import check_dataset, find_problems, keep_sound, open_dataset
+from vos_zoo.data.datasets.checking import check_dataset, find_problems, keep_sound
 from vos_zoo.data.datasets.davis import DavisDataset
 from vos_zoo.data.datasets.folder import FolderDataset
 from vos_zoo.data.datasets.sequence import frame_size, read_frame
+from vos_zoo.data.opening import open_dataset
 from vos_zoo.types import UsageError, VOSError
 from vos_zoo.video.masks import write_mask
 

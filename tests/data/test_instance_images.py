@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from vos_zoo.data.datamodule import VOSDataModule
-from vos_zoo.data.datasets.checking import check_dataset, open_dataset
+from vos_zoo.data.datasets.checking import check_dataset
+from vos_zoo.data.opening import open_dataset
 from vos_zoo.types import UsageError, VOSError
 from vos_zoo.video.masks import davis_palette
 

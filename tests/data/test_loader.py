@@ -24,11 +24,11 @@ from vos_zoo.data.clips.numbered import ClipDataset
 from vos_zoo.data.clips.transforms import Clip
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.data.datasets import packing
-from vos_zoo.data.datasets.checking import open_dataset
 from vos_zoo.data.datasets.export import write_davis_layout
 from vos_zoo.data.datasets.packing import PackedSequence, pack_dataset, packed_size
 from vos_zoo.data.datasets.sequence import read_frame, read_reduced
 from vos_zoo.data.loader import ClipLoader
+from vos_zoo.data.opening import open_dataset
 from vos_zoo.types import Batch, UsageError, VOSError
 
 WHOLE: dict[str, Any] = {

@@ -11,8 +11,8 @@ import pytest
 
 from tests.data.test_datasets import names, write_frames, write_masks
 from vos_zoo.cli import main
-from vos_zoo.data.datasets.checking import open_dataset
 from vos_zoo.data.datasets.splits import find_splits
+from vos_zoo.data.opening import open_dataset
 
 
 def video(

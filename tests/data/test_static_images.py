@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vos_zoo.config.layers import RunConfig
-from vos_zoo.data.datasets.checking import check_dataset, open_dataset
+from vos_zoo.data.datasets.checking import check_dataset
 from vos_zoo.data.datasets.coco import CocoDataset, CocoTable, coco_masks
 from vos_zoo.data.datasets.static_images import REPEATS, SaliencyDataset, find_pairs, read_soft_mask
+from vos_zoo.data.opening import open_dataset
 from vos_zoo.tasks.data import run_check_data
 from vos_zoo.types import Box, UsageError, VOSError
 

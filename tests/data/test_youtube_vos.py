@@ -13,8 +13,9 @@ import pytest
 from tests.data.test_datasets import label_map, names, write_frames, write_masks
 from vos_zoo.cli import main
 from vos_zoo.data.datamodule import VOSDataModule
-from vos_zoo.data.datasets.checking import check_dataset, find_problems, keep_sound, open_dataset
+from vos_zoo.data.datasets.checking import check_dataset, find_problems, keep_sound
 from vos_zoo.data.datasets.youtube_vos import YouTubeVosDataset, published_list
+from vos_zoo.data.opening import open_dataset
 from vos_zoo.types import UsageError, VOSError
 
 TRAINED, HELD_OUT, FAULTY, HELD = "003234408d", "031ccc99b1", "5bc77844da", "2bf8bf0a3c"

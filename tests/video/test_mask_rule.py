@@ -16,11 +16,12 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from vos_zoo.cli import main
 from vos_zoo.data.datamodule import VOSDataModule
-from vos_zoo.data.datasets.checking import check_dataset, keep_sound, open_dataset
+from vos_zoo.data.datasets.checking import check_dataset, keep_sound
 from vos_zoo.data.datasets.davis import DavisDataset
 from vos_zoo.data.datasets.folder import FolderDataset
 from vos_zoo.data.datasets.packing import pack_dataset
 from vos_zoo.data.datasets.youtube_vos import YouTubeVosDataset
+from vos_zoo.data.opening import open_dataset
 from vos_zoo.evaluation import copy_first_mask, evaluate
 from vos_zoo.labels import has_soft_edges, objects_of, shows_one_object
 from vos_zoo.metrics import DavisScores, evaluate_davis, evaluate_youtube_vos

@@ -28,6 +28,7 @@ from vos_zoo.config.resources import config_folder, variants
 from vos_zoo.config.schema import LoggerConfig, OptimConfig, RunConfig, key_types
 from vos_zoo.config.settings.data import DataConfig
 from vos_zoo.config.yaml_texts import read_value, read_yaml, type_of_key, write_yaml
+from vos_zoo.dataset_registry import load_dataset, outside_datasets
 from vos_zoo.registry import available_methods, load_method, suggestion
 from vos_zoo.types import UsageError
 
@@ -178,8 +179,9 @@ def save_config(config: RunConfig, path: str | os.PathLike[str]) -> Path:
 
 
 def available_data() -> list[str]:
-    """Names of the data sets that have a file in `configs/data`."""
-    return _stems(config_folder() / "data")
+    """Names of the configurations of data: the files of `configs/data`, and the data sets of other packages."""
+    files = _stems(config_folder() / "data")
+    return [*files, *(name for name in outside_datasets() if name not in files)]
 
 
 def available_recipes(method: str) -> list[str]:
@@ -220,7 +222,13 @@ def _data_layers(data: Any) -> list[Layer]:
     known = available_data()
     if data not in known:
         raise UsageError(f"unknown data set {data!r}{suggestion(str(data), known)}; there are: {', '.join(known)}")
-    return [_read(config_folder() / "data" / f"{data}.yaml", f"configs/data/{data}.yaml")]
+    path = config_folder() / "data" / f"{data}.yaml"
+    if path.is_file():
+        return [_read(path, f"configs/data/{data}.yaml")]
+    info = load_dataset(data)
+    own: dict[str, Any] = {} if info.generated else {"root": "???"}
+    tree = OmegaConf.merge({"data": {"name": data, **own}}, dict(info.config))
+    return [Layer(f"data set {data}", typing.cast(dict[str, Any], OmegaConf.to_container(tree)))]
 
 
 def _reader_layers(data: Any) -> list[Layer]:

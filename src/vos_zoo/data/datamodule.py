@@ -21,9 +21,11 @@ from vos_zoo.data.clips.numbered import ClipDataset, FrameClips, NumberedClips, 
 from vos_zoo.data.clips.sampling import MiniSequenceSampler
 from vos_zoo.data.clips.transforms import ClipTransform
 from vos_zoo.data.clips.warps import WarpTransform
-from vos_zoo.data.datasets.checking import GENERATED_DATASETS, STATIC_DATASETS, Selection, keep_sound, open_dataset
+from vos_zoo.data.datasets.checking import Selection, keep_sound
 from vos_zoo.data.datasets.packing import pack_dataset
 from vos_zoo.data.loader import ClipLoader, ClipNumbers, VideoNumbers, seed_worker
+from vos_zoo.data.opening import open_dataset
+from vos_zoo.dataset_registry import load_dataset
 from vos_zoo.types import UsageError, VideoDataset
 
 
@@ -38,7 +40,7 @@ class VOSDataModule(pl.LightningDataModule):
     evaluates its own videos.
 
     Args:
-        name: "synthetic", "composed", "davis", "youtube_vos", "folder", "coco", "saliency" or "instances".
+        name: a data set of `vos_zoo.dataset_registry.available_datasets`.
         root: folder of the data set.
         year: edition of the data set.
         settings: the other fields of `DataConfig`.
@@ -93,7 +95,7 @@ class VOSDataModule(pl.LightningDataModule):
             VOSError: something in it is broken and `skip_broken` is off.
         """
         if part not in self._opened:
-            if part != "train" and self.name in STATIC_DATASETS:
+            if part != "train" and load_dataset(self.name).static:
                 raise UsageError(
                     f"data set {self.name!r} holds single images, on which nothing can be tracked; name videos "
                     f"(--data davis) and train on data.mixture.{self.name}.root=..., or set trainer.limit_val_batches=0"
@@ -148,7 +150,7 @@ class VOSDataModule(pl.LightningDataModule):
 
     def _part(self, label: str, part: MixturePart) -> VideoDataset:
         """A data set of the mixture, opened and looked through."""
-        if part.root is None and part.name not in GENERATED_DATASETS:
+        if part.root is None and not load_dataset(part.name).generated:
             raise UsageError(f"data set {part.name!r}: no folder given; set data.mixture.{label}.root=FOLDER")
         return keep_sound(
             open_dataset(split=part.split, **_source(part), **self._shared), skip_broken=self.config.skip_broken

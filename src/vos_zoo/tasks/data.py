@@ -7,9 +7,11 @@ from pathlib import Path
 
 from vos_zoo.config.layers import DataConfig, RunConfig
 from vos_zoo.console import say
-from vos_zoo.data.datasets.checking import STATIC_DATASETS, DatasetReport, check_dataset, open_dataset
+from vos_zoo.data.datasets.checking import DatasetReport, check_dataset
 from vos_zoo.data.datasets.export import check_list, write_davis_layout
 from vos_zoo.data.datasets.splits import find_splits
+from vos_zoo.data.opening import open_dataset
+from vos_zoo.dataset_registry import load_dataset
 from vos_zoo.types import VideoDataset, VOSError
 
 
@@ -21,7 +23,7 @@ def run_check_data(*, config: RunConfig) -> int:
     data = config.data
     kind = data.composed.kind if data.name == "composed" else data.name  # the clips depend on their source
     found = find_splits(kind, data.root, data.year, data.resolution, data.layout)
-    own = [data.train_split] if kind in STATIC_DATASETS else [data.train_split, data.val_split, data.test_split]
+    own = [data.train_split] if load_dataset(kind).static else [data.train_split, data.val_split, data.test_split]
     known = [split for split in own if not found.names or split in (*found.names, *found.derived)]
     read: set[Path] = set()
     reports: list[DatasetReport] = []

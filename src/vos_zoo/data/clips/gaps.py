@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from vos_zoo.config.settings.clips import SamplingSettings
 from vos_zoo.config.settings.frames import GapSettings
-from vos_zoo.data.clips.sampling import ClipPlan, known_length, shares
+from vos_zoo.data.clips.sampling import ClipPlan, shares
+from vos_zoo.data.datasets.sequence import known_length
 from vos_zoo.data.datasets.static_images import StaticDataset
 from vos_zoo.types import UsageError, VideoDataset, VideoSequence, VOSError
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.config.settings.clips import SamplingSettings
+from vos_zoo.data.datasets.sequence import known_length
 from vos_zoo.data.datasets.static_images import StaticDataset
 from vos_zoo.types import UsageError, VideoDataset, VideoSequence, VOSError
 
@@ -206,11 +207,6 @@ class MiniSequenceSampler:
             if known_length(self.datasets[dataset]) is None:
                 self._visible[key] = known
         return known
-
-
-def known_length(dataset: VideoDataset) -> int | None:
-    """Frames of every video, where the data set says so (`VideoDataset.video_length`); lists of videos do not."""
-    return getattr(dataset, "video_length", None)
 
 
 def _units(dataset: VideoDataset, objects: int) -> Sequence[int] | Sequence[tuple[int, int]]:

@@ -3,65 +3,73 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from vos_zoo.config.settings.generated import ComposedConfig
 from vos_zoo.data.composed.sources import Sources
 from vos_zoo.data.composed.videos import ComposedDataset
+from vos_zoo.data.datasets.checking import keep_sound
 from vos_zoo.data.datasets.sequence import Problem, describe
 from vos_zoo.data.datasets.static_images import StaticDataset, in_threads
+from vos_zoo.data.opening import open_dataset
+from vos_zoo.dataset_registry import load_dataset
 from vos_zoo.files.frames import frame_size
 from vos_zoo.files.names import list_files, list_folders
 from vos_zoo.types import UsageError, VideoDataset, VOSError
 
-OpenSource = Callable[..., VideoDataset]
-"""Opens and looks through a data set, given its name, root, split and the videos to take (None for all)."""
-
 
 def open_composed(
-    open_source: OpenSource,
     root: str | Path | None,
     split: str,
-    config: ComposedConfig,
-    seed: int,
     *,
+    composed: ComposedConfig,
+    seed: int = 0,
     sequences: Sequence[str] | None = None,
     skip_broken: bool = False,
+    **options: Any,
 ) -> ComposedDataset:
     """The composed clips of a split.
 
     Args:
-        open_source: opens what they are cut out of.
         root: folder of pictures or videos with masks, of the data set `kind`; None where only `videos` are used.
         split: split of the clips, and of what `root` holds.
-        config: the `data.composed` part of the configuration.
+        composed: the `data.composed` part of the configuration.
         seed: seed of the clips.
         sequences: cut out of these pictures or videos of the root only.
         skip_broken: leave unreadable backgrounds out with a warning.
+        options: further options of the data sets that the clips are cut out of.
 
     Raises:
         UsageError: no folder, an unknown key, a value or a kind that does not fit.
         VOSError: something in the folders is broken and `skip_broken` is off.
     """
-    kind, videos, backgrounds = config.kind, config.videos, config.backgrounds
-    if kind in ("synthetic", "composed"):
+
+    def source(kind: str, folder: str | Path, part: str, chosen: Sequence[str] | None) -> VideoDataset:
+        takes = load_dataset(kind).takes
+        own = {name: value for name, value in options.items() if name in takes}
+        dataset = open_dataset(kind, folder, split=part, sequences=chosen, skip_broken=skip_broken, **own)
+        return keep_sound(dataset, skip_broken=skip_broken)
+
+    kind, videos, backgrounds = composed.kind, composed.videos, composed.backgrounds
+    if load_dataset(kind).generated:
         raise UsageError(f"data.composed.kind: {kind!r} is drawn itself; name a data set that is read from a folder")
     if root is None and videos is None:
         raise UsageError(
             "data set 'composed': no folder given; set its root (data.root=FOLDER) to pictures with masks, "
             "or data.composed.videos=FOLDER"
         )
-    opened = [] if root is None else [open_source(kind, root, split, sequences)]
+    opened = [] if root is None else [source(kind, root, split, sequences)]
     if videos is not None:
         lists = (Path(videos) / "ImageSets").is_dir()
-        opened.append(open_source("davis" if lists else "folder", videos, "train", None))
+        opened.append(source("davis" if lists else "folder", videos, "train", None))
     sources = Sources(
         [dataset for dataset in opened if isinstance(dataset, StaticDataset)],
         [dataset for dataset in opened if not isinstance(dataset, StaticDataset)],
         [] if backgrounds is None else find_plain(Path(backgrounds), skip_broken=skip_broken),
     )
-    return ComposedDataset(sources, config.count(split) or config.train_videos, split, config.settings(seed))
+    return ComposedDataset(sources, composed.count(split) or composed.train_videos, split, composed.settings(seed))
 
 
 def find_plain(folder: Path, *, skip_broken: bool = False) -> list[Path]:

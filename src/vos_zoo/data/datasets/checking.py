@@ -1,25 +1,20 @@
-"""Opening data sets by name, and checking them for faults before a run starts."""
+"""Checks data sets for faults before a run starts."""
 
 from __future__ import annotations
 
-import difflib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import TypeVar, overload
 
-from vos_zoo.config.settings.data import SourceSettings
-from vos_zoo.config.settings.generated import ComposedConfig, SyntheticConfig
-from vos_zoo.config.settings.rules import build_settings
-from vos_zoo.config.settings.static import StaticSettings
-from vos_zoo.data.datasets.sequence import PictureDataset, PictureSequence, Problem, by_name, describe
+from vos_zoo.data.datasets.sequence import PictureDataset, PictureSequence, Problem, describe
 from vos_zoo.data.datasets.static_images import StaticImage
 from vos_zoo.files.frames import JPEG_END, TAIL, frame_size, is_deep, read_frame_strictly
-from vos_zoo.types import UsageError, VideoDataset, VideoSequence, VOSError
+from vos_zoo.types import VideoDataset, VideoSequence, VOSError
 
 Found = TypeVar("Found")
 _ENDINGS = {".jpg": JPEG_END, ".jpeg": JPEG_END, ".png": b"IEND"}
@@ -274,113 +269,3 @@ def _warn_of_doubts(dataset: PictureDataset, numbers: Sequence[int]) -> None:
     if doubts:
         more = f" ({len(doubts)} such masks; vos-zoo check-data lists them)" if len(doubts) > 1 else ""
         warnings.warn(f"{dataset.name}: {doubts[0]}{more}", stacklevel=3)
-
-
-def open_dataset(
-    name: str,
-    root: str | Path | None = None,
-    *,
-    split: str = "val",
-    year: int = SourceSettings.year,
-    resolution: str = SourceSettings.resolution,
-    sequences: Sequence[str] | None = None,
-    skip_broken: bool = False,
-    synthetic: Mapping[str, Any] | SyntheticConfig | None = None,
-    composed: Mapping[str, Any] | ComposedConfig | None = None,
-    seed: int = 0,
-    layout: str | None = None,
-    min_area: float = StaticSettings.min_area,
-    repeat: Mapping[str, int] | None = None,
-    mask_threshold: int | None = None,
-) -> VideoDataset:
-    """Open a data set by name; only that data set's module is imported.
-
-    Args:
-        name: "davis", "youtube_vos", "folder", "synthetic", "composed", "coco", "saliency" or "instances".
-        root: its folder (not for synthetic; for composed that of pictures or videos with masks).
-        split: train, val, test, ... (folder, saliency: a sub-folder or list, where there is one, "" for everything;
-            coco: "train2017").
-        year: DAVIS: 2016 or 2017; YouTube-VOS: 2018 or 2019.
-        resolution: DAVIS: the sub-folder.
-        sequences: use only these videos (composed: cut out of these pictures or videos of the root only).
-        skip_broken: leave out videos without frames or masks with a warning.
-        synthetic: the `data.synthetic` part of the configuration.
-        composed: the `data.composed` part of the configuration.
-        seed: seed of the synthetic videos and composed clips.
-        layout: YouTube-VOS: folder of a split below the root; None finds it.
-        min_area: coco, instances: leave smaller objects out.
-        repeat: saliency: folder name -> how many times its images count.
-        mask_threshold: davis, youtube_vos, folder: the smallest level, 1..255, of the one object of masks with soft
-            edges; None reads object ids.
-
-    Raises:
-        UsageError: unknown name, a missing folder, list or sequence.
-        VOSError: a listed sequence is broken and `skip_broken` is off.
-    """
-    if mask_threshold is not None and name in ("synthetic", *STATIC_DATASETS):
-        raise UsageError(f"data.mask_threshold: {name!r} has no such masks; it is for davis, youtube_vos and folder")
-    if name == "synthetic":
-        return _open_synthetic(split, sequences, build_settings(SyntheticConfig, synthetic, "data.synthetic"), seed)
-    if name == "composed":
-        from vos_zoo.data.composed.opening import open_composed
-
-        def source(kind: str, folder: str | Path, part: str, chosen: Sequence[str] | None) -> VideoDataset:
-            editions: dict[str, Any] = {"year": year, "resolution": resolution, "layout": layout}
-            pictures: dict[str, Any] = {"min_area": min_area, "repeat": repeat}
-            options = {"split": part, "sequences": chosen, "skip_broken": skip_broken, **editions, **pictures}
-            return keep_sound(open_dataset(kind, folder, **options), skip_broken=skip_broken)
-
-        options: dict[str, Any] = {"sequences": sequences, "skip_broken": skip_broken}
-        given = build_settings(ComposedConfig, composed, "data.composed")
-        return open_composed(source, root, split, given, seed, **options)
-    if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UsageError(f"data set {name!r} is not known{hint}; there are {', '.join(DATASETS)}")
-    if root is None:
-        raise UsageError(f"data set {name!r}: no folder given; set data.root=FOLDER")
-    if name == "davis":
-        from vos_zoo.data.datasets.davis import DavisDataset
-
-        return DavisDataset(
-            root, split, year, resolution, sequences, skip_broken=skip_broken, mask_threshold=mask_threshold
-        )
-    if name == "youtube_vos":
-        from vos_zoo.data.datasets.youtube_vos import YouTubeVosDataset
-
-        return YouTubeVosDataset(
-            root, split, year, layout, sequences, skip_broken=skip_broken, mask_threshold=mask_threshold
-        )
-    if name == "coco":
-        from vos_zoo.data.datasets.coco import CocoDataset
-
-        return CocoDataset(root, split, sequences, min_area=min_area, skip_broken=skip_broken)
-    if name == "saliency":
-        from vos_zoo.data.datasets.static_images import SaliencyDataset
-
-        return SaliencyDataset(root, split, sequences, repeat=repeat, skip_broken=skip_broken)
-    if name == "instances":
-        from vos_zoo.data.datasets.instance_images import InstanceDataset
-
-        return InstanceDataset(root, split, sequences, min_area=min_area, skip_broken=skip_broken)
-    from vos_zoo.data.datasets.folder import FolderDataset
-
-    return FolderDataset(root, split=split, sequences=sequences, skip_broken=skip_broken, mask_threshold=mask_threshold)
-
-
-STATIC_DATASETS = ("coco", "saliency", "instances")
-"""Data sets of static images: to train on only."""
-GENERATED_DATASETS = ("synthetic", "composed")
-"""Data sets whose videos are generated on access."""
-DATASETS = ("davis", "youtube_vos", "folder", *GENERATED_DATASETS, *STATIC_DATASETS)
-"""Names that `open_dataset` knows."""
-
-
-def _open_synthetic(split: str, names: Sequence[str] | None, config: SyntheticConfig, seed: int) -> VideoDataset:
-    from vos_zoo.data.synthetic.videos import SyntheticDataset
-
-    dataset = SyntheticDataset(config.count(split) or 1, split, config.settings(seed), config.device)
-    if names is None:
-        return dataset
-    known = [sequence.name for sequence in dataset]
-    return Selection(dataset, [known.index(name) for name in by_name(known, names, f"synthetic {split}")])

@@ -236,3 +236,8 @@ def by_name(known: Sequence[str], wanted: Sequence[str] | None, what: str) -> li
             raise UsageError(f"{what}: no sequence {name!r}; there are {len(known)}, for example {', '.join(near)}")
     chosen = set(wanted)
     return [name for name in known if name in chosen]
+
+
+def known_length(dataset: VideoDataset) -> int | None:
+    """Frames of every video, where the data set says so (`VideoDataset.video_length`); lists of videos do not."""
+    return getattr(dataset, "video_length", None)

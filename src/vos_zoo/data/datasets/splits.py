@@ -37,7 +37,8 @@ def find_splits(
     """The splits of a data set below its root.
 
     Args:
-        kind: how the folder is read: davis, youtube_vos, folder, coco, or pictures that have no splits.
+        kind: how the folder is read: davis, youtube_vos, folder, coco, or pictures that have no splits; of data sets
+            of other packages no splits are known.
         root: the folder.
         year: DAVIS, YouTube-VOS: the edition.
         resolution: DAVIS: the sub-folder.
@@ -52,7 +53,9 @@ def find_splits(
         return _of_youtube_vos(root, year, layout)
     if kind == "coco":
         return _of_coco(root)
-    return _of_folder(root) if kind == "folder" else FoundSplits(("",))
+    if kind == "folder":
+        return _of_folder(root)
+    return FoundSplits(("",)) if kind in ("saliency", "instances") else FoundSplits(())
 
 
 def _of_davis(root: Path, year: int, resolution: str) -> FoundSplits:
