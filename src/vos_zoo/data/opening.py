@@ -54,7 +54,7 @@ def open_dataset(
         "synthetic": build_settings(SyntheticConfig, synthetic, SyntheticConfig.KEY),
         "composed": build_settings(ComposedConfig, composed, ComposedConfig.KEY),
     }
-    dataset = info.load_opener()(root, split, **{key: value for key, value in given.items() if key in info.takes})
+    dataset = info.load_opener()(root, split=split, **{key: value for key, value in given.items() if key in info.takes})
     if not isinstance(dataset, VideoDataset):
         raise VOSError(f"data set {name!r}: {info.opener} made a {type(dataset).__name__}; it must make a VideoDataset")
     return dataset
