@@ -95,7 +95,7 @@ class VOSDataModule(pl.LightningDataModule):
             VOSError: something in it is broken and `skip_broken` is off.
         """
         if part not in self._opened:
-            if part != "train" and load_dataset(self.name).static:
+            if part != "train" and load_dataset(self.config.name).static:
                 raise UsageError(
                     f"data set {self.name!r} holds single images, on which nothing can be tracked; name videos "
                     f"(--data davis) and train on data.mixture.{self.name}.root=..., or set trainer.limit_val_batches=0"
