@@ -584,7 +584,7 @@ LABELS = moving_squares(1).labels[0]
         pytest.param((1, 1, 5, 5), ["frame 1", "box needs the id"], id="box without id"),
         pytest.param("mask.png", ["frame 1", "mask.png", "label map"], id="file name"),
         pytest.param(7, ["frame 1", "7", "label map"], id="number"),
-        pytest.param([[1, 2], [3]], ["frame 1", "no array"], id="ragged list"),
+        pytest.param([[1, 2], [3]], ["frame 1", "converted to an array"], id="ragged list"),
         pytest.param({1: (1, 1, 5, 5)}, ["masks, not boxes"], id="box for a method without boxes"),
     ],
 )
