@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -171,6 +172,7 @@ def _label_video(
 ) -> MaskVideo:
     frames = _truth_frames(name, truth, None, strays)
     real = _truth_frames(name, truth)
+    known = frozenset(real)
     stored = official or truth.lists_void(name)
     if apart:
         found = {frame for one in results.objects(name) or () for frame in results.frames(name, one)}
@@ -178,9 +180,11 @@ def _label_video(
     else:
         predicted = results.frames(name) if there else ()
     have = frozenset(predicted)
+    one_object = cache(lambda: _one_object(name, truth))
 
+    @lru_cache(maxsize=2)  # a frame's truth is asked for by the protocol, and for its size
     def read_truth(frame: str) -> LabelMap:
-        if frame not in real:  # a stray file that the official program takes for a frame
+        if frame not in known:  # a stray file that the official program takes for a frame
             return np.zeros_like(truth.masks.labels(name, real[0]))
         labels = truth.masks.labels(name, frame, stored=stored)
         reading.truth.add((name, "", frame), labels)
@@ -191,7 +195,7 @@ def _label_video(
             reading.missing.setdefault((name, ""), []).append(frame)
             return np.zeros_like(read_truth(frame))
         labels = label_map_of(results, name, frame) if apart else results.labels(name, frame, stored=True)
-        if labels.max(initial=0) == VOID and not stored and not apart and _one_object(name, truth):
+        if labels.max(initial=0) == VOID and not stored and not apart and one_object():
             labels = results.labels(name, frame)
         reading.masks.add((name, "", frame), labels)
         return _checked(labels, read_truth, name, frame, frames)
@@ -215,11 +219,13 @@ def _object_video(
 ) -> MaskVideo:
     frames = _truth_frames(name, truth, one, strays)
     real = _truth_frames(name, truth, one)
+    known = frozenset(real)
     predicted = results.frames(name, theirs) if theirs is not None else ()
     have = frozenset(predicted)
 
+    @lru_cache(maxsize=2)  # a frame's truth is asked for by the protocol, and for its size
     def read_truth(frame: str) -> LabelMap:
-        if frame not in real:
+        if frame not in known:
             return np.zeros_like(truth.masks.mask(name, one, real[0]), dtype=np.uint8)
         labels = truth.masks.mask(name, one, frame).astype(np.uint8)
         reading.truth.add((name, one, frame), labels)
