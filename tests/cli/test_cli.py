@@ -28,6 +28,7 @@ COMMANDS = (
     "leaderboard",
     "score",
     "models",
+    "config",
     "weights",
     "check-data",
     "check-submission",

@@ -88,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
         _score,
         _leaderboard,
         _models,
+        _config,
         _weights,
         _check_data,
         _check_submission,
@@ -304,6 +305,22 @@ def _leaderboard(commands: Any) -> None:
 
 def _models(commands: Any) -> None:
     finish(command(commands, "models", handlers.run_models, "list the methods", "", overridable=False))
+
+
+def _config(commands: Any) -> None:
+    parser = command(
+        commands,
+        "config",
+        handlers.run_config,
+        "list the keys of the configuration with type, default, rule and meaning",
+        "data.crop",
+        "--model METHOD track",
+        overridable=False,
+    )
+    parser.add_argument("key", metavar="KEY", nargs="?", help="this key, or the keys that begin with it (default: all)")
+    add_model(parser)
+    parser.add_argument("--markdown", action="store_true", help="as a page, docs/configuration.md")
+    finish(parser)
 
 
 def _weights(commands: Any) -> None:

@@ -189,6 +189,15 @@ def run_models(options: argparse.Namespace) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def run_config(options: argparse.Namespace) -> None:
+    """List the keys of the configuration."""
+    from vos_zoo.config.reference import as_markdown, as_text, chosen_sections, method_sections, sections
+
+    own = [] if options.model is None else [*method_sections(options.model)]
+    found = chosen_sections([*sections(), *own], options.key)
+    print(as_markdown(found) if options.markdown else as_text(found), end="" if options.markdown else "\n")
+
+
 def run_weights(options: argparse.Namespace) -> None:
     """List named weights, or show the details of one."""
     everything = known_weights()
