@@ -272,7 +272,7 @@ class VOSModel(Pretrained):
             raise VOSError(self._stopped(f"the norm of the gradient is {float(norm):g}"))
 
     def _stopped(self, reason: str) -> str:
-        """The error for a stopped training, with the clips of the batch and possible cures."""
+        """The error for a stopped training, with the clips of the batch and possible fixes."""
         shown = ", ".join(self._names[:8]) + (", ..." if len(self._names) > 8 else "")
         return (
             f"training stopped at step {self.global_step}: {reason}, for the clips {shown}; check these clips, lower "

@@ -234,7 +234,7 @@ def _shown(box: Box) -> str:
 
 
 def _clipped(identity: int, box: Box, size: tuple[int, int]) -> str:
-    """The cure for a box that is not inside the frame: its inner part, if there is one."""
+    """The fix for a box that is not inside the frame: its inner part, if there is one."""
     height, width = size
     left, top = max(box.x, 0.0), max(box.y, 0.0)
     right, bottom = min(box.x + box.w, float(width)), min(box.y + box.h, float(height))
