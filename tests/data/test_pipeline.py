@@ -7,6 +7,7 @@ import pytest
 
 from vos_zoo.data.clips.pipeline import ClipPipeline
 from vos_zoo.data.clips.transforms import Clip
+from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.types import UsageError
 
 SIZE = (32, 48)
@@ -63,3 +64,17 @@ def test_one_draw_serves_all_frames_and_the_same_seed_gives_the_same_clip():
 def test_what_is_wrong_with_a_pipeline_shows_before_the_first_clip(steps, message):
     with pytest.raises(UsageError, match=message):
         ClipPipeline(steps, SIZE)
+
+
+@pytest.mark.parametrize("canvas", ["object", "frame"])
+def test_the_data_module_augments_its_clips_as_the_configuration_says(canvas):
+    common = {"name": "synthetic", "canvas": canvas, "batch_size": 1, "batches_per_epoch": 2, "workers": 0}
+    common |= {"crop": {"size": [64, 96]}, "synthetic": {"train_videos": 2}, "compact": True}
+    plain = VOSDataModule(**common).clips()[0]
+    black = {"augment": {"pipeline": [{"ToGray": {"p": 1.0}}]}}
+    grey = VOSDataModule(**common, **black).clips()[0]
+    assert (np.ptp(grey.frames.astype(int), axis=1) == 0).all() and (np.ptp(plain.frames.astype(int), axis=1) > 0).any()
+    assert np.array_equal(plain.masks, grey.masks)
+    assert canvas == "object" or np.array_equal(plain.boxes, grey.boxes)
+    with pytest.raises(UsageError, match="no transform 'ToGrey'"):
+        VOSDataModule(**common, augment={"pipeline": ["ToGrey"]}).clips()

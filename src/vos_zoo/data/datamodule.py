@@ -18,6 +18,7 @@ from vos_zoo.data.clips.frame_clips import FrameClipTransform
 from vos_zoo.data.clips.gaps import OrderedSampler
 from vos_zoo.data.clips.mixture import mixture_weights
 from vos_zoo.data.clips.numbered import ClipDataset, FrameClips, NumberedClips, collate
+from vos_zoo.data.clips.pipeline import ClipPipeline
 from vos_zoo.data.clips.sampling import MiniSequenceSampler
 from vos_zoo.data.clips.transforms import ClipTransform
 from vos_zoo.data.clips.warps import WarpTransform
@@ -120,6 +121,8 @@ class VOSDataModule(pl.LightningDataModule):
             make = self._frame_clips if self.config.canvas == "frame" else self._crops
             self._clips = make(datasets, weights)
             self._clips.reduced, self._clips.skip_broken = self.config.reduced_decoding, self.config.skip_broken
+            if self.config.augment.pipeline:
+                self._clips.pipeline = ClipPipeline(self.config.augment.pipeline, self.config.crop.size)
         return self._clips
 
     def _crops(self, datasets: Sequence[VideoDataset], weights: Sequence[float] | None) -> ClipDataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from vos_zoo.config.settings.rules import Settings, setting
 
@@ -66,7 +67,7 @@ class JitterSettings(Settings):
 
 @dataclass(frozen=True)
 class AugmentSettings(Settings):
-    """Augmentation of a training clip; with `data.canvas=frame` only `grayscale` and `flip` count."""
+    """Augmentation of a training clip; `data.canvas=frame` reads `grayscale`, `flip` and `pipeline` only."""
 
     KEY = "data.augment"
 
@@ -87,4 +88,9 @@ class AugmentSettings(Settings):
         False,
         "resample every canvas once instead of twice, by the same map: faster; the pixels differ by what a second "
         "bilinear interpolation blurs, and by a pixel at the borders of canvas, frame and mask",
+    )
+    pipeline: list[Any] = setting(
+        [],
+        "albumentations' transforms over finished canvases, each `Name` or `{Name: {keyword: value}}`; one draw per "
+        "clip, the same for all its frames and masks",
     )

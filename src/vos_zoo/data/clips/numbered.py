@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from vos_zoo.data.clips.transforms import Clip, ClipTransform
 from vos_zoo.data.clips.warps import WarpTransform
 from vos_zoo.data.datasets.static_images import StaticImage
 from vos_zoo.types import Batch, Frame, LabelMap, VideoSequence, VOSError
+
+if TYPE_CHECKING:
+    from vos_zoo.data.clips.pipeline import ClipPipeline
 
 _UNREADABLE = 100  # clips in a row that cannot be read before the training ends
 _VIDEOS = 1000  # videos tried before an error that the data set shows no object
