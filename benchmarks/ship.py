@@ -5,8 +5,8 @@
 writes config.json, model.safetensors, measured.json (no numbers yet) and README.md (its text may be edited afterwards;
 an existing one is kept). Then `benchmarks/card.py` measures and scores, and `benchmarks/failures.py` draws.
 
-Filters and matrices are stored as float16 where that is exact up to its rounding; vectors (biases, statistics of norms)
-and what would underflow or overflow stay float32. With `--share PREFIX` the entries under the prefix lie in one file
+Entries are stored as float16 where that is exact up to its rounding; what would underflow or overflow stays float32.
+With `--share PREFIX` the entries under the prefix lie in one file
 for all models that have equal ones. A folder that is there is only replaced with `--replace`; the numbers of the old
 weights are dropped.
 """
@@ -48,13 +48,15 @@ CARD = Path(__file__).with_name("shipped_card.md")
 def stored(tensor: Tensor) -> Tensor:
     """An entry as it is stored: float16 if that is as good as rounding, else unchanged.
 
-    Each row (the filter of one output channel) has to keep 11 bits of its largest value; a row that is tiny beside the
-    others, as of channels that training has switched off, may lose what is below 21 bits of the largest value of all.
+    Each row (the filter of one output channel, an element of a vector) has to keep 11 bits of its largest value; a row
+    that is tiny beside the others, as of channels that training has switched off, may lose what is below 21 bits of the
+    largest value of all.
     """
-    if not tensor.is_floating_point() or tensor.dim() < 2:
+    if not tensor.is_floating_point() or tensor.dim() == 0 or tensor.numel() == 0:
         return tensor.contiguous()
-    half, sizes = tensor.half(), tensor.abs().flatten(1).amax(dim=1)
-    error = (half.float() - tensor).abs().flatten(1).amax(dim=1)
+    rows = tensor.reshape(len(tensor), -1)
+    half, sizes = tensor.half(), rows.abs().amax(dim=1)
+    error = (half.float() - tensor).abs().reshape(rows.shape).amax(dim=1)
     exact = half.isfinite().all() and (error <= (sizes * 2**-11).clamp(min=float(sizes.max()) * 2**-21)).all()
     return (half if exact else tensor).contiguous()
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr("socket.socket.connect", refuse)
     monkeypatch.setattr("socket.getaddrinfo", refuse)
     monkeypatch.setattr(cards, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(cards, "README", shutil.copyfile(cards.README, tmp_path / "README.md"))
     ship_into(tmp_path / "shipped", monkeypatch)
     yield tmp_path / "shipped"
 
@@ -80,7 +82,9 @@ def test_an_entry_is_stored_as_float16_only_where_that_is_as_good_as_rounding(
     assert kept.float().isfinite().all()
     allowed = (matrix.abs().amax(1) * 2**-11).clamp(min=float(matrix.abs().max()) * 2**-21)
     assert ((kept.float() - matrix).abs().amax(1) <= allowed).all()
-    assert tool.stored(matrix[0]).dtype == torch.float32, "vectors are small, and statistics of norms may be anything"
+    vector = tool.stored(matrix.flatten())
+    bound = (matrix.flatten().abs() * 2**-11).clamp(min=float(matrix.abs().max()) * 2**-21)
+    assert ((vector.float() - matrix.flatten()).abs() <= bound).all(), "each element of a vector keeps its own bits"
 
 
 def test_what_would_overflow_or_vanish_in_float16_stays_float32() -> None:
@@ -102,7 +106,6 @@ def test_every_method_ships_half_as_large_and_gives_the_same_masks(method: str, 
     state = load_file(place / f"{method}-small" / "model.safetensors")
     for name, tensor in state.items():
         assert tensor.dtype in (torch.float16, model.state_dict()[name].dtype)
-        assert tensor.dtype != torch.float16 or tensor.dim() >= 2, name
     sizes = [(folder / "model.safetensors").stat().st_size for folder in (tmp_path / "run", place / f"{method}-small")]
     assert sizes[1] < 0.6 * sizes[0]
     loaded = VOSModel.from_pretrained(f"{method}-small")
@@ -332,7 +335,7 @@ def test_shipped_weights_are_listed_first_with_size_score_and_licence(
 def test_listing_weights_loads_no_torch(place: Path, tmp_path: Path) -> None:
     ship_small("lwl", tmp_path / "run")
     code = (
-        "import sys; from pathlib import Path; from vos_zoo import resources; "
+        "import sys; from pathlib import Path; from vos_zoo.config import resources; "
         f"resources._SHIPPED = Path({str(place)!r}); from vos_zoo.cli import main; main(['weights']); "
         "print({'torch', 'safetensors'} & set(sys.modules))"
     )
