@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from tests.helpers.contract_settings import build
+from tests.helpers.shipped import ship_into
 from vos_zoo import tasks
 from vos_zoo.cli import main
 from vos_zoo.config.layers import load_config
@@ -121,8 +122,9 @@ def test_track_writes_every_nth_frame_alone_as_it_would_among_all(model: Path, d
 
 
 def test_boxes_need_weights_with_a_box_encoder(
-    model: Path, davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    ship_into(tmp_path / "none", monkeypatch)
     frames, _ = first_sequence(davis)
     words = ["track", str(frames), "--weights", str(model), "--box", "1:10,10,20,20", "--output", str(tmp_path / "x")]
     assert main([*words, "trainer.accelerator=cpu"]) == 2

@@ -455,7 +455,7 @@ def test_what_to_go_on_with_is_said_or_found(tmp_path: Path, capsys: pytest.Capt
     assert main([*words, "run_name=x", "--ckpt", "last"]) == 2
     assert "no run 'x'" in capsys.readouterr().err
     assert main([*words, "--ckpt", str(tmp_path / "chain.yaml")]) == 2
-    assert "continue with --ckpt last" in capsys.readouterr().err
+    assert "continued with --ckpt last" in capsys.readouterr().err
     kept = tmp_path / "x" / "masks" / "checkpoints" / "last.ckpt"
     kept.parent.mkdir(parents=True)
     kept.touch()

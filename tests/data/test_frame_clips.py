@@ -373,7 +373,7 @@ def test_senseless_settings_are_refused_by_key(changes: dict[str, Any], message:
 
 
 def test_an_unknown_canvas_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"data.canvas: 'video' .* object, frame"):
+    with pytest.raises(UsageError, match=r"'data.canvas' is 'video', expected one of: object, frame"):
         small(canvas="video")
     with pytest.raises(UsageError, match=r"data.frame.areas; did you mean data.frame.area\?"):
         small(frame={"areas": [1, 1]})

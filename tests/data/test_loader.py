@@ -460,5 +460,5 @@ def test_batches_say_what_was_skipped_and_forget_nothing_on_the_way() -> None:
 
 
 def test_the_keys_of_the_loader_are_checked(drawn: Path) -> None:
-    with pytest.raises(UsageError, match=r"data\.pack_short_side: 0"):
+    with pytest.raises(UsageError, match=r"'data\.pack_short_side' is 0"):
         module(drawn, pack_short_side=0)

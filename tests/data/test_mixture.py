@@ -191,7 +191,7 @@ def test_a_part_set_to_null_is_not_used(coco: Path) -> None:
     ("mixture", "message"),
     [
         ({"coco": {"rot": "x"}}, r"unknown key data\.mixture\.coco\.rot; did you mean data\.mixture\.coco\.root\?"),
-        ({"coco": {"weight": 0}}, r"'data\.mixture\.coco\.weight' is 0, expected above 0; null in .* takes it away"),
+        ({"coco": {"weight": 0}}, r"'data\.mixture\.coco\.weight' is 0, expected above 0; null .* removes it"),
         ({"coco": "folder"}, r"data\.mixture\.coco: 'folder' must be keys and values"),
     ],
 )

@@ -231,7 +231,7 @@ FAULTS: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     "rubbish of a system": (lambda e: e.update({"__MACOSX/._x": b""}), "does not belong in an archive"),
     "no top folder": (
         lambda e: [e.update({name.removeprefix("Annotations/"): e.pop(name)}) for name in list(e)],
-        "must lie in one folder 'Annotations'",
+        "must be in one folder 'Annotations'",
     ),
     "another top folder": (
         lambda e: [e.update({name.replace("Annotations", "results"): e.pop(name)}) for name in list(e)],
@@ -268,7 +268,7 @@ def test_a_common_folder_above_the_davis_sequences_is_refused(tmp_path: Path) ->
     path = write_archive(tmp_path / "masks", videos, DAVIS.form, tmp_path / "s.zip")
     spoiled = repack(path, tmp_path / "t.zip", lambda e: [e.update({f"davis/{n}": e.pop(n)}) for n in list(e)])
     checked = check_submission(spoiled, videos, DAVIS.form)
-    assert not checked.sound and "must lie at the top" in str(checked)
+    assert not checked.sound and "must be at the top" in str(checked)
     assert len(checked.faults) == 1, "the rest is looked at all the same, and is in order"
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from tests.helpers.contract_settings import BY_METHOD, build, moving_squares
+from tests.helpers.shipped import ship_into
 from tests.parity.golden import fill_weights
 from vos_zoo.create import convert_checkpoint, create_model
 from vos_zoo.methods.lwl.checkpoint import PREFIXES, convert_state_dict
@@ -461,6 +462,7 @@ def test_weights_that_are_nowhere_are_reported_by_name(
     source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VOS_ZOO_HOME", str(tmp_path))
+    ship_into(tmp_path, monkeypatch)
     with pytest.raises(UsageError, match=message):
         VOSModel.from_pretrained(source)
 

@@ -317,7 +317,7 @@ def test_the_video_metric_refuses_what_it_cannot_score() -> None:
 
     prediction, truth = video(3)
     metric = DavisScores()
-    with pytest.raises(UsageError, match=r"cow.*both must be one"):
+    with pytest.raises(UsageError, match=r"cow.*both must have the same shape"):
         metric.update(prediction[1:], truth, name="cow")
     with pytest.raises(UsageError, match="cow: the ground truth is missing"):
         metric.update(prediction, name="cow")

@@ -317,8 +317,8 @@ def test_settings_that_make_no_sense_are_refused(model: VOSModel, settings: dict
     [
         ({"train_memory": "none"}, "choose last or all"),
         ({"window": [2, 7]}, "frames, rows and columns"),
-        ({"losses": {"lovasz": 1.0}}, "lovasz"),
-        ({"losses": {}}, "nothing"),
+        ({"losses": {"lovazs": 1.0}}, "lovazs"),
+        ({"losses": {}}, "is empty"),
         ({"train_clip": 0}, "train_clip is 0"),
     ],
 )
