@@ -3,7 +3,7 @@
     python benchmarks/card.py measure --model lwl            writes model_cards/measured/lwl.json (some CPU minutes)
     python benchmarks/card.py measure --model NAME --memory 110 --frames 10      the same for shipped weights
     python benchmarks/card.py score RESULTS/record.json      adds the scores of a `vos-zoo test` run on real data
-    python benchmarks/card.py write                          brings every card up to date with its JSON
+    python benchmarks/card.py write                          brings every card and the README up to date with the JSON
 
 A method has the card model_cards/METHOD.md; shipped weights have src/vos_zoo/shipped/NAME/README.md, with measured.json
 beside it. Scores of shipped weights go there, and the run's record is kept in benchmarks/results. A card holds its
@@ -25,10 +25,16 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from vos_zoo import methods
 from vos_zoo.config.resources import shipped_folder
+from vos_zoo.evaluation.board.published import PUBLISHED_FILE, read_published
 from vos_zoo.hub.weights import CARD_FILE, NUMBERS_FILE
+from vos_zoo.registry import load_method
 
 CARDS = Path(__file__).resolve().parents[1] / "model_cards"
+README = Path(__file__).resolve().parents[1] / "README.md"
+WEIGHTS_BEGIN = "<!-- weights: written by benchmarks/card.py from the models that ship -->"
+WEIGHTS_END = "<!-- weights: end -->"
 RECORDS = Path(__file__).resolve().parent / "results"
 BEGIN = "<!-- measured: written by benchmarks/card.py from {source} -->"
 END = "<!-- measured: end -->"
@@ -117,6 +123,41 @@ def write_cards() -> None:
     for name in names:
         write_card(name)
         print(f"{name}: from {numbers_file(name).name}")
+    README.write_text(with_weights(README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def weights_table() -> str:
+    """The table of the README: every model that ships, its scores, size and speed, beside what its authors report."""
+    lines = [
+        "| `--weights` | method | J&F | J | F | size | R per frame, 1 / 5 objects | frames/s | published, DAVIS 2017 |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted(shipped_folder().glob(f"*/{NUMBERS_FILE}")):
+        numbers, name = json.loads(path.read_text()), path.parent.name
+        method = json.loads((path.parent / "config.json").read_text())["method"]
+        info = load_method(method)
+        real = [row for row in numbers["scores"] if row["real"]]
+        scores = [f"{real[0][key]:.1f}" if real else "-" for key in ("J&F", "J", "F")]
+        speed = {row["objects"]: row for row in (numbers["speed"] or {"rows": []})["rows"]}
+        times = " / ".join(f"{speed[count]['in_R']:.2f}" if count in speed else "-" for count in (1, 5))
+        rate = f"{speed[1]['frames_per_second']:.1f}" if 1 in speed else "-"
+        cells = [f"`{name}`", f"[{info.title}]({info.url}), {info.year}", *scores, f"{numbers['bytes'] / 1e6:.1f} MB"]
+        lines.append("| " + " | ".join([*cells, times, rate, _published(method)]) + " |")
+    return "\n".join(lines)
+
+
+def _published(method: str) -> str:
+    """The best J&F on DAVIS 2017 val that the authors report, marked as theirs."""
+    rows = read_published(Path(methods.__file__).parent / method / PUBLISHED_FILE, method)
+    found = [row.scores["J&F"] for row in rows if row.data == "davis2017-val" and "J&F" in row.scores]
+    return f"{max(found):.1f} (published)" if found else "-"
+
+
+def with_weights(page: str) -> str:
+    """The README with the table of weights between its two comment lines."""
+    head, _, rest = page.partition(WEIGHTS_BEGIN)
+    _, _, tail = rest.partition(WEIGHTS_END)
+    return f"{head}{WEIGHTS_BEGIN}\n\n{weights_table()}\n\n{WEIGHTS_END}{tail}"
 
 
 def add_score(record: Path) -> None:

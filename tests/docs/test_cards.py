@@ -102,6 +102,7 @@ def test_the_json_of_a_card_belongs_to_the_method_as_it_is(path: Path) -> None:
 def test_changed_numbers_change_the_card_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(cards.CARDS, tmp_path / "cards")
     monkeypatch.setattr(cards, "CARDS", tmp_path / "cards")
+    monkeypatch.setattr(cards, "README", shutil.copyfile(cards.README, tmp_path / "README.md"))
     path = tmp_path / "cards" / "measured" / "lwl.json"
     numbers = json.loads(path.read_text())
     numbers["speed"]["rows"][0]["in_R"] = 9.87
@@ -121,6 +122,7 @@ def test_a_runs_scores_enter_the_json_once(tmp_path: Path, monkeypatch: pytest.M
 
     shutil.copytree(cards.CARDS, tmp_path / "cards")
     monkeypatch.setattr(cards, "CARDS", tmp_path / "cards")
+    monkeypatch.setattr(cards, "README", shutil.copyfile(cards.README, tmp_path / "README.md"))
     record: Any = example()
     for _ in range(2):
         cards.add_score(write_record(record, tmp_path))
