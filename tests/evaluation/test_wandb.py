@@ -38,7 +38,7 @@ from vos_zoo.video.panels import write_picture
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No account, no settings of the machine."""
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
@@ -46,6 +46,8 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv(name, str(tmp_path / "home"))
     monkeypatch.delenv("NETRC", raising=False)
     wandb.teardown()  # its background process keeps the settings it was started with
+    yield
+    wandb.teardown()
 
 
 @pytest.fixture
