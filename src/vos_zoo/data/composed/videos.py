@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +20,13 @@ from vos_zoo.config.settings.generated import ComposedConfig, ComposedSettings
 from vos_zoo.data.composed.render import Painter
 from vos_zoo.data.composed.scene import ComposedScene, Cutting, draw_cutting, draw_scene
 from vos_zoo.data.composed.sources import Sources
+from vos_zoo.data.datasets.generated import GeneratedDataset
 from vos_zoo.data.synthetic.scene_draws import Cast
-from vos_zoo.types import Frame, LabelMap, UsageError, VideoDataset, VideoSequence
+from vos_zoo.types import Frame, LabelMap, UsageError, VideoSequence
 
 COUNT_STEP = 4
 """Pixels of objects are counted on every so many rows and columns."""
 _CACHED_FRAMES = 16
-_CACHED_SEQUENCES = 8
 _MIN_VISIBLE = 0.35  # share of its own area an object must show in the frame where it starts
 _ATTEMPTS = 12
 
@@ -194,7 +193,7 @@ def _without(scene: ComposedScene, starts: tuple[int, ...], hidden: set[int]) ->
     return replace(scene, ground=ground, actors=actors), tuple(starts[identity - 1] for identity in kept)
 
 
-class ComposedDataset(VideoDataset):
+class ComposedDataset(GeneratedDataset[ComposedSequence]):
     """A data set of composed clips, drawn by their numbers.
 
     Args:
@@ -213,30 +212,11 @@ class ComposedDataset(VideoDataset):
     ) -> None:
         if videos < 1:
             raise UsageError(f"data.composed: {videos} videos of {split}; there must be at least 1")
+        super().__init__(videos, "clip")
         self.name, self.split, self.sources = "composed", split, sources
         self.settings = settings or ComposedSettings()
         self.video_length = self.settings.frames
-        self._videos = videos
-        self._recent: OrderedDict[int, ComposedSequence] = OrderedDict()
 
-    def __len__(self) -> int:
-        return self._videos
-
-    @overload
-    def __getitem__(self, index: int) -> ComposedSequence: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[VideoSequence]: ...
-
-    def __getitem__(self, index: int | slice) -> ComposedSequence | list[VideoSequence]:
-        """Clip `index` (the last few are kept), or a list of clips for a slice."""
-        if isinstance(index, slice):
-            return [self[k] for k in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"the composed data set has {len(self)} clips, there is no clip {index}")
-        index = int(index) % len(self)
-        if index not in self._recent:
-            self._recent[index] = ComposedSequence(index, self.sources, self.settings, self.split)
-        self._recent.move_to_end(index)
-        while len(self._recent) > _CACHED_SEQUENCES:
-            self._recent.popitem(last=False)
-        return self._recent[index]
+    def make(self, index: int) -> ComposedSequence:
+        """Clip `index`, from 0 on."""
+        return ComposedSequence(index, self.sources, self.settings, self.split)

@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from functools import cached_property
 from itertools import pairwise
-from typing import overload
 
 import numpy as np
 import torch
@@ -19,16 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vos_zoo.config.settings.generated import SyntheticConfig, SyntheticSettings
+from vos_zoo.data.datasets.generated import GeneratedDataset
 from vos_zoo.data.synthetic.render import render, render_labels
 from vos_zoo.data.synthetic.scene import SyntheticScene, draw_scene, starting_area, with_layers
 from vos_zoo.data.synthetic.scene_draws import Cast
-from vos_zoo.types import Frame, LabelMap, UsageError, VideoDataset, VideoSequence, VOSError
+from vos_zoo.types import Frame, LabelMap, UsageError, VideoSequence, VOSError
 
 SPLITS = ("train", "val", "test")
 _CHUNK = 4  # frames drawn together: few, so that the canvas stays in the cache of a core
 _CACHED_FRAMES = 32
 _COUNTED_FRAMES = 8
-_CACHED_SEQUENCES = 8
 _LEAST_VISIBLE = 0.35  # share of its own area an object must show in the frame where it starts
 _ATTEMPTS = 40
 
@@ -224,7 +223,7 @@ def _hidden_to_front(scene: SyntheticScene, starts: tuple[int, ...]) -> Syntheti
     return with_layers(scene, [*back, *(layer for layer in scene.layers if layer.label in hidden)])
 
 
-class SyntheticDataset(VideoDataset):
+class SyntheticDataset(GeneratedDataset[SyntheticSequence]):
     """A data set of procedural videos.
 
     Args:
@@ -248,31 +247,12 @@ class SyntheticDataset(VideoDataset):
             raise UsageError(f"synthetic split {split!r}: choose one of {', '.join(SPLITS)}")
         if not _is_whole(videos) or videos < 1:
             raise UsageError(f"synthetic videos {videos}: a data set needs at least 1 video")
+        super().__init__(videos, "video")
         self.name = "synthetic"
         self.split = split
         self.settings = settings or SyntheticSettings()
         self.device = device
-        self._videos = videos
-        self._recent: OrderedDict[int, SyntheticSequence] = OrderedDict()
 
-    def __len__(self) -> int:
-        return self._videos
-
-    @overload
-    def __getitem__(self, index: int) -> SyntheticSequence: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[VideoSequence]: ...
-
-    def __getitem__(self, index: int | slice) -> SyntheticSequence | list[VideoSequence]:
-        """Video `index` (the last few are kept), or a list of videos for a slice."""
-        if isinstance(index, slice):
-            return [self[k] for k in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"the synthetic data set has {len(self)} videos, there is no video {index}")
-        index = int(index) % len(self)
-        if index not in self._recent:
-            self._recent[index] = SyntheticSequence(index, self.settings, split=self.split, device=self.device)
-        self._recent.move_to_end(index)
-        while len(self._recent) > _CACHED_SEQUENCES:
-            self._recent.popitem(last=False)
-        return self._recent[index]
+    def make(self, index: int) -> SyntheticSequence:
+        """Video `index`, from 0 on."""
+        return SyntheticSequence(index, self.settings, split=self.split, device=self.device)
