@@ -15,7 +15,7 @@ from vos_zoo.nn.cpu.layout import as_pictures, branch, split_frames
 from vos_zoo.nn.cpu.residual import residual_block
 from vos_zoo.nn.norms import FrozenBatchNorm2d, conv_norm
 from vos_zoo.nn.smp_encoder import SmpFeatures
-from vos_zoo.nn.timm_encoder import NORMS, fold_norms, freeze_norms, read_state, timm_features
+from vos_zoo.nn.timm_encoder import NORMS, freeze_and_fold, read_state, timm_features
 from vos_zoo.types import UsageError, VOSError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -155,10 +155,7 @@ class TimmEncoder(nn.Module):
         data = self.network.default_cfg
         self.normalise = Normalisation(False, 255.0, tuple(data["mean"]), tuple(data["std"]))
         if self.norms == "frozen":
-            freeze_norms(self.network)
-            self.network.eval()
-            fold_norms(self.network)
-            self.network.train()
+            freeze_and_fold(self.network)
 
     def forward(self, frames: Tensor, length: int = 1, skipped: int = 0) -> tuple[Tensor, ...]:
         """Features at strides 4, 8, 16 (and 32); see `ResNet.forward`."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vos_zoo.nn.timm_encoder import fitting_entries, fold_norms, freeze_norms, read_state
+from vos_zoo.nn.timm_encoder import fitting_entries, freeze_and_fold, read_state
 from vos_zoo.types import UsageError, VOSError
 
 _STRIDES = (4, 8, 16, 32)
@@ -41,10 +41,7 @@ class SmpFeatures(nn.Module):
         self.channels: tuple[int, ...] = tuple(self.encoder.out_channels[2 : 2 + stages])
         _check_strides(name, self.encoder, stages)
         if frozen:
-            freeze_norms(self.encoder)
-            self.encoder.eval()
-            fold_norms(self.encoder)
-            self.encoder.train()
+            freeze_and_fold(self.encoder)
 
     def forward(self, frames: Tensor) -> list[Tensor]:
         """Feature maps of normalised frames ``(B, 3, h, w)``."""

@@ -124,6 +124,14 @@ def fold_norms(network: Any, channels: int = 3) -> None:
             norm.folded = False
 
 
+def freeze_and_fold(network: Any) -> None:
+    """Frozen norms, computed by the convolutions in front of them; the network is in training mode afterwards."""
+    freeze_norms(network)
+    network.eval()
+    fold_norms(network)
+    network.train()
+
+
 def _norms_after(
     network: Any, picture: Tensor, kinds: tuple[type[nn.Module], ...]
 ) -> tuple[dict[str, FrozenBatchNormAct2d], Sequence[Tensor]]:
