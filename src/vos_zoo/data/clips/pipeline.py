@@ -80,8 +80,9 @@ def _build(step: str | Mapping[str, Any]) -> Any:
         name, keywords = next(iter(step.items()))
     else:
         name, keywords = step, {}
-    known = [n for n in dir(library) if _is_transform(getattr(library, n))]
-    if name not in known:
+    kind = getattr(library, str(name), None)
+    if not _is_transform(kind):
+        known = [n for n in dir(library) if _is_transform(getattr(library, n))]
         near = difflib.get_close_matches(str(name), known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"{KEY}: albumentations has no transform {name!r} for pictures{hint}")
@@ -91,7 +92,7 @@ def _build(step: str | Mapping[str, Any]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            return getattr(library, name)(**keywords)
+            return kind(**keywords)
         except (TypeError, ValueError, UserWarning) as error:
             reason = " ".join(str(error).split())
             raise UsageError(f"{KEY}: {name} refuses {keywords!r}: {reason}") from error
@@ -100,10 +101,7 @@ def _build(step: str | Mapping[str, Any]) -> Any:
 def _is_transform(found: object) -> bool:
     """Whether something of the library's can take part: pictures alone, pictures with masks, or a container."""
     library = albumentations()
-    kinds = (library.ImageOnlyTransform, library.DualTransform, *(getattr(library, name) for name in _CONTAINERS))
-    plain = (library.ImageOnlyTransform, library.DualTransform, library.Transform3D)
-    return isinstance(found, type) and issubclass(found, kinds) and found not in plain and not _is_3d(found)
-
-
-def _is_3d(found: type) -> bool:
-    return issubclass(found, albumentations().Transform3D)
+    bases = (library.ImageOnlyTransform, library.DualTransform)
+    if not isinstance(found, type) or found in bases or issubclass(found, library.Transform3D):
+        return False
+    return issubclass(found, bases) or found.__name__ in _CONTAINERS
