@@ -98,8 +98,8 @@ class UpsampleProject(nn.Module):
     """From the finest level to one logit map at the canvas size, by two bicubic steps.
 
     The last convolution directly follows an upsampling, and a sum over channels commutes with a resize:
-    its nine taps are applied at the coarse size, so nine maps are resized instead of all channels, then shifted and
-    added (exact up to rounding).
+    the nine weights of its kernel are applied at the coarse size, so nine maps are resized instead of all channels,
+    then shifted and added (exact up to rounding).
     """
 
     def __init__(self, width: int) -> None:
@@ -111,8 +111,8 @@ class UpsampleProject(nn.Module):
         """``(B, width, h/4, w/4)`` -> logits ``(B, 1, h, w)``."""
         doubled = (2 * x.shape[-2], 2 * x.shape[-1])
         x = F.relu(self.conv1(bicubic(x, doubled)))
-        taps = self.conv2.weight.flip(-2, -1).flatten(2).permute(2, 1, 0)[..., None]
-        maps = bicubic(F.conv2d(x, taps), size)
+        kernel = self.conv2.weight.flip(-2, -1).flatten(2).permute(2, 1, 0)[..., None]
+        maps = bicubic(F.conv2d(x, kernel), size)
         logits = F.fold(maps.flatten(2), size, kernel_size=3, padding=1)
         return logits + self.conv2.bias  # type: ignore[operator]
 

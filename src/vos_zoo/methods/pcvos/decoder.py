@@ -126,10 +126,10 @@ class Decoder(nn.Module):
     def last(self, x: Tensor) -> Tensor:
         """The last convolution, of the features' positive part: ``(B, C, h, w)`` -> ``(B, 1, h, w)``.
 
-        With one output channel a convolution is memory-bound; nine maps, one per tap, shifted and added are a
-        matrix product with nine rows, which reads its input once.
+        With one output channel a convolution is memory-bound; nine maps, one per weight of the kernel, shifted and
+        added are a matrix product with nine rows, which reads its input once.
         """
-        taps = self.pred.weight.flip(-2, -1).flatten(2).permute(2, 1, 0)[..., None]
+        kernel = self.pred.weight.flip(-2, -1).flatten(2).permute(2, 1, 0)[..., None]
         size = (x.shape[-2], x.shape[-1])
-        maps = F.conv2d(F.relu(x, inplace=not torch.is_grad_enabled()), taps)
+        maps = F.conv2d(F.relu(x, inplace=not torch.is_grad_enabled()), kernel)
         return F.fold(maps.flatten(2), size, kernel_size=3, padding=1) + self.pred.bias[:, None, None]  # type: ignore[index]

@@ -180,9 +180,9 @@ def winograd(
     batch, channels, height, width = x.shape
     rows, columns, outputs = -(-height // TILE), -(-width // TILE), weight.shape[1 if adjoint else 0]
     to_points, to_filters, to_tiles = _matrices(x.dtype)
-    # Filters are read in their memory order, (inputs, outputs, taps): moving whole taps is cheap, single values is not.
-    taps = weight.flatten(2) if adjoint else weight.flatten(2).transpose(0, 1)
-    filters = (to_filters.flip(1) if adjoint else to_filters) @ taps.reshape(-1, TAPS * TAPS).T
+    # Filters are read in memory order, (inputs, outputs, kernel): moving whole kernels is cheap, single values is not.
+    kernels = weight.flatten(2) if adjoint else weight.flatten(2).transpose(0, 1)
+    filters = (to_filters.flip(1) if adjoint else to_filters) @ kernels.reshape(-1, TAPS * TAPS).T
     filters = filters.view(SIDE * SIDE, channels, outputs)
     padded = _padded(x, TILE * rows + 2, TILE * columns + 2, rectify)
     size = (batch, outputs, TILE * rows, TILE * columns)
