@@ -80,7 +80,7 @@ def _build(step: str | Mapping[str, Any]) -> Any:
         name, keywords = next(iter(step.items()))
     else:
         name, keywords = step, {}
-    kind = getattr(library, str(name), None)
+    kind: Any = getattr(library, str(name), None)
     if not _is_transform(kind):
         known = [n for n in dir(library) if _is_transform(getattr(library, n))]
         near = difflib.get_close_matches(str(name), known, n=1)
