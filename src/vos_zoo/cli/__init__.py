@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vos_zoo import __version__
-from vos_zoo.cli import handlers
+from vos_zoo.cli import handlers, mask_commands
 from vos_zoo.cli.options import Parser, add_config, add_model, add_weights, command, finish
 from vos_zoo.registry import suggestion
 from vos_zoo.types import UsageError, VOSError
@@ -85,16 +85,16 @@ def build_parser() -> argparse.ArgumentParser:
         _test,
         _track,
         _convert,
-        _score,
+        mask_commands.score,
         _leaderboard,
         _models,
         _config,
         _weights,
         _check_data,
-        _check_submission,
+        mask_commands.check_submission,
         _make_data,
-        _export_masks,
-        _import_masks,
+        mask_commands.export_masks,
+        mask_commands.import_masks,
     ):
         build(commands)
     return parser
@@ -224,47 +224,6 @@ def _convert(commands: Any) -> None:
     finish(parser)
 
 
-def _score(commands: Any) -> None:
-    parser = command(
-        commands,
-        "score",
-        handlers.run_score,
-        "score masks of any origin by a protocol of the field, or compare two results",
-        'masks.zip --data lvos data.root=LVOS --name "Some method" --source https://HOST/masks.zip',
-        "results/masks --data davis17 data.root=DAVIS --official",
-        "runs/score-ONE runs/score-TWO",
-    )
-    parser.add_argument(
-        "masks",
-        metavar="MASKS",
-        nargs="+",
-        help="a folder of PNGs (VIDEO/FRAME.png, or VIDEO/OBJECT/FRAME.png), a zip of one, or a COCO run-length JSON "
-        "file; two of them, or of folders that score and test wrote, are compared: differences per object, and a "
-        "bootstrap over videos",
-    )
-    parser.add_argument(
-        "--data",
-        metavar="PROTOCOL",
-        help="davis17, davis16, youtube_vos18, youtube_vos19, sav, vos_benchmark, lvos, lvos_v1, lvos_2022, vost, "
-        "mosev2, mose, visor; data.root=FOLDER is the folder of the ground truth, data.split=NAME which split",
-    )
-    parser.add_argument(
-        "--official", action="store_true", help="reproduce the official program's quirks instead of the right values"
-    )
-    parser.add_argument(
-        "--missing",
-        choices=("refuse", "empty"),
-        default="refuse",
-        help="masks that are not there: an error that lists them (default), or they count as empty",
-    )
-    parser.add_argument("--name", metavar="NAME", help="what made the masks (default: the name of the file or folder)")
-    parser.add_argument("--source", metavar="URL", default="", help="where the masks come from, for the record")
-    parser.add_argument(
-        "--output", metavar="FOLDER", help="where the results are written (default: a new folder in runs)"
-    )
-    finish(parser)
-
-
 def _leaderboard(commands: Any) -> None:
     parser = command(
         commands,
@@ -355,22 +314,6 @@ def _check_data(commands: Any) -> None:
     finish(parser)
 
 
-def _check_submission(commands: Any) -> None:
-    parser = command(
-        commands,
-        "check-submission",
-        handlers.run_check_submission,
-        "validate an archive for an evaluation server, or the folder of its masks",
-        "results/submission.zip --data davis17 data.root=DAVIS data.test_split=test-dev",
-        "results/masks --data davis16 data.root=DAVIS",
-    )
-    parser.add_argument("source", metavar="ARCHIVE|FOLDER", help="a zip, or a folder of masks")
-    parser.add_argument(
-        "--data", metavar="NAME", required=True, help="the evaluated data set: davis17, youtube_vos19, ..."
-    )
-    finish(parser)
-
-
 def _make_data(commands: Any) -> None:
     parser = command(
         commands,
@@ -381,50 +324,4 @@ def _make_data(commands: Any) -> None:
     )
     parser.add_argument("kind", metavar="KIND", choices=["synthetic"], help="what to make: synthetic")
     parser.add_argument("--output", metavar="FOLDER", required=True, help="the folder to write")
-    finish(parser)
-
-
-_FORMATS = ("coco", "sav", "yolo", "rgba", "cvat", "label-studio")
-_FORMATS_HELP = (
-    "coco: run-length JSON in YouTube-VIS's form; sav: SA-V's JSON; yolo: segmentation text (loses holes and small "
-    "parts); rgba: pictures with alpha; cvat: CVAT for video 1.1 XML; label-studio: brush masks"
-)
-
-
-def _export_masks(commands: Any) -> None:
-    parser = command(
-        commands,
-        "export-masks",
-        handlers.run_export_masks,
-        "write masks in the format of another tool",
-        "results/masks --format coco --output results.json",
-        "results/masks --format rgba --frames DAVIS/JPEGImages/480p --output cut_out",
-        overridable=False,
-    )
-    parser.add_argument("masks", metavar="FOLDER", help="PNGs: FRAME.png, VIDEO/FRAME.png, or VIDEO/OBJECT/FRAME.png")
-    parser.add_argument("--format", choices=_FORMATS, required=True, help=_FORMATS_HELP)
-    parser.add_argument("--output", metavar="FILE|FOLDER", required=True, help="what is written; it must not exist yet")
-    parser.add_argument("--frames", metavar="FOLDER", help="for rgba: the frames, whose colours the objects then have")
-    finish(parser)
-
-
-def _import_masks(commands: Any) -> None:
-    parser = command(
-        commands,
-        "import-masks",
-        handlers.run_import_masks,
-        "write masks of another tool's format as PNGs",
-        "results.json --format coco --output masks",
-        "labels --format yolo --size 480x854 --output masks",
-        overridable=False,
-    )
-    parser.add_argument("source", metavar="FILE|FOLDER", help="the file, or the folder of files")
-    parser.add_argument("--format", choices=_FORMATS, required=True, help=_FORMATS_HELP)
-    parser.add_argument("--output", metavar="FOLDER", required=True, help="what is written; it must not exist yet")
-    parser.add_argument("--size", metavar="HEIGHTxWIDTH", help="for yolo, which does not hold the size")
-    parser.add_argument(
-        "--per-object",
-        action="store_true",
-        help="VIDEO/OBJECT/FRAME.png instead of label maps, for objects that overlap or have names",
-    )
     finish(parser)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+MASK_FORMATS = ("coco", "sav", "yolo", "rgba", "cvat", "label-studio")
+"""What masks can be exported to and imported from."""
 _HOMES = {
     "run_fit": "fit",
     "run_stages": "stages",
@@ -20,7 +22,7 @@ _HOMES = {
     "run_check_data": "data",
     "run_make_data": "data",
 }
-__all__ = list(_HOMES)
+__all__ = ["MASK_FORMATS", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

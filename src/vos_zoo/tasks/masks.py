@@ -26,16 +26,13 @@ from vos_zoo.video.formats.track_masks import TrackMasks
 from vos_zoo.video.formats.yolo import from_yolo, to_yolo
 from vos_zoo.video.masks import write_mask
 
-FORMATS = ("coco", "sav", "yolo", "rgba", "cvat", "label-studio")
-"""What masks can be exported to and imported from."""
-
 
 def run_export_masks(*, masks: str, form: str, output: str, frames: str | None = None) -> int:
     """Write masks in another tool's format.
 
     Args:
         masks: folder of one video (``FRAME.png``) or of several (``VIDEO/FRAME.png``, ``VIDEO/OBJECT/FRAME.png``).
-        form: one of `FORMATS`.
+        form: one of `vos_zoo.tasks.MASK_FORMATS`.
         output: the file (coco, label-studio) or folder (others) to write; nothing that exists is replaced.
         frames: for rgba: folder with the frames, of one video or ``VIDEO/FRAME``; else objects have plain colours.
     """
@@ -60,7 +57,7 @@ def run_import_masks(*, source: str, form: str, output: str, size: str | None = 
 
     Args:
         source: the file, or the folder of files.
-        form: one of `FORMATS`.
+        form: one of `vos_zoo.tasks.MASK_FORMATS`.
         output: folder to write ``VIDEO/FRAME.png`` into; nothing that exists is replaced.
         size: "HEIGHTxWIDTH" for YOLO text, which does not hold it.
         apart: write ``VIDEO/OBJECT/FRAME.png``, which objects that overlap or have names need.
