@@ -17,7 +17,7 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NO_ALBUMENTATIONS_UPDATE=1 WANDB
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev quickstart test lint types pytest format build clean distclean
+.PHONY: help install install-dev quickstart test lint types pytest format build docs clean distclean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ format: $(VENV)/.installed-dev ## Bring the code into its format
 
 build: $(VENV)/.installed-dev ## Build the wheel and the source archive into dist
 	$(BIN)/python -m build --no-isolation
+
+docs: $(VENV)/.installed-dev ## Build the documentation site into build/site, without a network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## Remove caches and builds
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -30,6 +30,11 @@ def create_model(
 
     Raises:
         UsageError: unknown method, hyper-parameter or setting.
+
+    Examples:
+        >>> model = create_model("pcvos", backbone="resnet18", key_channels=16)
+        >>> model.method
+        'pcvos'
     """
     own = variant_keywords(method)
     settings = {**own["track"], **(track or {})}

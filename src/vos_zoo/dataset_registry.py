@@ -94,7 +94,12 @@ def outside_datasets() -> list[str]:
 
 
 def available_datasets() -> list[str]:
-    """Names of all data sets, those of this package first; imports none of them."""
+    """Names of all data sets, those of this package first; imports none of them.
+
+    Examples:
+        >>> available_datasets()[:3]
+        ['davis', 'youtube_vos', 'folder']
+    """
     return [*BUILT_IN, *outside_datasets()]
 
 

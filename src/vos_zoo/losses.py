@@ -31,6 +31,12 @@ def lovasz_loss(logits: Tensor, target: Tensor) -> Tensor:
 
     Returns:
         Scalar; with no foreground at all it is the largest error.
+
+    Examples:
+        >>> import torch
+        >>> target = torch.tensor([1.0, 1.0, 0.0, 0.0])
+        >>> round(lovasz_loss(20 * target - 10, target).item(), 3)
+        0.0
     """
     precise = torch.promote_types(logits.dtype, torch.float32)
     labels = target.flatten()

@@ -147,6 +147,16 @@ class VOSModel(Pretrained):
         Raises:
             UsageError: no prompt, an unknown setting, or a frame or prompt that does not fit; raised before any frame
                 is read if possible.
+
+        Examples:
+            >>> from itertools import islice
+            >>> from vos_zoo import VOSModel, samples
+            >>> clip = samples.clip()
+            >>> model = VOSModel.from_pretrained("pcvos-small")
+            >>> for result in model.track(islice(clip.frames(), 2), prompts={0: clip.first_mask()}):
+            ...     print(result.index, result.label_map().shape)
+            0 (360, 640)
+            1 (360, 640)
         """
         if unwanted not in ("follow", "skip"):
             raise UsageError(f"unwanted is {unwanted!r}; choose follow or skip")

@@ -169,6 +169,10 @@ def parse_boxes(texts: Iterable[str]) -> dict[int, Box]:
 
     Raises:
         UsageError: a text has another form, an id is not in 1..254 or is given twice, or a box is empty.
+
+    Examples:
+        >>> parse_boxes(["1:40,30,120,80"])
+        {1: Box(x=40.0, y=30.0, w=120.0, h=80.0)}
     """
     boxes: dict[int, Box] = {}
     for text in texts:

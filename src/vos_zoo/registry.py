@@ -94,7 +94,12 @@ class MethodInfo:
 
 
 def available_methods() -> list[str]:
-    """Sorted names of all methods, from the folders here and from installed packages; imports none of them."""
+    """Sorted names of all methods, from the folders here and from installed packages; imports none of them.
+
+    Examples:
+        >>> [name for name in available_methods() if name in ("giel", "joint", "llb", "lwl", "pcvos")]
+        ['giel', 'joint', 'llb', 'lwl', 'pcvos']
+    """
     return sorted(_built_in() | _entry_points().keys())
 
 

@@ -40,7 +40,12 @@ class UsageError(VOSError):
 
 
 class Box(NamedTuple):
-    """Axis-aligned box in pixels: left, top, width, height."""
+    """Axis-aligned box in pixels: left, top, width, height.
+
+    Examples:
+        >>> Box(40, 30, 120, 80).w
+        120
+    """
 
     x: float
     y: float
@@ -55,6 +60,10 @@ class Points:
     Attributes:
         positive: on the object; at least one.
         negative: beside the object.
+
+    Examples:
+        >>> Points([(120, 80)], negative=[(20, 20)])
+        Points(positive=[(120, 80)], negative=[(20, 20)])
     """
 
     positive: Sequence[tuple[float, float]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -255,7 +256,8 @@ def _config(options: argparse.Namespace, needs_method: bool = True, **more: Any)
 
     weights = getattr(options, "weights", None)
     method = getattr(options, "model", None) or _method_of(weights)
-    config = load_config(
+    load = partial(
+        load_config,
         method=method,
         data=more.pop("data", getattr(options, "data", None)),
         recipe=getattr(options, "recipe", None),
@@ -265,11 +267,27 @@ def _config(options: argparse.Namespace, needs_method: bool = True, **more: Any)
         stage=more.pop("stage", None),
         trained=weights is not None,
     )
+    config = load()
+    if weights is None and config.init_from and (start := _settings_of(config.init_from)):
+        config = load(start=start)
     if needs_method and config.method is None:
         if weights is not None and not Path(weights).exists() and weights.count("/") != 1 and not is_url(weights):
             raise unknown_weights_error(weights)
         raise UsageError(f"which method? give --model, one of: {', '.join(method_names())}")
     return config
+
+
+def _settings_of(source: str) -> dict[str, Any]:
+    """Keys `model` and `track` of a saved model, a folder or a name; empty for a checkpoint or unconverted weights."""
+    named = named_weights(source)
+    path = (named.folder if named else Path(source)) / "config.json"
+    if not path.is_file():
+        return {}
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        return {key: saved[key] for key in ("model", "track") if saved.get(key)}
+    except (ValueError, AttributeError, TypeError):
+        raise UsageError(f"init_from {source!r}: {path} is not a model's configuration") from None
 
 
 def _method_of(weights: str | None) -> str | None:

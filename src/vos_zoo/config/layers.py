@@ -1,10 +1,10 @@
 """The configuration: its layers, merged and checked, with messages that name the key, the value and the fix.
 
-Layers, later wins: the schema (`vos_zoo.config.schema`), `configs/default.yaml`, `configs/<method>.yaml`,
-`configs/data/<data>.yaml`, `configs/recipe/<method>/<recipe>.yaml`, each file given, the flags of the command line,
-`key=value`. A recipe or file may list stages: the layers of a stage directly follow the one that lists it. All raw
-layers are merged first and interpolations (`${seed}`) are resolved once at the end (`vos_zoo.config.merging`). The
-result is a plain `RunConfig`; only `check_signatures` imports torch and Lightning.
+Layers, later wins: the schema (`vos_zoo.config.schema`), `configs/default.yaml`, `configs/<method>.yaml`, the network
+and inference settings of `init_from`, `configs/data/<data>.yaml`, `configs/recipe/<method>/<recipe>.yaml`, each file
+given, the flags of the command line, `key=value`. A recipe or file may list stages: the layers of a stage directly
+follow the one that lists it. All raw layers are merged first and interpolations (`${seed}`) are resolved once at the
+end (`vos_zoo.config.merging`). The result is a plain `RunConfig`; only `check_signatures` imports torch and Lightning.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ def load_config(
     flags: Mapping[str, Any] | None = None,
     stage: str | None = None,
     trained: bool = False,
+    start: Mapping[str, Any] | None = None,
 ) -> RunConfig:
     """Merge all layers, resolve interpolations once, check every key and value.
 
@@ -77,6 +78,8 @@ def load_config(
             stages' own keys, with the names of the stages as `stages`.
         trained: weights are loaded that carry their own inference settings: `track` in the method's file is
             ignored.
+        start: keys `model` and `track` of the weights a training starts from (`init_from`); a layer above the
+            method's file, so that the same network is built.
 
     Returns:
         The checked configuration with plain Python values.
@@ -96,6 +99,7 @@ def load_config(
     base += _method_layers(method, name)
     for layer in base if trained else []:
         layer.tree.pop("track", None)
+    base += [Layer("init_from", dict(start))] if start else []
     recipes = _recipe_layers(method, recipe)
     listing = next((layer for layer in reversed([*recipes, *given]) if "stages" in layer.tree), None)
     stages = {} if listing is None else _stages(listing.tree.pop("stages"))

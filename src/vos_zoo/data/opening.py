@@ -38,6 +38,11 @@ def open_dataset(
         UsageError: unknown name or option, a missing folder, list or sequence, a threshold for masks that the data set
             does not have.
         VOSError: a listed sequence is broken and `skip_broken` is off.
+
+    Examples:
+        >>> videos = open_dataset("synthetic", split="val", synthetic={"val_videos": 2})
+        >>> len(videos), videos[0].object_ids
+        (2, (1, 2))
     """
     unknown = sorted(options.keys() - {*EVERYWHERE, *OPTIONS})
     if unknown:

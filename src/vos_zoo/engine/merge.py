@@ -26,6 +26,12 @@ def soft_aggregation(logits: Tensor) -> Tensor:
 
     Returns:
         Probabilities, float32 (float64 for float64) ``(..., N+1, H, W)``, background first, summing to one.
+
+    Examples:
+        >>> import torch
+        >>> logits = torch.zeros(2, 1, 1)  # two objects, each as likely as not
+        >>> [round(value, 2) for value in soft_aggregation(logits).flatten().tolist()]
+        [0.14, 0.43, 0.43]
     """
     logits = full_precision(logits)
     background = (1 - logits.sigmoid()).prod(dim=-3, keepdim=True).clamp(1e-7, 1 - 1e-7)

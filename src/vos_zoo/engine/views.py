@@ -215,7 +215,10 @@ class ObjectFrames(FullFrame):
     """The whole frame as a canvas of each object (``B = N, K = 1``); what depends on its pixels is computed once.
 
     Args:
-        multiple, short_edge, resize, pad_value: see `FullFrame`.
+        multiple: see `FullFrame`, as the next three.
+        short_edge: of the network's input.
+        resize: interpolation.
+        pad_value: colour of the padding.
         group_size: objects that go through the network together; None: all of them.
     """
 

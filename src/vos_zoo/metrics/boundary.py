@@ -68,6 +68,15 @@ def boundary_accuracy(
 
     Raises:
         UsageError: the shapes differ, the arrays are not masks, or the tolerance is negative or not an integer.
+
+    Examples:
+        >>> import numpy as np
+        >>> truth = np.zeros((60, 80), bool)
+        >>> truth[10:40, 20:50] = True
+        >>> boundary_accuracy(truth, truth)
+        1.0
+        >>> boundary_accuracy(np.roll(truth, 1, axis=1), truth)  # one pixel is within the tolerance
+        1.0
     """
     if tolerance is not None and (int(tolerance) != tolerance or tolerance < 0):
         raise UsageError(f"tolerance: {tolerance} is not a number of pixels; give an integer >= 0, or None for 0.8 %")

@@ -23,6 +23,13 @@ def region_similarity(
 
     Raises:
         UsageError: the shapes differ, or the arrays are not masks.
+
+    Examples:
+        >>> import numpy as np
+        >>> truth = np.zeros((4, 4), bool)
+        >>> truth[:, :2] = True
+        >>> region_similarity(np.ones((4, 4), bool), truth)
+        0.5
     """
     return per_frame(_jaccard, prediction, truth, void)
 

@@ -32,6 +32,10 @@ def summarise(values: Sequence[float] | NDArray[np.float64], *, official: bool =
 
     Raises:
         UsageError: there is no value.
+
+    Examples:
+        >>> summarise([1.0, 0.75, 0.75, 0.5])
+        Statistics(mean=0.75, recall=0.75, decay=0.25)
     """
     return Statistics(mean(values), recall(values), decay(values, official=official))
 

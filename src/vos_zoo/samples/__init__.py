@@ -42,6 +42,13 @@ class SampleClip:
 
 
 def clip() -> SampleClip:
-    """The clip that comes with vos-zoo."""
+    """The clip that comes with vos-zoo.
+
+    Examples:
+        >>> sample = clip()
+        >>> frame = next(iter(sample.frames()))
+        >>> frame.shape, sample.first_mask().max()
+        ((360, 640, 3), np.uint8(1))
+    """
     folder = Path(__file__).parent
     return SampleClip(folder / "bunny.mp4", folder / "bunny.png", Box(81, 75, 252, 224))

@@ -40,7 +40,12 @@ def _palette_table() -> np.ndarray:
 
 
 def davis_palette() -> list[int]:
-    """The DAVIS colour table (= PASCAL VOC colour map, all 256 entries), 768 integers: R, G, B of index 0, 1, ..."""
+    """The DAVIS colour table (= PASCAL VOC colour map, all 256 entries), 768 integers: R, G, B of index 0, 1, ...
+
+    Examples:
+        >>> davis_palette()[3:6]  # object 1 is dark red
+        [128, 0, 0]
+    """
     return [int(value) for value in _palette_table().reshape(-1)]
 
 
@@ -237,6 +242,14 @@ def write_mask(path: str | Path, labels: LabelMap) -> None:
 
     Raises:
         VOSError: `labels` is not two-dimensional or holds values that do not fit into 8 bits.
+
+    Examples:
+        >>> import numpy as np, tempfile
+        >>> labels = np.array([[0, 1], [2, 2]], np.uint8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_mask(f"{folder}/mask.png", labels)
+        ...     read_mask(f"{folder}/mask.png").tolist()
+        [[0, 1], [2, 2]]
     """
     from PIL import Image
 
