@@ -28,7 +28,7 @@ from tests.helpers.naive_pcvos import NaivePCVOS
 
 from benchmarks.common import one_thread, random_model, seconds, stripes, video, yardstick
 from vos_zoo.model import VOSModel
-from vos_zoo.nn.cpu import winograd
+from vos_zoo.nn.cpu import accelerate_cpu, plain_cpu
 
 
 class Case:
@@ -73,12 +73,14 @@ def as_shipped() -> Iterator[None]:
 def as_written(model: VOSModel) -> Iterator[None]:
     """The method in its naive form, with plain convolutions."""
     network: Any = model.network
-    shipped, least = network.__class__, winograd.MIN_PIXELS
-    network.__class__, winograd.MIN_PIXELS = NaivePCVOS, 1 << 60
+    shipped = network.__class__
+    network.__class__ = NaivePCVOS
+    plain_cpu(network)
     try:
         yield
     finally:
-        network.__class__, winograd.MIN_PIXELS = shipped, least
+        network.__class__ = shipped
+        accelerate_cpu(network)
 
 
 def measure(options: argparse.Namespace, length: int) -> list[dict[str, Any]]:

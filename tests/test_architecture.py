@@ -29,6 +29,7 @@ ALLOWED = {
     "types": set(),
     "tensors": set(),
     "revision": set(),
+    "environment": set(),
     "labels": {"types"},
     "losses": {"types"},
     "processes": {"types"},
@@ -38,10 +39,10 @@ ALLOWED = {
     "dataset_registry": {"types", "registry"},
     "files": {"types", "files"},
     "config": SETTINGS,
-    "nn": {"types", "tensors", "nn"},
+    "nn": {"types", "tensors", "environment", "nn"},
     "engine": {"types", "tensors", "prompts", "nn", "engine"},
     "methods": NETWORKS | {"registry", "engine", "methods"},
-    "hub": NETWORKS | SETTINGS | {"engine", "hub"},
+    "hub": NETWORKS | SETTINGS | {"environment", "engine", "hub"},
     "metrics": MASKS | {"types", "files", "metrics"},
     "video": SCORES,
     "data": MASKS | GROUPS | {"dataset_registry", "types", "tensors", "files", "data"},
@@ -218,6 +219,20 @@ def test_number_formats_are_decided_in_one_file():
         if module not in ("vos_zoo.nn.precision", "vos_zoo.engine.propagator")
     ]
     assert not wrong, f"use vos_zoo.nn.precision: {wrong}"
+
+
+MODEL_CODE = sorted(name for name in TREES if name.startswith(("vos_zoo.methods.", "vos_zoo.engine.", "vos_zoo.nn.")))
+PASSES = {"vos_zoo.nn.passes", "vos_zoo.nn.norms", "vos_zoo.nn.attention"}
+"""Where what is computed may depend on whether gradients are recorded."""
+
+
+@pytest.mark.parametrize("module", [name for name in MODEL_CODE if not name.startswith("vos_zoo.nn.cpu")])
+def test_networks_are_plain_modules_that_know_no_kernel_and_do_not_ask_for_gradients(module):
+    tree = TREES[module]
+    kernels = [line for line, name in _imports(module, tree) if name.startswith("vos_zoo.nn.cpu")]
+    assert not kernels, f"{module} imports a kernel in lines {kernels}; `accelerate_cpu` applies them from outside"
+    asked = [node.lineno for node in ast.walk(tree) if getattr(node, "attr", "") == "is_grad_enabled"]
+    assert not asked or module in PASSES, f"{module} asks in lines {asked}; use vos_zoo.nn.passes, or decide in memory"
 
 
 def _identifiers(node: ast.AST) -> set[str]:

@@ -18,6 +18,7 @@ def create_model(
     *,
     track: Mapping[str, Any] | None = None,
     optim: Mapping[str, Any] | None = None,
+    plain_cpu: bool = False,
     **hyperparameters: Any,
 ) -> VOSModel:
     """A model with random (or backbone-initialised) weights.
@@ -26,6 +27,7 @@ def create_model(
         method: one of `vos_zoo.available_models()`, or a variant of one that `vos-zoo models` lists.
         track: inference settings to keep with the model, see the method's settings.
         optim: optimiser settings, see `VOSModel`.
+        plain_cpu: no faster forms on a CPU, see `VOSModel`.
         hyperparameters: keyword arguments of the method's target model.
 
     Raises:
@@ -38,7 +40,8 @@ def create_model(
     """
     own = variant_keywords(method)
     settings = {**own["track"], **(track or {})}
-    return VOSModel(variants().get(method, method), {**own["model"], **hyperparameters}, settings, dict(optim or {}))
+    keywords = {**own["model"], **hyperparameters}
+    return VOSModel(variants().get(method, method), keywords, settings, dict(optim or {}), plain_cpu)
 
 
 def convert_checkpoint(

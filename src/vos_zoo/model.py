@@ -21,6 +21,7 @@ from vos_zoo.engine.target_model import AnyTargetModel, TrackSettings
 from vos_zoo.hub.pretrained import Pretrained
 from vos_zoo.hub.weights import box_weights
 from vos_zoo.metrics import DavisScores
+from vos_zoo.nn.cpu import accelerate_cpu
 from vos_zoo.prompts import PromptParser, check_fit, check_frame
 from vos_zoo.registry import load_method
 from vos_zoo.tensors import ordinary_tensors
@@ -44,6 +45,9 @@ class VOSModel(Pretrained):
         track: inference settings (and "preset") that belong to the weights.
         optim: "groups" (parameter-name prefix -> learning rate; the rest is frozen), and the settings of
             `make_optimiser` and `make_schedule`.
+        plain_cpu: compute by plain torch operations on a CPU, too, instead of the faster forms of `vos_zoo.nn.cpu`.
+            It belongs to a run, not to the weights, so it is not saved. The environment variable VOS_ZOO_PLAIN_CPU=1
+            does the same for every model.
 
     Attributes:
         network: the target model.
@@ -56,6 +60,7 @@ class VOSModel(Pretrained):
         model: dict[str, Any] | None = None,
         track: dict[str, Any] | None = None,
         optim: dict[str, Any] | None = None,
+        plain_cpu: bool = False,
     ) -> None:
         super().__init__()
         constructor = load_method(method).load_target_model()
@@ -63,6 +68,8 @@ class VOSModel(Pretrained):
         check_keywords(model, constructor, "model")
         self.network: AnyTargetModel = constructor(**model)
         adapt_former_hooks(self.network)
+        if not plain_cpu:
+            accelerate_cpu(self.network)
         for name in self.network.initial_weights:
             model.pop(name, None)
         model.update(self.network.decided)

@@ -27,8 +27,8 @@ from vos_zoo.methods._few_shot.learner import (
 )
 from vos_zoo.methods.lwl.label_encoder import LabelEncoder, rasterise_boxes
 from vos_zoo.nn.backbones import CAFFE, IMAGENET, ResNet, build_backbone
-from vos_zoo.nn.cpu.resize import resize_to
 from vos_zoo.nn.norms import FrozenBatchNorm2d, instance_l2_norm
+from vos_zoo.nn.resize import resize_to
 from vos_zoo.types import UsageError
 
 # -- the few-shot learner --------------------------------------------------------------------------------------------

@@ -13,14 +13,16 @@ from torch import nn
 from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from tests.helpers.contract_settings import BY_METHOD, build, training_batch
-from vos_zoo.methods._few_shot.decoder import RRB
 from vos_zoo.methods._few_shot.learner import FewShotLearner
 from vos_zoo.methods.joint import transformer
 from vos_zoo.methods.joint import transformer_target as target
 from vos_zoo.model import VOSModel
 from vos_zoo.nn.backbones import ResNet, build_backbone
-from vos_zoo.nn.cpu.resize import bicubic
-from vos_zoo.nn.norms import FrozenBatchNorm2d, conv_norm
+from vos_zoo.nn.blocks import RRB
+from vos_zoo.nn.cpu import accelerate_cpu
+from vos_zoo.nn.cpu.layers import conv_norm
+from vos_zoo.nn.cpu.resize import BandedBicubic
+from vos_zoo.nn.norms import FrozenBatchNorm2d
 from vos_zoo.types import Batch
 
 
@@ -66,7 +68,7 @@ def test_a_step_in_reduced_precision_is_near_float32_and_learner_and_attention_s
 
         return attend
 
-    for module, name in [(transformer, "attention_sums"), (target, "mutual_sums"), (target, "fused_attention")]:
+    for module, name in [(transformer, "self_attention_sums"), (target, "mutual_sums"), (target, "fused_attention")]:
         monkeypatch.setattr(module, name, watched(getattr(module, name)))
     reduced, moved = step(model, batch, kind)
     assert seen["learner"] == {torch.float32}
@@ -158,6 +160,7 @@ def test_a_backbone_gives_the_same_features_with_and_without_gradients(name: str
     frames = 255 * torch.rand(1, 3, 64, 96, dtype=torch.float64)
     with torch.no_grad():
         expected = network(frames)
+    accelerate_cpu(network)
     found = network(frames)
     for one, two in zip(found, expected, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-9 * float(two.abs().max()))
@@ -177,9 +180,11 @@ def test_a_refinement_block_and_a_resize_have_the_gradients_of_their_plain_forms
         return F.interpolate(x, (14, 18), mode="bicubic", align_corners=False)
 
     inputs = [x, *block.parameters()]
+    expected = torch.autograd.grad((plain(x) * weight).sum(), inputs)
+    accelerate_cpu(block)
     for one, two in zip(
-        torch.autograd.grad((bicubic(block(x), (14, 18)) * weight).sum(), inputs),
-        torch.autograd.grad((plain(x) * weight).sum(), inputs),
+        torch.autograd.grad((BandedBicubic()(block(x), (14, 18)) * weight).sum(), inputs),
+        expected,
         strict=True,
     ):
         torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-10)
@@ -189,4 +194,4 @@ def test_a_refinement_block_and_a_resize_have_the_gradients_of_their_plain_forms
 def test_a_resize_by_matrices_is_the_librarys(channels: int) -> None:
     x = torch.rand(2, channels, 5, 8, dtype=torch.float64, requires_grad=True)
     expected = F.interpolate(x, (13, 16), mode="bicubic", align_corners=False)
-    torch.testing.assert_close(bicubic(x, (13, 16)), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(BandedBicubic()(x, (13, 16)), expected, rtol=1e-12, atol=1e-12)

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from vos_zoo.nn.cpu import winograd as module
-from vos_zoo.nn.cpu.winograd import Conv3x3, convolve, winograd
+from vos_zoo.nn.cpu.layers import FastConv3x3
+from vos_zoo.nn.cpu.winograd import convolve, winograd
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 7), (13, 9), (17, 32)])
@@ -42,7 +43,7 @@ def test_strips_of_any_height_are_the_same(monkeypatch: pytest.MonkeyPatch) -> N
 @torch.no_grad()
 def test_rounding_is_that_of_float32() -> None:
     torch.manual_seed(0)
-    layer, x = Conv3x3(256, 128), torch.randn(1, 256, 40, 44).relu()
+    layer, x = FastConv3x3(256, 128, 3, padding=1), torch.randn(1, 256, 40, 44).relu()
     exact = F.conv2d(x.double(), layer.weight.double(), layer.bias.double(), padding=1)  # type: ignore[union-attr]
     error = (layer(x) - exact).abs().max() / exact.abs().max()
     plain = (F.conv2d(x, layer.weight, layer.bias, padding=1) - exact).abs().max() / exact.abs().max()

@@ -17,8 +17,8 @@ from vos_zoo.methods._few_shot.learner import kernel_to_filter
 from vos_zoo.methods.joint.target_model import Joint, cosine
 from vos_zoo.methods.joint.transformer_target import JointFeatures
 from vos_zoo.nn.attention import fused_attention
-from vos_zoo.nn.cpu.resize import resize_to
 from vos_zoo.nn.norms import token_instance_norm
+from vos_zoo.nn.resize import resize_to
 
 MODULES, LOGITS = 2e-5, 2e-4
 

@@ -23,7 +23,7 @@ from vos_zoo.methods.llb.target_model import LLB
 from vos_zoo.methods.llb.vitae import to_map, to_tokens
 from vos_zoo.model import mean_jaccard
 from vos_zoo.nn.attention import attention_sums
-from vos_zoo.nn.cpu.resize import resize_to
+from vos_zoo.nn.resize import resize_to
 from vos_zoo.types import Batch
 
 MODULES, LOSS, GRADIENTS = 2e-5, 1e-4, 1e-3

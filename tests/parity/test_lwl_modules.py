@@ -18,7 +18,7 @@ from vos_zoo.methods._few_shot.learner import FilterState, apply_kernel, kernel_
 from vos_zoo.methods._few_shot.target import LearnerSchedule
 from vos_zoo.methods.lwl.label_encoder import rasterise_boxes
 from vos_zoo.methods.lwl.target_model import LWL
-from vos_zoo.nn.cpu.resize import resize_to
+from vos_zoo.nn.resize import resize_to
 from vos_zoo.types import Batch
 
 MODULES, FILTERS = 1e-4, 1e-3

@@ -9,7 +9,6 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import Tensor
 
-from vos_zoo.nn.cpu.layout import split_frames
 from vos_zoo.types import Box, Points
 
 _NOT_PER_FRAME = ("window", "plan", "hints")
@@ -85,14 +84,14 @@ class Features:
         return self._select(slice(start, stop))
 
     def split(self, lengths: Sequence[int]) -> list[Self]:
-        """Consecutive stretches of the clip, without a copy; their gradients are put together in one pass.
+        """Consecutive stretches of the clip, without a copy.
 
         Features that the first frames lack are missing in the first stretches.
         """
         per_frame = {}
         for name, value in self._per_frame().items():
             left_out = sum(lengths) - value.shape[1]
-            per_frame[name] = split_frames(value, _without_first(lengths, left_out))
+            per_frame[name] = value.split(_without_first(lengths, left_out), dim=1)
         stretches = zip(*per_frame.values(), strict=True)
         return [replace(self, **dict(zip(per_frame, parts, strict=True)), plan=None) for parts in stretches]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vos_zoo import __version__
+from vos_zoo.environment import is_on
 from vos_zoo.types import UsageError, VOSError
 
 ATTEMPTS = 4
@@ -42,10 +43,7 @@ def split_url(source: str) -> tuple[str, str | None]:
 
 def offline() -> bool:
     """Whether downloads are switched off, by VOS_ZOO_OFFLINE or HF_HUB_OFFLINE."""
-    return any(
-        os.environ.get(name, "").strip().lower() in {"1", "true", "yes", "on"}
-        for name in ("VOS_ZOO_OFFLINE", "HF_HUB_OFFLINE")
-    )
+    return is_on("VOS_ZOO_OFFLINE", "HF_HUB_OFFLINE")
 
 
 def home() -> Path:

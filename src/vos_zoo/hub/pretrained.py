@@ -145,8 +145,8 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
                 training, a name that `vos-zoo weights` lists (or a method's name), a hub id "owner/name", or the http
                 address of a model.safetensors or .ckpt.
             sha256: digest of the file at an address; it may be in the address, as ``#sha256=DIGEST``.
-            overrides: "track" (inference settings, merged into the saved ones), "optim"; for hub ids also revision,
-                cache_dir, token, force_download and local_files_only.
+            overrides: "track" (inference settings, merged into the saved ones), "optim", "plain_cpu" (see the class);
+                for hub ids also revision, cache_dir, token, force_download and local_files_only.
 
         Raises:
             UsageError: nothing is found, or it is not a saved model.

@@ -60,6 +60,25 @@ def attention_sums(queries: Tensor, keys: Tensor, values: Tensor, scale: float) 
     return numerators, denominators
 
 
+def self_attention_sums(keys: Tensor, values: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """As `attention_sums` of keys that are also the queries; without gradients one frame at a time in one buffer.
+
+    Args:
+        keys: ``(B, n, d)``.
+        values: ``(B, n, c)``.
+        scale: factor of the logits.
+    """
+    if torch.is_grad_enabled():
+        return attention_sums(keys, keys, values, scale)
+    numerators, denominators = torch.empty_like(values), torch.empty_like(values[..., 0])
+    weights = keys.new_empty(keys.shape[1], keys.shape[1])
+    for own, value, numerator, denominator in zip(keys, values, numerators, denominators, strict=True):
+        bounded_weights(own, own, scale, weights)
+        torch.mm(weights, value, out=numerator)
+        torch.sum(weights, dim=1, out=denominator)
+    return numerators, denominators
+
+
 def mutual_sums(
     one: Tensor, other: Tensor, values: tuple[Tensor, Tensor], scale: float
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

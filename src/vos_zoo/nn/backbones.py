@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.nn.cpu.layout import as_pictures, branch, split_frames
-from vos_zoo.nn.cpu.residual import residual_block
-from vos_zoo.nn.norms import FrozenBatchNorm2d, conv_norm
+from vos_zoo.nn.frames import as_images
+from vos_zoo.nn.norms import FrozenBatchNorm2d
 from vos_zoo.nn.smp_encoder import SmpFeatures
 from vos_zoo.nn.timm_encoder import NORMS, freeze_and_fold, read_state, timm_features
 from vos_zoo.types import UsageError, VOSError
@@ -49,7 +47,11 @@ CAFFE = Normalisation(True, 1.0, (102.9801, 115.9465, 122.7717), (1.0, 1.0, 1.0)
 IMAGENET = Normalisation(False, 255.0, IMAGENET_MEAN, IMAGENET_STD)
 
 
-class ResNet(nn.Module):
+class ImageEncoder(nn.Module):
+    """A network that maps images to features, computed as the library that it comes from wrote it."""
+
+
+class ResNet(ImageEncoder):
     """A torchvision ResNet without its head, all batch norms frozen to their running statistics.
 
     Args:
@@ -95,8 +97,6 @@ class ResNet(nn.Module):
             length: see `frames`.
             skipped: number of leading frames of each clip that get no features at stride 32.
         """
-        if torch.is_grad_enabled():
-            return self._forward_with_gradients(frames, length, skipped)
         x = self.maxpool(self.relu(self.bn1(self.conv1(self.normalise(frames)))))
         f4 = self.layer1(x)
         f8 = self.layer2(f4)
@@ -105,35 +105,15 @@ class ResNet(nn.Module):
             return f4, f8, f16
         return f4, f8, f16, self.layer4(drop_references(f16, length, skipped))
 
-    def _forward_with_gradients(self, frames: Tensor, length: int, skipped: int) -> tuple[Tensor, ...]:
-        """The same features with norms folded into convolutions, channels last; frozen stages record no graph."""
-        x = self.normalise(frames).contiguous(memory_format=torch.channels_last)
-        with torch.set_grad_enabled(_trained(x, self.conv1, self.bn1)):
-            x = self.maxpool(F.relu_(conv_norm(self.conv1, self.bn1, x)))
-        levels = []
-        stages: tuple[Any, ...] = (self.layer1, self.layer2, self.layer3, self.layer4)
-        for stage in stages[: len(self.channels)]:
-            x = drop_references(x, length, skipped) if stage is self.layer4 else x
-            with torch.set_grad_enabled(_trained(x, stage)):
-                for block in stage:
-                    x = residual_block(block, x)
-            levels.append(branch(x))
-        return tuple(levels)
-
 
 def drop_references(x: Tensor, length: int, skipped: int) -> Tensor:
     """Frames ``(B, C, h, w)`` of clips of `length` frames, without the first `skipped` frames of each clip."""
     if not skipped:
         return x
-    return as_pictures(split_frames(x.unflatten(0, (-1, length)), [skipped, length - skipped])[1])
+    return as_images(x.unflatten(0, (-1, length))[:, skipped:])
 
 
-def _trained(x: Tensor, *parts: nn.Module) -> bool:
-    """Whether anything requires a gradient."""
-    return x.requires_grad or any(parameter.requires_grad for part in parts for parameter in part.parameters())
-
-
-class TimmEncoder(nn.Module):
+class TimmEncoder(ImageEncoder):
     """Any timm encoder that offers features at strides 4, 8, 16 and 32.
 
     Args:
@@ -166,7 +146,7 @@ class TimmEncoder(nn.Module):
         return tuple(found)
 
 
-class SmpEncoder(nn.Module):
+class SmpEncoder(ImageEncoder):
     """Any encoder of segmentation-models-pytorch that offers features at strides 4, 8, 16 and 32.
 
     Args:

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.nn.cpu.winograd import convolve
 from vos_zoo.nn.precision import full_precision
 
 
@@ -38,19 +37,6 @@ def folded(conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> tuple[Tensor, Tensor]:
     if conv.bias is not None:
         shift = torch.addcmul(shift, conv.bias, scale)
     return conv.weight * scale[:, None, None, None], shift
-
-
-def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
-    """A convolution and the frozen norm after it as one convolution, ``(B, C, h, w)``; equal up to rounding.
-
-    The scale is multiplied into the filter and the shift added to the bias, which saves a pass over the image,
-    forward and backward: gradients reach norm and filter through the small product.
-    """
-    assert isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d)
-    weight, shift = folded(conv, norm)
-    if weight.shape[2:] == (3, 3) and conv.stride == conv.padding == conv.dilation == (1, 1) and conv.groups == 1:
-        return convolve(x, weight, shift)
-    return F.conv2d(x, weight, shift, conv.stride, conv.padding, conv.dilation, conv.groups)  # type: ignore[arg-type]
 
 
 def token_instance_norm(x: Tensor, eps: float = 1e-5) -> Tensor:

@@ -8,18 +8,14 @@ computed once per canvas and shared by its objects.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.nn.cpu.resize import bicubic, resize_to
-from vos_zoo.nn.cpu.winograd import Conv3x3, convolve
-from vos_zoo.nn.norms import FrozenBatchNorm2d, conv_norm
-
-Spread = Callable[[Tensor], Tensor]
-"""Repeats a per-canvas tensor ``(U, ...)`` for the objects, ``(B, ...)``."""
+from vos_zoo.nn.blocks import RRB, PartsConv2d, PartsSequential, Spread
+from vos_zoo.nn.resize import Bicubic, ResizedConv2d, resize_to
 
 
 class TSE(nn.Module):
@@ -29,13 +25,13 @@ class TSE(nn.Module):
         super().__init__()
         self.reduce = nn.Sequential(nn.Conv2d(features, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1))
         both = width + scores
-        self.transform = nn.Sequential(
-            Conv3x3(both, both),
-            nn.ReLU(),
-            Conv3x3(both, both),
-            nn.ReLU(),
-            Conv3x3(both, width),
-            nn.ReLU(),
+        self.transform = PartsSequential(
+            PartsConv2d(both, both, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(both, both, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(both, width, 3, padding=1),
+            nn.ReLU(inplace=True),
         )
 
     def forward(self, features: Tensor, scores: Tensor, spread: Spread) -> tuple[Tensor, Tensor]:
@@ -51,34 +47,7 @@ class TSE(nn.Module):
         """
         reduced = self.reduce(features)
         pooled = spread(F.adaptive_avg_pool2d(reduced, 1))
-        first: Conv3x3 = self.transform[0]  # type: ignore[assignment]
-        if reduced.shape[0] == scores.shape[0]:
-            mixed = first(torch.cat([reduced, scores], dim=1))
-        else:
-            image, target = first.weight.split([reduced.shape[1], scores.shape[1]], dim=1)
-            mixed = spread(convolve(reduced, image, first.bias)) + convolve(scores, target, None)
-        _, _, second, _, third, _ = self.transform
-        return F.relu_(third(second(mixed, rectify=True), rectify=True)), pooled
-
-
-class RRB(nn.Module):
-    """Residual refinement block."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv1x1 = nn.Conv2d(width, width, 1)
-        self.bblock = nn.Sequential(
-            Conv3x3(width, width),
-            FrozenBatchNorm2d(width),
-            nn.ReLU(),
-            Conv3x3(width, width, bias=False),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, width, h, w)`` -> the same shape."""
-        x = self.conv1x1(x)
-        conv, norm, _, last = self.bblock
-        return F.relu_(last(conv_norm(conv, norm, x), rectify=True, plus=x))
+        return self.transform(reduced, scores, spread=spread), pooled
 
 
 class CAB(nn.Module):
@@ -95,26 +64,18 @@ class CAB(nn.Module):
 
 
 class UpsampleProject(nn.Module):
-    """From the finest level to one logit map at the canvas size, by two bicubic steps.
-
-    The last convolution directly follows an upsampling, and a sum over channels commutes with a resize:
-    the nine weights of its kernel are applied at the coarse size, so nine maps are resized instead of all channels,
-    then shifted and added (exact up to rounding).
-    """
+    """From the finest level to one logit map at the canvas size, by two bicubic steps."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.resize = Bicubic()
         self.conv1 = nn.Conv2d(width, width // 2, 3, padding=1)
-        self.conv2 = nn.Conv2d(width // 2, 1, 3, padding=1)
+        self.conv2 = ResizedConv2d(width // 2)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """``(B, width, h/4, w/4)`` -> logits ``(B, 1, h, w)``."""
-        doubled = (2 * x.shape[-2], 2 * x.shape[-1])
-        x = F.relu(self.conv1(bicubic(x, doubled)))
-        kernel = self.conv2.weight.flip(-2, -1).flatten(2).permute(2, 1, 0)[..., None]
-        maps = bicubic(F.conv2d(x, kernel), size)
-        logits = F.fold(maps.flatten(2), size, kernel_size=3, padding=1)
-        return logits + self.conv2.bias  # type: ignore[operator]
+        doubled = self.resize(x, (2 * x.shape[-2], 2 * x.shape[-1]))
+        return self.conv2(F.relu(self.conv1(doubled)), size)
 
 
 class SegmentationDecoder(nn.Module):

@@ -15,7 +15,7 @@ from vos_zoo.methods._few_shot.decoder import SegmentationDecoder
 from vos_zoo.methods._few_shot.search_region import SearchRegion
 from vos_zoo.methods._few_shot.target import FewShotFeatures, LearnerTrackSettings, Target
 from vos_zoo.nn.backbones import build_backbone
-from vos_zoo.nn.cpu.layout import as_pictures
+from vos_zoo.nn.frames import as_images
 from vos_zoo.nn.precision import in_full_precision
 from vos_zoo.types import Batch
 
@@ -98,7 +98,7 @@ class RegionalModel(TargetModel[MemoryT, RegionalT, Tensor]):
             return features.gather(tensor.unflatten(0, (-1, frames))).flatten(0, 1)
 
         levels = (features.f4, features.f8, features.f16, features.f32)
-        pyramid = [as_pictures(level) for level in levels]
+        pyramid = [as_images(level) for level in levels]
         size = (features.pixels.shape[-2], features.pixels.shape[-1])
         logits = self.decoder(readout.flatten(0, 2), pyramid, size, spread)
         return logits.view(objects, frames, 1, *size)

@@ -19,7 +19,7 @@ class SamplePolicy:
         minimum_first_weight: minimum weight of the first sample; with 0 there is no minimum and the first sample may be
             replaced like any other.
         equal_second: the second sample gets the weight of the first (the box setting) instead of `learning_rate`.
-        temporal: False gives every stored sample weight one (training).
+        temporal: False, in training: every stored sample has weight one, and the memory grows (`SampleMemory.grows`).
     """
 
     capacity: int = 32
@@ -39,8 +39,8 @@ class SamplePolicy:
 class SampleMemory:
     """Weighted training samples of `B` objects in a ring buffer of `S` slots, filled slots first.
 
-    Buffers are allocated once at full capacity and, outside training, written in place: the memory that a method
-    returns replaces its argument. With gradients, buffers grow by concatenation instead.
+    Buffers are allocated once at full capacity and written in place: the memory that a method returns replaces its
+    argument. The memory of a training unroll grows instead, see `grows`.
 
     Attributes:
         policy: how weights evolve.
@@ -65,6 +65,15 @@ class SampleMemory:
         return max(self.counts, default=0)
 
     @property
+    def grows(self) -> bool:
+        """Whether this is the memory of a training unroll: a longer copy is made at every write.
+
+        Gradients of an unroll need every sample as it was read, so nothing may be written in place; all objects are
+        written at once. Which memory it is says its policy, so it is decided where the memory is made.
+        """
+        return not self.policy.temporal
+
+    @property
     def nbytes(self) -> int:
         """Bytes held by samples and weights."""
         return sum(tensor.numel() * tensor.element_size() for tensor in (*self.buffers.values(), self.weights))
@@ -86,14 +95,13 @@ class SampleMemory:
         """
         known = len(self)
         total = max([known, *(row + 1 for row in rows)])
-        growing = torch.is_grad_enabled()
-        slots = 1 if growing and not known else (self.weights.shape[0] if known else self.policy.capacity)
+        slots = 1 if self.grows and not known else (self.weights.shape[0] if known else self.policy.capacity)
         buffers = {}
         for name, sample in samples.items():
             buffer = sample.new_zeros(slots, total, *sample.shape[1:])
             if known:
                 buffer[:, :known] = self.buffers[name]
-            if growing and not known and list(rows) == list(range(total)):
+            if self.grows and not known and list(rows) == list(range(total)):
                 buffer = sample[None]
             else:
                 buffer[:, list(rows)] = 0
@@ -118,7 +126,7 @@ class SampleMemory:
             rows: objects that get a sample.
         """
         rows = range(len(self)) if rows is None else rows
-        if torch.is_grad_enabled() and not self.policy.temporal:
+        if self.grows:
             return self._append(samples)
         slots = self.next_slots(rows)
         for name, sample in samples.items():
@@ -153,9 +161,6 @@ class SampleMemory:
     def _reweigh(self, weights: Tensor, row: int, slot: int) -> Tensor:
         """Temporal weights ``(S,)`` of one object after its sample in `slot` was written."""
         policy = self.policy
-        if not policy.temporal:
-            weights[slot] = 1
-            return weights
         if self.counts[row] == 1:
             if policy.equal_second:
                 weights[slot] = 1

@@ -266,7 +266,7 @@ class FewShotTarget(Target[FewShotMemory, FewShotFeatures]):
         if max(memory.writes[row] for row in rows) % RESCORE_EVERY == 0:
             scores = apply_kernel(picked["features"], kernel)
         fit = self.fit(FilterState(kernel, scores), picked, memory.schedule.update, temporal)
-        if torch.is_grad_enabled():
+        if store.grows:
             samples = replace(store, buffers={**store.buffers, "scores": fit.scores})
             return replace(memory, samples=samples, kernel=fit.kernel)
         if everyone:

@@ -13,19 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo.methods.giel.encoders import STRIDE
-
-
-class Residual(nn.Module):
-    """``x + conv(relu(conv(relu(x))))``, without norms."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(N, width, h, w)`` -> the same shape."""
-        return x + self.conv2(F.relu(self.conv1(F.relu(x))))
+from vos_zoo.nn.blocks import ResBlock
 
 
 @dataclass(frozen=True)
@@ -65,11 +53,11 @@ class Decoder(nn.Module):
     def __init__(self, value: int, channels: tuple[int, int], width: int = 256) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(2 * value, width, 3, padding=1)
-        self.res_in = Residual(width)
-        self.skip8 = nn.Sequential(nn.Conv2d(channels[1], width, 3, padding=1), Residual(width))
-        self.merge8 = Residual(width)
-        self.skip4 = nn.Sequential(nn.Conv2d(channels[0], width, 3, padding=1), Residual(width))
-        self.merge4 = Residual(width)
+        self.res_in = ResBlock(width, width)
+        self.skip8 = nn.Sequential(nn.Conv2d(channels[1], width, 3, padding=1), ResBlock(width, width))
+        self.merge8 = ResBlock(width, width)
+        self.skip4 = nn.Sequential(nn.Conv2d(channels[0], width, 3, padding=1), ResBlock(width, width))
+        self.merge4 = ResBlock(width, width)
         self.pred = nn.Conv2d(width, 1, 3, padding=1)
 
     def share(self, values: Tensor, r3: Tensor, r2: Tensor) -> Shared:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.nn.backbones import ResNet, SmpEncoder, TimmEncoder, build_backbone
+from vos_zoo.nn.backbones import ImageEncoder, ResNet, SmpEncoder, TimmEncoder, build_backbone
 from vos_zoo.nn.norms import FrozenBatchNorm2d
 from vos_zoo.nn.state_dicts import find_state_dict
 from vos_zoo.nn.timm_encoder import fold_norms, freeze_norms
@@ -38,7 +38,7 @@ def crop_margins(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return maps[..., top : top + size[0], left : left + size[1]]
 
 
-class Trunk(nn.Module):
+class Trunk(ImageEncoder):
     """A backbone up to stride 16.
 
     Args:

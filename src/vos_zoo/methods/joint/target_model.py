@@ -23,7 +23,6 @@ from vos_zoo.methods.joint.settings import PRESETS, JointTrackSettings
 from vos_zoo.methods.joint.transformer import JointTransformer
 from vos_zoo.methods.joint.transformer_target import JointFeatures, TransformerMemory, TransformerTarget
 from vos_zoo.methods.lwl.label_encoder import LabelEncoder, init_convolutions
-from vos_zoo.nn.cpu.winograd import Conv3x3
 from vos_zoo.nn.precision import in_full_precision
 from vos_zoo.types import Batch, UsageError
 
@@ -100,7 +99,7 @@ class Joint(RegionalModel[JointMemory, JointFeatures]):
         inductive: FewShotTarget | None = None
         transductive: TransformerTarget | None = None
         if induction:
-            self.feature_conv = Conv3x3(inputs, feature_channels, bias=False)
+            self.feature_conv = nn.Conv2d(inputs, feature_channels, 3, padding=1, bias=False)
             init_convolutions(self.feature_conv)
             self.learner = FewShotLearner(regulariser)
             schedule = LearnerSchedule(train_iterations, train_update_iterations)

@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.nn.attention import attention_sums, bounded_weights
-from vos_zoo.nn.cpu.winograd import Conv3x3
+from vos_zoo.nn.attention import self_attention_sums
 from vos_zoo.nn.norms import token_instance_norm
 from vos_zoo.nn.precision import full_precision, in_full_precision
 
@@ -63,7 +62,7 @@ class JointTransformer(nn.Module):
 
     def __init__(self, inputs: int = 1024, channels: int = 512, width: int = 128, temperature: float = 1 / 30) -> None:
         super().__init__()
-        self.adjust = Conv3x3(inputs, channels, bias=False)
+        self.adjust = nn.Conv2d(inputs, channels, 3, padding=1, bias=False)
         self.self_attention = AttentionUnit(channels, width, temperature)
         self.cross_attention = AttentionUnit(channels, width, temperature)
 
@@ -84,17 +83,8 @@ class JointTransformer(nn.Module):
         Returns:
             Weighted sums of the tokens ``(B, P, C)`` and sums of the weights ``(B, P)``.
         """
-        scale = self.self_attention.scale
         with in_full_precision(tokens):
-            if torch.is_grad_enabled():
-                return attention_sums(keys, keys, tokens, scale)
-            numerators, denominators = torch.empty_like(tokens), torch.empty_like(tokens[..., 0])
-            scratch = keys.new_empty(keys.shape[1], keys.shape[1])
-            for own, value, numerator, denominator in zip(keys, tokens, numerators, denominators, strict=True):
-                weights = bounded_weights(own, own, scale, scratch)
-                torch.mm(weights, value, out=numerator)
-                torch.sum(weights, dim=1, out=denominator)
-            return numerators, denominators
+            return self_attention_sums(keys, tokens, self.self_attention.scale)
 
     def normed(self, tokens: Tensor, numerators: Tensor, denominators: Tensor) -> Tensor:
         """Tokens plus the attention's output, instance-normalised.

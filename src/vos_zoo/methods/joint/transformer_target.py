@@ -147,7 +147,7 @@ class TransformerTarget(Target[TransformerMemory, JointFeatures]):
         with in_full_precision(features.tokens):
             normed = transformer.normed(features.tokens, features.numerators, features.denominators)
             queries = features.gather(transformer.cross_attention(normed))
-            if torch.is_grad_enabled():
+            if store.grows:
                 read = self._read_fused(store, queries)
             else:
                 read = torch.stack([self._read_object(store, row, own) for row, own in enumerate(queries)])
@@ -175,10 +175,10 @@ class TransformerTarget(Target[TransformerMemory, JointFeatures]):
     def _entries(self, memory: TransformerMemory, sample: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The entries of a sample in the ring buffer."""
         values = sample["values"].flatten(2)
-        summed = memory.incremental or torch.is_grad_enabled()
+        summed = memory.incremental or memory.samples.grows
         entries = {name: sample[name] for name in (_PERCEIVED if summed else _PERCEIVED[:2])}
         entries["values"] = torch.cat([values, torch.ones_like(values[:, :1])], dim=1)
-        if not torch.is_grad_enabled():
+        if not memory.samples.grows:
             entries["canvas"] = sample["canvas"] + memory.calls * _CANVASES
             entries["encoded"] = torch.zeros_like(sample["keys"])
         return entries
@@ -186,7 +186,7 @@ class TransformerTarget(Target[TransformerMemory, JointFeatures]):
     def _encode(self, memory: TransformerMemory, rows: list[int], slots: list[int]) -> TransformerMemory:
         """Cross-attention keys of all templates of the objects `rows`, whose newest ones are in `slots`."""
         store = memory.samples
-        if torch.is_grad_enabled():
+        if store.grows:
             return replace(memory, samples=replace(store, buffers=self._encode_recorded(store.buffers)))
         fresh = [row for row in rows if not memory.incremental or memory.writes[row] % REBUILD_EVERY == 0]
         if fresh:

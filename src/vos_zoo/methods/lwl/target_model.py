@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vos_zoo.engine.schedule import WriteSchedule
 from vos_zoo.engine.target_model import Unrolled
@@ -17,7 +17,6 @@ from vos_zoo.methods._few_shot.regional import RegionalModel
 from vos_zoo.methods._few_shot.target import FewShotFeatures, FewShotMemory, FewShotTarget, LearnerSchedule
 from vos_zoo.methods.lwl.label_encoder import BoxEncoder, LabelEncoder, init_convolutions
 from vos_zoo.methods.lwl.settings import BOX_PRESET
-from vos_zoo.nn.cpu.winograd import Conv3x3
 from vos_zoo.types import Batch, UsageError
 
 LWLMemory = FewShotMemory
@@ -83,7 +82,7 @@ class LWL(RegionalModel[FewShotMemory, FewShotFeatures]):
         self.loss_weights = check_losses(losses or {"lovasz": 100.0 if trains == "masks" else 10.0})
         self.label_channels = label_channels if label_generator else 1
 
-        self.feature_conv = Conv3x3(self.backbone.channels[2], feature_channels, bias=False)
+        self.feature_conv = nn.Conv2d(self.backbone.channels[2], feature_channels, 3, padding=1, bias=False)
         init_convolutions(self.feature_conv)
         self.learner = FewShotLearner(regulariser)
         schedule = LearnerSchedule(train_iterations, train_update_iterations)

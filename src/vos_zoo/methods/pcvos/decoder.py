@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.methods.pcvos.layers import ResBlock
-from vos_zoo.nn.cpu.winograd import Conv3x3
+from vos_zoo.nn.blocks import ResBlock, add_shared
+from vos_zoo.nn.passes import in_passes, per_pass, run_in_passes
 
-CPU_MAPS, CUDA_MAPS = 8, 64
+CPU_MAPS, CUDA_MAPS, FINE_CPU_MAPS = 8, 64, 1
 """Object-frames decoded together; on the CPU one at a time at the finest level, more would not fit the cache."""
 COARSE = 4
 """Factor for more object-frames together at stride 16, where maps are small and filters large."""
@@ -30,7 +30,7 @@ class Upsample(nn.Module):
 
     def __init__(self, skip: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.skip_conv = Conv3x3(skip, inputs)
+        self.skip_conv = nn.Conv2d(skip, inputs, 3, padding=1)
         self.out_conv = ResBlock(inputs, outputs)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
@@ -41,8 +41,8 @@ class Upsample(nn.Module):
             skip: result of the skip convolution for the K objects of each of F frames, ``(F, inputs, 2h, 2w)``.
         """
         doubled = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-        doubled.unflatten(0, (skip.shape[0], -1)).add_(skip[:, None])
-        return self.out_conv(doubled)
+        features: Tensor = self.out_conv(add_shared(doubled, skip))
+        return features
 
 
 class Decoder(nn.Module):
@@ -75,37 +75,33 @@ class Decoder(nn.Module):
             Logits ``(B, T, K, h, w)``.
         """
         coarse = self.coarse(values.flatten(0, 1), thin.flatten(0, 1))
-        frames, own = self.maps_per_pass(coarse.shape[0], coarse.shape[1])
+        frames, own = self.maps_per_pass(coarse)
         logits = []
         levels = zip(coarse.split(frames), *(f.flatten(0, 1).split(frames) for f in (f8, f4)), strict=True)
         for maps, *pyramid in levels:
             skips = self.up_16_8.skip_conv(pyramid[0]), self.up_8_4.skip_conv(pyramid[1])
-            logits.append(torch.cat([self.fine(some, *skips) for some in maps.split(own, dim=1)], dim=1))
+            logits.append(run_in_passes(lambda some, skips=skips: self.fine(some, *skips), maps, own, dim=1))
         return torch.cat(logits).unflatten(0, values.shape[:2])
 
-    def maps_per_pass(self, frames: int, objects: int, times: int = 1) -> tuple[int, int]:
-        """Frames per batch, and objects of each frame; all of them with gradients."""
-        if torch.is_grad_enabled():
-            return frames, objects
-        most = times * (CPU_MAPS if self.pred.weight.device.type == "cpu" else CUDA_MAPS)
-        return max(1, most // objects), min(objects, most)
+    def maps_per_pass(self, maps: Tensor, times: int = 1) -> tuple[int, int]:
+        """Frames per pass, and objects of each frame, for maps of frames and objects ``(F, K, C, h, w)``."""
+        frames, objects = maps.shape[:2]
+        most = per_pass(maps, times * CPU_MAPS, times * CUDA_MAPS)
+        return max(1, min(frames, most // objects)), min(objects, most)
 
     def coarse(self, values: Tensor, thin: Tensor) -> Tensor:
         """The block at stride 16: values ``(F, K, C, h, w)``, thinned features ``(F, C', h, w)`` -> values' shape."""
-        frames, own = self.maps_per_pass(values.shape[0], values.shape[1], COARSE)
+        frames, own = self.maps_per_pass(values, COARSE)
         parts = []
         for target, picture in zip(values.split(frames), thin.split(frames), strict=True):
-            shared = self.compress.part(picture, self.value, bias=True)
-            parts.append(torch.cat([self.mix(some, *shared) for some in target.split(own, dim=1)], dim=1))
+            parts.append(run_in_passes(lambda some, picture=picture: self.mix(some, picture), target, own, dim=1))
         return torch.cat(parts)
 
-    def mix(self, values: Tensor, *shared: Tensor) -> Tensor:
-        """The coarse block for some objects' values ``(F, K, C, h, w)`` and the frames' part of it."""
+    def mix(self, values: Tensor, thin: Tensor) -> Tensor:
+        """The coarse block for some objects' values ``(F, K, C, h, w)``."""
         maps = values.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        both = self.compress.part(maps, 0)
-        for own, pictures in zip(both, shared, strict=True):
-            own.unflatten(0, values.shape[:2]).add_(pictures[:, None])
-        return self.compress.finish(*both).unflatten(0, values.shape[:2])
+        mixed: Tensor = self.compress(maps, thin)
+        return mixed.unflatten(0, values.shape[:2])
 
     def fine(self, x: Tensor, skip8: Tensor, skip4: Tensor) -> Tensor:
         """Logits ``(F, K, 16h, 16w)`` of some objects from stride 16 ``(F, K, C, h, w)`` and the skip convolutions.
@@ -116,20 +112,8 @@ class Decoder(nn.Module):
         """
         frames, objects = x.shape[:2]
         x = self.up_16_8(x.flatten(0, 1), skip8)
-        parts = [(x, skip4)]
-        if x.device.type == "cpu" and not torch.is_grad_enabled():
-            parts = [(part, skip4[i // objects, None]) for i, part in enumerate(x.split(1))]
-        maps = torch.cat([self.last(self.up_8_4(part, skip)) for part, skip in parts])
-        logits = F.interpolate(maps, scale_factor=4, mode="bilinear", align_corners=False)
+        pieces = in_passes(x, per_pass(x, FINE_CPU_MAPS))
+        own = [skip4] if len(pieces) == 1 else [skip4[i // objects, None] for i in range(len(pieces))]
+        maps = [self.pred(F.relu_(self.up_8_4(piece, skip))) for piece, skip in zip(pieces, own, strict=True)]
+        logits = F.interpolate(torch.cat(maps), scale_factor=4, mode="bilinear", align_corners=False)
         return logits[:, 0].unflatten(0, (frames, objects))
-
-    def last(self, x: Tensor) -> Tensor:
-        """The last convolution, of the features' positive part: ``(B, C, h, w)`` -> ``(B, 1, h, w)``.
-
-        With one output channel a convolution is memory-bound; nine maps, one per weight of the kernel, shifted and
-        added are a matrix product with nine rows, which reads its input once.
-        """
-        kernel = self.pred.weight.flip(-2, -1).flatten(2).permute(2, 1, 0)[..., None]
-        size = (x.shape[-2], x.shape[-1])
-        maps = F.conv2d(F.relu(x, inplace=not torch.is_grad_enabled()), kernel)
-        return F.fold(maps.flatten(2), size, kernel_size=3, padding=1) + self.pred.bias[:, None, None]  # type: ignore[index]

@@ -9,14 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vos_zoo.methods.pcvos.layers import CBAM, ResBlock, spread
+from vos_zoo.methods.pcvos.layers import CBAM
 from vos_zoo.nn.backbones import IMAGENET, build_backbone
-from vos_zoo.nn.cpu.residual import residual_block
-from vos_zoo.nn.cpu.winograd import Conv3x3, convolve
-from vos_zoo.nn.norms import FrozenBatchNorm2d, folded
+from vos_zoo.nn.blocks import ConvBranches, PartsConv2d, ResBlock
+from vos_zoo.nn.norms import FrozenBatchNorm2d
 
 
-class Projections(nn.Module):
+def projections(inputs: int, key: int, thin: int, local: int) -> ConvBranches:
     """Three 3x3 convolutions of the stride-16 features.
 
     The keys are computed for all frames, the thinned features only for decoded ones.
@@ -27,22 +26,13 @@ class Projections(nn.Module):
         thin: channels of the thinned features for the decoder.
         local: channels of the local key of the refinement; 0: none.
     """
-
-    def __init__(self, inputs: int, key: int, thin: int, local: int) -> None:
-        super().__init__()
-        self.key = orthogonal(Conv3x3(inputs, key))
-        self.thin = Conv3x3(inputs, thin)
-        self.local = orthogonal(Conv3x3(inputs, local)) if local else None
-
-    def forward(self, f16: Tensor) -> tuple[Tensor, ...]:
-        """``(B, C, h, w)`` -> matching key and, if there is a refinement, local key."""
-        convs = [conv for conv in (self.key, self.local) if conv is not None]
-        weight = torch.cat([conv.weight for conv in convs])
-        bias = torch.cat([conv.bias for conv in convs if conv.bias is not None])
-        return convolve(f16, weight, bias).split([conv.out_channels for conv in convs], dim=1)
+    branches = {"key": orthogonal(nn.Conv2d(inputs, key, 3, padding=1)), "thin": nn.Conv2d(inputs, thin, 3, padding=1)}
+    if local:
+        branches["local"] = orthogonal(nn.Conv2d(inputs, local, 3, padding=1))
+    return ConvBranches(branches)
 
 
-def orthogonal(conv: Conv3x3) -> Conv3x3:
+def orthogonal(conv: nn.Conv2d) -> nn.Conv2d:
     """Initialise a convolution with orthogonal weights and zero bias."""
     nn.init.orthogonal_(conv.weight)
     assert conv.bias is not None
@@ -72,15 +62,8 @@ class Fuser(nn.Module):
             objects: ``(B K, C, h, w)``.
             pictures: ``(B, C', h, w)``; convolved once for all objects.
         """
-        x = self.mix(objects, pictures)
+        x = self.block1(objects, pictures)
         return self.block2(x + self.attention(x))
-
-    def mix(self, objects: Tensor, pictures: Tensor) -> Tensor:
-        """Output of the first block."""
-        copies = objects.shape[0] // pictures.shape[0]
-        shared = self.block1.part(pictures, objects.shape[1], bias=True)
-        own = self.block1.part(objects, 0)
-        return self.block1.finish(*(mine.add_(spread(ours, copies)) for mine, ours in zip(own, shared, strict=True)))
 
 
 class ValueEncoder(nn.Module):
@@ -99,7 +82,7 @@ class ValueEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.others = others
-        self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3)
+        self.conv1 = PartsConv2d(3, width, 7, stride=2, padding=3)
         self.bn1 = FrozenBatchNorm2d(width)
         self.layer1 = _stage(width, width, 1)
         self.layer2 = _stage(width, 2 * width, 2)
@@ -135,19 +118,14 @@ class ValueEncoder(nn.Module):
         own = masks.flatten(0, 1)[:, None]
         if self.others:
             own = torch.cat([own, (masks.sum(dim=1, keepdim=True) - masks).flatten(0, 1)[:, None]], dim=1)
-        weight, bias = folded(self.conv1, self.bn1)
-        picture, own = (x.contiguous(memory_format=torch.channels_last) for x in (IMAGENET(frames), own))
-        shared = F.conv2d(picture, weight[:, :3], bias, stride=2, padding=3)
-        x = F.conv2d(own, weight[:, 3:], stride=2, padding=3)
-        x.unflatten(0, (len(shared), -1)).add_(shared[:, None])
+        parts = (x.contiguous(memory_format=torch.channels_last) for x in (IMAGENET(frames), own))
+        x = self.bn1(self.conv1(*parts))
         return F.relu(F.max_pool2d(x, 3, stride=2, padding=1))
 
     def trunk(self, x: Tensor) -> Tensor:
         """The three stages, ``(B K, width, h/4, w/4)`` -> ``(B K, 4 width, h/16, w/16)``."""
-        for stage in (self.layer1, self.layer2, self.layer3):
-            for block in stage:
-                x = residual_block(block, x)
-        return x
+        features: Tensor = self.layer3(self.layer2(self.layer1(x)))
+        return features
 
 
 def mask_filters(width: int, channels: int) -> Tensor:

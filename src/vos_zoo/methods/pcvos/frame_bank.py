@@ -112,8 +112,8 @@ class FrameBank:
         needed = [n for n in self.numbers if n >= min(starts)]
         if not needed and self.numbers:  # no object uses the older frames any more
             bank = replace(bank, numbers=(), pinned=())
-        grow = torch.is_grad_enabled() and any(t.requires_grad for t in (*shared.values(), *owned.values()))
-        if grow or any(t.requires_grad for t in (*bank.shared.values(), *bank.owned.values())):
+        tensors = (*shared.values(), *owned.values(), *bank.shared.values(), *bank.owned.values())
+        if any(tensor.requires_grad for tensor in tensors):  # what gradients depend on must not be overwritten
             return bank._append(shared, owned, pinned)
         slot = bank._next_slot()
         bank = bank._with_room(slot, shared, owned)

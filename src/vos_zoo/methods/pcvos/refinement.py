@@ -17,13 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo.methods.pcvos.clips import Reach, in_one_window
+from vos_zoo.nn.passes import in_passes, per_pass, run_in_passes
 from vos_zoo.nn.precision import full_precision, in_full_precision
 from vos_zoo.tensors import cached_tensors
 
 MASKED = -100.0
 """Added to the logits of pairs from different regions of a rolled volume; not minus infinity."""
-CPU_TOKENS = 2048
-"""Tokens per pass of the feed-forward layers on the CPU, so that the hidden layer fits the cache."""
+CPU_TOKENS, CPU_OBJECTS = 2048, 1
+"""Tokens per pass of the feed-forward layers on the CPU, so that the hidden layer fits the cache, and objects."""
 
 Size = tuple[int, int, int]
 
@@ -188,10 +189,9 @@ class Block(nn.Module):
 
     def feed_forward(self, values: Tensor) -> Tensor:
         """Values after the feed-forward layer, ``(..., C)``."""
-        if torch.is_grad_enabled() or values.device.type != "cpu":
-            return values + self.mlp(self.norm2(values))
-        parts = values.view(-1, values.shape[-1]).split(CPU_TOKENS)
-        return torch.cat([part + self.mlp(self.norm2(part)) for part in parts]).view_as(values)
+        tokens = values.flatten(0, -2)
+        fed = run_in_passes(lambda x: x + self.mlp(self.norm2(x)), tokens, per_pass(tokens, CPU_TOKENS))
+        return fed.view_as(values)
 
 
 def on_frames(layer: Callable[[Tensor], Tensor], values: Tensor, frames: set[int], count: int) -> Tensor:
@@ -246,9 +246,8 @@ class Refinement(nn.Module):
         for shift in reversed(self.reach.shifts[1:]):
             fed.insert(0, in_one_window(fed[0], volume[0], self.reach.window, shift))
         flat = values.flatten(2, 4)
-        together = torch.is_grad_enabled() or values.device.type != "cpu"
         refined = []
-        for own in [flat] if together else flat.split(1, dim=1):
+        for own in in_passes(flat, per_pass(flat, CPU_OBJECTS), dim=1):
             for block, attention, windows, frames in zip(blocks, weights, plans, fed, strict=True):
                 own = block.attend(attention, own, windows)
                 own = on_frames(block.feed_forward, own, frames, volume[0])

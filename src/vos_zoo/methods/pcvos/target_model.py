@@ -14,7 +14,7 @@ from vos_zoo.engine.views import FullFrame
 from vos_zoo.losses import check_losses, mask_losses
 from vos_zoo.methods.pcvos.clips import refined_runs
 from vos_zoo.methods.pcvos.decoder import Decoder
-from vos_zoo.methods.pcvos.encoders import Projections, ValueEncoder, mask_filters
+from vos_zoo.methods.pcvos.encoders import ValueEncoder, mask_filters, projections
 from vos_zoo.methods.pcvos.features import PCVOSFeatures
 from vos_zoo.methods.pcvos.losses import Bootstrap, bootstrapped_cross_entropy, classes, clip_dice
 from vos_zoo.methods.pcvos.memory import ClipMemory
@@ -98,7 +98,7 @@ class PCVOS(TargetModel[ClipMemory, PCVOSFeatures, Tensor]):
         if backbone_weights is not None:
             self.decided = {"backbone_norms": self.backbone.norms}
         f4, f8, f16 = self.backbone.channels
-        self.projections = Projections(f16, key_channels, thin_channels, local_channels if refinement else 0)
+        self.projections = projections(f16, key_channels, thin_channels, local_channels if refinement else 0)
         self.value_encoder = ValueEncoder(f16, value_channels, value_width, others, value_weights)
         self.refinement = Refinement(local_channels, value_channels, window, depth) if refinement else None
         self.decoder = Decoder(value_channels, thin_channels, f8, f4, decoder_width)
@@ -110,7 +110,8 @@ class PCVOS(TargetModel[ClipMemory, PCVOSFeatures, Tensor]):
         """Pyramid, matching keys and local keys of float RGB ``(B, T, 3, h, w)``, 0..255."""
         clip = frames.shape[:2]
         f4, f8, f16 = self.backbone(frames.flatten(0, 1))
-        key, *local = (part.unflatten(0, clip) for part in self.projections(f16))
+        names = ("key",) if self.refinement is None else ("key", "local")
+        key, *local = (part.unflatten(0, clip) for part in self.projections(f16, names))
         f4, f8, f16 = (level.unflatten(0, clip) for level in (f4, f8, f16))
         keys = key.flatten(3).transpose(2, 3).contiguous()
         shaped = local[0].permute(0, 1, 3, 4, 2).contiguous() if local else None

@@ -11,23 +11,76 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from vos_zoo.nn.backbones import ResNet, drop_references
+from vos_zoo.nn.cpu.layers import conv_norm, is_same_3x3
+from vos_zoo.nn.cpu.layout import branch
 from vos_zoo.nn.cpu.winograd import convolve_positive, gradients, plain_only, rectify_back
-from vos_zoo.nn.norms import conv_norm, folded
+from vos_zoo.nn.norms import FrozenBatchNorm2d, folded
+
+
+class FastBasicBlock(BasicBlock):
+    """A basic block with its norms folded into the convolutions."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the plain block."""
+        return residual_block(self, x) if _has_frozen_norms(self) else super().forward(x)
+
+
+class FastBottleneck(Bottleneck):
+    """A bottleneck that is a single operation in training; without gradients it is the plain block."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the plain block."""
+        return residual_block(self, x) if torch.is_grad_enabled() and _has_frozen_norms(self) else super().forward(x)
+
+
+class FastResNet(ResNet):
+    """In training, norms are folded and images are channels last, on any device; on a CPU bottlenecks are recorded.
+
+    Without gradients it is the plain network.
+    """
+
+    def forward(self, frames: Tensor, length: int = 1, skipped: int = 0) -> tuple[Tensor, ...]:
+        """As the plain network's."""
+        if not torch.is_grad_enabled():
+            return super().forward(frames, length, skipped)
+        x = self.normalise(frames).contiguous(memory_format=torch.channels_last)
+        with torch.set_grad_enabled(_is_trained(x, self.conv1, self.bn1)):
+            x = self.maxpool(F.relu_(conv_norm(self.conv1, self.bn1, x)))
+        levels = []
+        stages: tuple[Any, ...] = (self.layer1, self.layer2, self.layer3, self.layer4)
+        for stage in stages[: len(self.channels)]:
+            x = branch(drop_references(x, length, skipped)) if stage is self.layer4 else x
+            with torch.set_grad_enabled(_is_trained(x, stage)):
+                for block in stage:
+                    x = residual_block(block, x)
+            levels.append(branch(x))
+        return tuple(levels)
+
+
+def _is_trained(x: Tensor, *parts: nn.Module) -> bool:
+    """Whether anything requires a gradient; frozen stages then take the faster way of inference."""
+    return x.requires_grad or any(parameter.requires_grad for part in parts for parameter in part.parameters())
+
+
+def _has_frozen_norms(block: nn.Module) -> bool:
+    return all(type(module) is FrozenBatchNorm2d for module in block.modules() if isinstance(module, nn.BatchNorm2d))
 
 
 def residual_block(block: Any, x: Tensor) -> Tensor:
     """A basic block or bottleneck of torchvision's, with its norms folded into the convolutions."""
-    if hasattr(block, "conv3") and block.conv2.stride == (1, 1) and not plain_only(x):
+    if hasattr(block, "conv3") and is_same_3x3(block.conv2) and not plain_only(x):
         parts = [(block.conv1, block.bn1), (block.conv2, block.bn2), (block.conv3, block.bn3)]
         stride = 1
         if block.downsample is not None:
             parts.append((block.downsample[0], block.downsample[1]))
             stride = block.downsample[0].stride[0]
         weights = [tensor for conv, norm in parts for tensor in folded(conv, norm)]
-        result: Tensor = _Bottleneck.apply(x, stride, *weights)
+        result: Tensor = _RecordedBottleneck.apply(x, stride, *weights)
         return result
     shortcut = x if block.downsample is None else conv_norm(block.downsample[0], block.downsample[1], x)
     y = F.relu_(conv_norm(block.conv1, block.bn1, x))
@@ -37,7 +90,7 @@ def residual_block(block: Any, x: Tensor) -> Tensor:
     return F.relu_(y.add_(shortcut))
 
 
-class _Bottleneck(torch.autograd.Function):
+class _RecordedBottleneck(torch.autograd.Function):
     """1x1, 3x3, 1x1, each with a bias, and a shortcut; the stride, if any, is on the first and on the shortcut.
 
     Images are channels last, so that pixels are the rows of matrices.

@@ -1,4 +1,4 @@
-"""Resizing as in the published networks; with gradients on a CPU, bicubic resizing is two matrix products."""
+"""Bicubic resizing with gradients on a CPU as two matrix products."""
 
 from __future__ import annotations
 
@@ -9,35 +9,29 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from vos_zoo.nn.resize import Bicubic
 from vos_zoo.tensors import cached_tensors
 
 ROWS = 32
 """Outputs of one axis computed together: more would multiply more zeros, fewer would be many small products."""
 
 
-def resize_to(x: Tensor, size: torch.Size | tuple[int, ...]) -> Tensor:
-    """Bilinear resize ``(B, C, h, w)`` to the last two axes of `size`, without antialiasing."""
-    if x.shape[-2:] == tuple(size[-2:]):
-        return x
-    return F.interpolate(x, tuple(size[-2:]), mode="bilinear", align_corners=False)
+class BandedBicubic(Bicubic):
+    """With gradients on a CPU two products, one per axis: torch's backward takes many times as long."""
 
-
-def bicubic(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bicubic resize ``(B, C, h, w)`` to `size`; no antialiasing.
-
-    With gradients on a CPU it is two products, one per axis: torch's backward takes many times as long.
-    """
-    reduced = torch.is_autocast_enabled(x.device.type)
-    if not torch.is_grad_enabled() or x.device.type != "cpu" or reduced or torch.compiler.is_compiling():
-        return F.interpolate(x, size, mode="bicubic", align_corners=False)
-    rows, columns = (_bicubic_bands(a, b, x.dtype) for a, b in zip(x.shape[-2:], size, strict=True))
-    if x.shape[1] < 16:
-        wide: Tensor = _Resized.apply(x.contiguous().flatten(0, 1), columns, True)
-        return _Resized.apply(wide, rows, False).unflatten(0, x.shape[:2])
-    pixels = x.permute(0, 2, 3, 1)  # the convolutions before return channels last
-    high: Tensor = _Resized.apply(pixels.flatten(2), rows, False)
-    lines = high.unflatten(2, pixels.shape[2:]).flatten(0, 1)
-    return _Resized.apply(lines, columns, False).unflatten(0, high.shape[:2]).permute(0, 3, 1, 2)
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """``(B, C, h, w)`` -> ``(B, C, *size)``."""
+        reduced = torch.is_autocast_enabled(x.device.type)
+        if not torch.is_grad_enabled() or x.device.type != "cpu" or reduced or torch.compiler.is_compiling():
+            return super().forward(x, size)
+        rows, columns = (_bicubic_bands(a, b, x.dtype) for a, b in zip(x.shape[-2:], size, strict=True))
+        if x.shape[1] < 16:
+            wide: Tensor = _Resized.apply(x.contiguous().flatten(0, 1), columns, True)
+            return _Resized.apply(wide, rows, False).unflatten(0, x.shape[:2])
+        pixels = x.permute(0, 2, 3, 1)  # the convolutions before return channels last
+        high: Tensor = _Resized.apply(pixels.flatten(2), rows, False)
+        lines = high.unflatten(2, pixels.shape[2:]).flatten(0, 1)
+        return _Resized.apply(lines, columns, False).unflatten(0, high.shape[:2]).permute(0, 3, 1, 2)
 
 
 class _Band(NamedTuple):

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_weight
 
@@ -32,17 +32,6 @@ STRIP_BYTES = 4 << 20
 """Bytes of transformed inputs at a time, so that they fit the cache."""
 FILTER_SHARE, FLOAT_BYTES = 2, 4
 """If the filters do not fit the cache, inputs of at least half their size share one pass over them."""
-
-
-class Conv3x3(nn.Conv2d):
-    """A zero-padded 3x3 convolution, by the faster of two algorithms."""
-
-    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
-        super().__init__(inputs, outputs, TAPS, padding=1, bias=bias)
-
-    def forward(self, x: Tensor, rectify: bool = False, plus: Tensor | None = None) -> Tensor:
-        """``(B, inputs, h, w)`` -> ``(B, outputs, h, w)``; for `rectify` and `plus` see `convolve`."""
-        return convolve(x, self.weight, self.bias, rectify, plus)
 
 
 def convolve(
