@@ -126,7 +126,7 @@ def test_a_block_computes_the_same_in_both_forms(name: str, gradients: bool, cal
         result = torch.cat([part.flatten() for part in result]) if isinstance(result, tuple) else result
         slopes: tuple[Tensor, ...] = ()
         if gradients:
-            direction = torch.linspace(-1, 1, result.numel()).view(result.shape)
+            direction = torch.linspace(-1, 2, result.numel()).view(result.shape)
             slopes = torch.autograd.grad((result * direction).sum(), [*images, *block.parameters()], allow_unused=True)
         states.append((result, slopes))
         expects_calls = change is accelerate_cpu and name not in ("one output", "bicubic", "resized")
