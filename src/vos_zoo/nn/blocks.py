@@ -106,8 +106,7 @@ class ResBlock(nn.Module):
     def shortcut(self, *parts: Tensor) -> Tensor:
         """What is added to the convolutions' result."""
         if self.downsample is not None:
-            projected: Tensor = self.downsample(*parts)
-            return projected
+            return self.downsample(*parts)
         (x,) = parts
         return x
 

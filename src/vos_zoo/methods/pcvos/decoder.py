@@ -6,15 +6,18 @@ computed once per frame for all objects.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vos_zoo.nn.blocks import ResBlock, add_shared
-from vos_zoo.nn.passes import in_passes, per_pass, run_in_passes
+from vos_zoo.nn.passes import in_passes, per_pass
 
 CPU_MAPS, CUDA_MAPS, FINE_CPU_MAPS = 8, 64, 1
-"""Object-frames decoded together; on the CPU one at a time at the finest level, more would not fit the cache."""
+"""About how many object-frames are decoded together; on the CPU one at a time at the finest level, more would not fit
+the cache. Frames are not divided above that level."""
 COARSE = 4
 """Factor for more object-frames together at stride 16, where maps are small and filters large."""
 
@@ -33,16 +36,19 @@ class Upsample(nn.Module):
         self.skip_conv = nn.Conv2d(skip, inputs, 3, padding=1)
         self.out_conv = ResBlock(inputs, outputs)
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Coarser features and a skip connection of twice their size -> features of that size.
+    def forward(self, x: Tensor, features: Tensor) -> Tensor:
+        """Coarser features and a frame's features of twice their size -> features of that size.
 
         Args:
-            x: ``(F K, inputs, h, w)``.
-            skip: result of the skip convolution for the K objects of each of F frames, ``(F, inputs, 2h, 2w)``.
+            x: ``(F K, inputs, h, w)``, K objects of each of F frames.
+            features: ``(F, skip, 2h, 2w)``; convolved once for all objects.
         """
+        return self.merge(x, self.skip_conv(features))
+
+    def merge(self, x: Tensor, skip: Tensor) -> Tensor:
+        """As `forward`, from the result ``(F, inputs, 2h, 2w)`` of the skip convolution."""
         doubled = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-        features: Tensor = self.out_conv(add_shared(doubled, skip))
-        return features
+        return self.out_conv(add_shared(doubled, skip))
 
 
 class Decoder(nn.Module):
@@ -74,46 +80,42 @@ class Decoder(nn.Module):
         Returns:
             Logits ``(B, T, K, h, w)``.
         """
-        coarse = self.coarse(values.flatten(0, 1), thin.flatten(0, 1))
-        frames, own = self.maps_per_pass(coarse)
-        logits = []
-        levels = zip(coarse.split(frames), *(f.flatten(0, 1).split(frames) for f in (f8, f4)), strict=True)
-        for maps, *pyramid in levels:
-            skips = self.up_16_8.skip_conv(pyramid[0]), self.up_8_4.skip_conv(pyramid[1])
-            logits.append(run_in_passes(lambda some, skips=skips: self.fine(some, *skips), maps, own, dim=1))
-        return torch.cat(logits).unflatten(0, values.shape[:2])
+        flat = [x.flatten(0, 1) for x in (values, thin, f8, f4)]
+        coarse = self.in_passes(self.mix, COARSE, *flat[:2])
+        logits = self.in_passes(self.fine, 1, coarse, *flat[2:])
+        return logits.unflatten(0, values.shape[:2])
 
-    def maps_per_pass(self, maps: Tensor, times: int = 1) -> tuple[int, int]:
-        """Frames per pass, and objects of each frame, for maps of frames and objects ``(F, K, C, h, w)``."""
-        frames, objects = maps.shape[:2]
-        most = per_pass(maps, times * CPU_MAPS, times * CUDA_MAPS)
-        return max(1, min(frames, most // objects)), min(objects, most)
-
-    def coarse(self, values: Tensor, thin: Tensor) -> Tensor:
-        """The block at stride 16: values ``(F, K, C, h, w)``, thinned features ``(F, C', h, w)`` -> values' shape."""
-        frames, own = self.maps_per_pass(values, COARSE)
-        parts = []
-        for target, picture in zip(values.split(frames), thin.split(frames), strict=True):
-            parts.append(run_in_passes(lambda some, picture=picture: self.mix(some, picture), target, own, dim=1))
-        return torch.cat(parts)
-
-    def mix(self, values: Tensor, thin: Tensor) -> Tensor:
-        """The coarse block for some objects' values ``(F, K, C, h, w)``."""
-        maps = values.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        mixed: Tensor = self.compress(maps, thin)
-        return mixed.unflatten(0, values.shape[:2])
-
-    def fine(self, x: Tensor, skip8: Tensor, skip4: Tensor) -> Tensor:
-        """Logits ``(F, K, 16h, 16w)`` of some objects from stride 16 ``(F, K, C, h, w)`` and the skip convolutions.
+    def in_passes(self, stage: Callable[..., Tensor], times: int, maps: Tensor, *features: Tensor) -> Tensor:
+        """A stage of the decoder, some frames at a time.
 
         Args:
-            x: result of the coarse block.
-            skip8, skip4: one per frame, for all its objects, ``(F, C, 2h, 2w)`` and ``(F, C', 4h, 4w)``.
+            stage: `mix` or `fine`.
+            times: factor of the number of maps per pass.
+            maps: of frames and objects, ``(F, K, ...)``.
+            features: of the frames, ``(F, ...)``.
+        """
+        frames = max(1, per_pass(maps, times * CPU_MAPS, times * CUDA_MAPS) // maps.shape[1])
+        return torch.cat(
+            [stage(*some) for some in zip(*(in_passes(x, frames) for x in (maps, *features)), strict=True)]
+        )
+
+    def mix(self, values: Tensor, thin: Tensor) -> Tensor:
+        """The block at stride 16: values ``(F, K, C, h, w)``, thinned features ``(F, C', h, w)`` -> values' shape."""
+        maps = values.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return self.compress(maps, thin).unflatten(0, values.shape[:2])
+
+    def fine(self, x: Tensor, f8: Tensor, f4: Tensor) -> Tensor:
+        """From stride 16, ``(F, K, C, h, w)``, to logits ``(F, K, 16h, 16w)``.
+
+        Args:
+            x: result of the block at stride 16.
+            f8, f4: the pyramid, ``(F, C, h', w')``.
         """
         frames, objects = x.shape[:2]
-        x = self.up_16_8(x.flatten(0, 1), skip8)
+        x = self.up_16_8(x.flatten(0, 1), f8)
+        skip = self.up_8_4.skip_conv(f4)
         pieces = in_passes(x, per_pass(x, FINE_CPU_MAPS))
-        own = [skip4] if len(pieces) == 1 else [skip4[i // objects, None] for i in range(len(pieces))]
-        maps = [self.pred(F.relu_(self.up_8_4(piece, skip))) for piece, skip in zip(pieces, own, strict=True)]
+        own = [skip] if len(pieces) == 1 else [skip[i // objects, None] for i in range(len(pieces))]
+        maps = [self.pred(F.relu_(self.up_8_4.merge(piece, part))) for piece, part in zip(pieces, own, strict=True)]
         logits = F.interpolate(torch.cat(maps), scale_factor=4, mode="bilinear", align_corners=False)
         return logits[:, 0].unflatten(0, (frames, objects))

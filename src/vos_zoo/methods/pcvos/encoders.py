@@ -124,8 +124,7 @@ class ValueEncoder(nn.Module):
 
     def trunk(self, x: Tensor) -> Tensor:
         """The three stages, ``(B K, width, h/4, w/4)`` -> ``(B K, 4 width, h/16, w/16)``."""
-        features: Tensor = self.layer3(self.layer2(self.layer1(x)))
-        return features
+        return self.layer3(self.layer2(self.layer1(x)))
 
 
 def mask_filters(width: int, channels: int) -> Tensor:

@@ -14,7 +14,7 @@ from vos_zoo.nn.cpu.winograd import convolve, plain_only
 from vos_zoo.nn.norms import FrozenBatchNorm2d, folded
 from vos_zoo.nn.resize import add_shifted, kernel_maps
 
-convolve_positive = partial(convolve, rectify=True)
+of_positive = partial(convolve, rectify=True)
 
 
 def is_same_3x3(conv: nn.Module) -> bool:
@@ -125,7 +125,7 @@ class FusedResBlock(ResBlock):
         """As the plain block."""
         if not are_fast(self.conv1, self.conv2):
             return super().forward(*parts)
-        hidden, shortcut = convolve_parts(convolve_positive, self.conv1, parts), self.shortcut(*parts)
+        hidden, shortcut = convolve_parts(of_positive, self.conv1, parts), self.shortcut(*parts)
         return convolve(hidden, self.conv2.weight, self.conv2.bias, rectify=True, plus=shortcut)
 
 
