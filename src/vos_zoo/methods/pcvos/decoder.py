@@ -16,8 +16,8 @@ from vos_zoo.nn.blocks import ResBlock, add_shared
 from vos_zoo.nn.passes import in_passes, per_pass
 
 CPU_MAPS, CUDA_MAPS, FINE_CPU_MAPS = 8, 64, 1
-"""About how many object-frames are decoded together; on the CPU one at a time at the finest level, more would not fit
-the cache. Frames are not divided above that level."""
+"""Object-frames decoded together; a frame's objects are divided at the finest level alone. There the CPU decodes one
+at a time, more would not fit the cache."""
 COARSE = 4
 """Factor for more object-frames together at stride 16, where maps are small and filters large."""
 
@@ -95,9 +95,8 @@ class Decoder(nn.Module):
             features: of the frames, ``(F, ...)``.
         """
         frames = max(1, per_pass(maps, times * CPU_MAPS, times * CUDA_MAPS) // maps.shape[1])
-        return torch.cat(
-            [stage(*some) for some in zip(*(in_passes(x, frames) for x in (maps, *features)), strict=True)]
-        )
+        passes = zip(*(in_passes(x, frames) for x in (maps, *features)), strict=True)
+        return torch.cat([stage(*some) for some in passes])
 
     def mix(self, values: Tensor, thin: Tensor) -> Tensor:
         """The block at stride 16: values ``(F, K, C, h, w)``, thinned features ``(F, C', h, w)`` -> values' shape."""
@@ -114,7 +113,7 @@ class Decoder(nn.Module):
         frames, objects = x.shape[:2]
         x = self.up_16_8(x.flatten(0, 1), f8)
         skip = self.up_8_4.skip_conv(f4)
-        pieces = in_passes(x, per_pass(x, FINE_CPU_MAPS))
+        pieces = in_passes(x, per_pass(x, FINE_CPU_MAPS, CUDA_MAPS))
         own = [skip] if len(pieces) == 1 else [skip[i // objects, None] for i in range(len(pieces))]
         maps = [self.pred(F.relu_(self.up_8_4.merge(piece, part))) for piece, part in zip(pieces, own, strict=True)]
         logits = F.interpolate(torch.cat(maps), scale_factor=4, mode="bilinear", align_corners=False)
