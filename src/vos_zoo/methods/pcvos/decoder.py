@@ -81,11 +81,11 @@ class Decoder(nn.Module):
             Logits ``(B, T, K, h, w)``.
         """
         flat = [x.flatten(0, 1) for x in (values, thin, f8, f4)]
-        coarse = self.in_passes(self.mix, COARSE, *flat[:2])
-        logits = self.in_passes(self.fine, 1, coarse, *flat[2:])
+        coarse = self.by_frames(self.mix, COARSE, *flat[:2])
+        logits = self.by_frames(self.fine, 1, coarse, *flat[2:])
         return logits.unflatten(0, values.shape[:2])
 
-    def in_passes(self, stage: Callable[..., Tensor], times: int, maps: Tensor, *features: Tensor) -> Tensor:
+    def by_frames(self, stage: Callable[..., Tensor], times: int, maps: Tensor, *features: Tensor) -> Tensor:
         """A stage of the decoder, some frames at a time.
 
         Args:
