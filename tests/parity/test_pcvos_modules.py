@@ -141,7 +141,7 @@ def test_the_value_encoder_equals_the_golden_one(network: PCVOS, golden: Golden,
         x = encoder.get_submodule(name)(x)
         assert_close(golden, f"value.{name}", x, MODULES)
     f16 = setup.features.f16[:, 0]
-    mixed = encoder.fuser.mix(x, f16)
+    mixed = encoder.fuser.block1(x, f16)
     assert_close(golden, "value.fuser_block1", mixed, MODULES)
     assert_close(golden, "value.cbam_channel", encoder.fuser.attention.channel(mixed), MODULES)
     assert_close(golden, "value.cbam", encoder.fuser.attention(mixed), MODULES)
@@ -225,7 +225,7 @@ def test_the_decoder_equals_the_golden_one(network: PCVOS, golden: Golden, setup
     stages: dict[str, list[Tensor]] = defaultdict(list)
     decoder = network.decoder
     handles = [decoder.up_16_8.register_forward_pre_hook(lambda _, inputs: stages["compress"].append(inputs[0]))]
-    for name, module in {"up8": decoder.up_16_8, "up4": decoder.up_8_4}.items():
+    for name, module in {"up8": decoder.up_16_8, "up4": decoder.up_8_4.out_conv}.items():
         handles.append(module.register_forward_hook(lambda _, __, out, name=name: stages[name].append(out.clone())))
     readout = setup.picture(setup.progressive[:, :1]).transpose(1, 2)
     logits = network.decode(readout, setup.clip)
@@ -233,7 +233,7 @@ def test_the_decoder_equals_the_golden_one(network: PCVOS, golden: Golden, setup
         handle.remove()
     for name, maps in stages.items():
         assert_close(golden, f"dec.{name}", torch.cat(maps), MODULES)
-    assert_close(golden, "dec.pred", decoder.last(F.relu(torch.cat(stages["up4"]))), MODULES)
+    assert_close(golden, "dec.pred", decoder.pred(F.relu(torch.cat(stages["up4"]))), MODULES)
     assert_close(golden, "dec.logits", logits, MODULES)
 
 
