@@ -142,7 +142,7 @@ class PCVOS(TargetModel[ClipMemory, PCVOSFeatures, Tensor]):
         elif len(wanted) < readout.shape[1]:
             readout = readout[:, wanted]
         seen = features.pick(wanted)
-        thin = self.projections.thin(seen.f16.flatten(0, 1)).unflatten(0, seen.f16.shape[:2])
+        thin = self.projections["thin"](seen.f16.flatten(0, 1)).unflatten(0, seen.f16.shape[:2])
         return self.decoder(readout, thin, seen.f8, seen.f4)
 
     def _refine(self, readout: Tensor, local: Tensor, plan: ClipPlan) -> Tensor:
