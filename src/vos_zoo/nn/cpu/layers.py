@@ -60,13 +60,17 @@ def run_layers(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
         rectify = type(layer) is nn.ReLU and bool(remaining) and type(remaining[0]) is FastConv3x3
         if rectify:
             layer = remaining.pop(0)
-        if type(layer) in (nn.Conv2d, FastConv3x3) and remaining and type(remaining[0]) is FrozenBatchNorm2d:
+        if remaining and type(remaining[0]) is FrozenBatchNorm2d and _takes_norm(layer):
             x = conv_norm(layer, remaining.pop(0), x, rectify)
         elif rectify:
             x = convolve(x, layer.weight, layer.bias, rectify=True)  # type: ignore[arg-type]
         else:
             x = layer(x)
     return x
+
+
+def _takes_norm(layer: nn.Module) -> bool:
+    return type(layer) in (nn.Conv2d, FastConv3x3) and layer.padding_mode == "zeros"
 
 
 def conv_norm(conv: nn.Module, norm: nn.Module, x: Tensor, rectify: bool = False) -> Tensor:
