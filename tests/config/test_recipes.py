@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from tests.helpers.contract_settings import build
-from tests.training.test_fit import TINY, weights
+from tests.helpers.runs import chain, die_in_step, run_apart, weights
 from vos_zoo.cli import main
 from vos_zoo.config.layers import load_config, to_plain
 from vos_zoo.losses import LOSSES
@@ -347,14 +343,6 @@ def test_a_path_that_a_recipe_declares_must_be_given() -> None:
         load_config("lwl", recipe="paper", overrides=[word for word in GIVEN if "coco" not in word])
 
 
-def chain(folder: Path, *stages: Any, **common: Any) -> list[str]:
-    """The command that trains these stages of LWL, tiny, on generated videos."""
-    file = folder / "chain.yaml"
-    file.write_text(yaml.safe_dump({"stages": list(stages), **common}))
-    short = ["logger.name=none", "trainer.limit_val_batches=0", "trainer.max_epochs=2", "checkpoint_every=1"]
-    return ["fit", "--model", "lwl", "--config", str(file), *TINY, *short, f"output={folder}"]
-
-
 def test_layers_of_a_stage_stand_behind_what_lists_it_and_before_the_command_line(tmp_path: Path) -> None:
     own = {"name": "a", "recipe": "box", "optim": {"gamma": 0.5}, "data": {"batch_size": 3}}
     chain(tmp_path, own, "stage2", optim={"gamma": 0.7, "clip_norm": 2.0})
@@ -403,27 +391,16 @@ SECOND = {
     "recipe": "quickstart",
     "model": {"box_encoder": True, "trains": "boxes", "losses": {"lovasz": 10.0}},
     "optim": {"groups": {"": None, "box_encoder": 1.0e-3}},
-    "data": {"batches_per_epoch": 4},
+    "data": {"batches_per_epoch": 2},
 }
 
 
 def test_a_chain_killed_in_its_second_stage_ends_with_the_bits_of_an_unbroken_one(tmp_path: Path) -> None:
     words = [word for word in chain(tmp_path, FIRST, SECOND) if not word.startswith("model.losses")]
     assert main([*words, "run_name=whole"]) == 0
-    started = subprocess.Popen(
-        [sys.executable, "-m", "vos_zoo.cli", *words, "run_name=cut"],
-        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    checkpoint = tmp_path / "cut" / "boxes" / "checkpoints" / "last.ckpt"
-    deadline = time.monotonic() + 300
-    while not checkpoint.is_file() and started.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    started.send_signal(signal.SIGKILL)
-    started.wait()
-    assert checkpoint.is_file(), started.stderr.read().decode() if started.stderr else ""
-    assert weights(tmp_path / "cut" / "boxes")["global_step"] < 8, "the run was over before it was killed"
+    code, said = run_apart([*words, "run_name=cut"], tmp_path, partial(die_in_step, 7))
+    assert code == -signal.SIGKILL, said
+    assert weights(tmp_path / "cut" / "boxes")["global_step"] == 2
     before = (tmp_path / "cut" / "masks" / "model" / "model.safetensors").stat().st_mtime_ns
     assert main([*words, "run_name=cut", "--ckpt", "last"]) == 0
     assert (tmp_path / "cut" / "masks" / "model" / "model.safetensors").stat().st_mtime_ns == before

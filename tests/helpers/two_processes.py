@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 
 from tests.helpers.contract_settings import build
-from tests.training.test_fit import TINY
+from tests.helpers.runs import TINY
 from vos_zoo.cli import main
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.processes import fill_in_processes, processes

@@ -28,8 +28,8 @@ from torch import Tensor
 
 from tests.evaluation.test_records import example
 from tests.helpers.contract_settings import BY_METHOD, build, moving_squares
+from tests.helpers.runs import small
 from tests.helpers.shipped import ABOUT, ship_into, ship_small
-from tests.training.test_fit import small
 from vos_zoo.cli import build_parser, main
 from vos_zoo.config import resources
 from vos_zoo.config.layers import load_config

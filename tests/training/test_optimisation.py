@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from tests.helpers.contract_settings import build
-from tests.training.test_fit import fit, weights
+from tests.helpers.runs import fit, weights
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.model import VOSModel
 from vos_zoo.training.averaging import MovingAverage
