@@ -61,8 +61,8 @@ def finish(folder: Path, unbroken: dict[str, torch.Tensor], *words: str) -> None
         assert torch.equal(tensor, last["state_dict"][name]), name
 
 
-# These break things in the process that trains. Checkpoints are written once after steps 1 and 2, and twice after step 3,
-# the last of its epoch.
+# These break things in the process that trains. Checkpoints are written once after steps 1 and 2, and twice after
+# step 3, the last of its epoch.
 
 
 def die_while_writing() -> None:

@@ -7,11 +7,10 @@ import io
 import os
 import signal
 import struct
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.helpers.runs import run_apart
 from vos_zoo.cli import main
 from vos_zoo.create import create_model
 from vos_zoo.types import Frame, FrameResult, UsageError, VOSError
@@ -416,10 +416,9 @@ def test_warnings_of_the_package_are_single_lines_at_the_terminal(model: Path, t
         Image.fromarray(frame(index)).save(tmp_path / "frames" / f"{index}.png")
     write_mask(tmp_path / "first.png", (frame(0)[..., 0] == 220).astype(np.uint8))
     words = ["--weights", str(model), "--mask", "first.png", "--output", "out", "trainer.accelerator=cpu"]
-    line = [sys.executable, "-m", "vos_zoo", "track", "frames", *words]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, timeout=100)
-    assert done.returncode == 0, done.stderr
-    warned = [line for line in done.stderr.replace("\r", "\n").splitlines() if "the numbers in the names" in line]
+    code, said = run_apart(["track", "frames", *words], tmp_path, partial(os.chdir, tmp_path))
+    assert code == 0, said
+    warned = [line for line in said.replace("\r", "\n").splitlines() if "the numbers in the names" in line]
     assert len(warned) == 1 and warned[0].startswith("vos-zoo: warning: frames: ")
 
 
