@@ -19,7 +19,7 @@ METHODS = PLANNED | set(available_methods())
 ENGLISH = {"joint"}
 
 # What each part of the package may import; a part is a folder, or a file beside the folders.
-SETTINGS = {"types", "registry", "dataset_registry", "config"}
+SETTINGS = {"types", "registry", "dataset_registry", "config", "files.atomic"}
 GROUPS = {f"config.settings.{name}" for name in ("rules", "clips", "frames", "static", "generated", "data")}
 MASKS = {"labels", "video.masks", "video.mask_reader"}
 SCORES = {"types", "files", "labels", "prompts", "metrics", "video"}

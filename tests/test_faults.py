@@ -133,7 +133,7 @@ def test_a_run_that_is_killed_loses_the_steps_since_its_last_checkpoint(
     newest = newest_checkpoint(checkpoints, warn=pytest.fail)
     assert newest is not None and torch.load(newest, weights_only=True)["global_step"] == reached
     finish(tmp_path, unbroken)
-    assert not list(checkpoints.glob(".*.part")), "what was half written is gone"
+    assert not list(checkpoints.glob(".*.tmp")), "what was half written is gone"
 
 
 def break_file(path: Path) -> None:

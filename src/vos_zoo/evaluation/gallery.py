@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from vos_zoo.evaluation.protocols import readable
-from vos_zoo.evaluation.report import EvaluationReport, ObjectResult, SequenceResult, write_text
+from vos_zoo.evaluation.report import EvaluationReport, ObjectResult, SequenceResult
+from vos_zoo.files.atomic import write_text
 from vos_zoo.types import Frame, LabelMap, VideoSequence
 from vos_zoo.video.masks import read_mask
 from vos_zoo.video.panels import overlay_panel, spread

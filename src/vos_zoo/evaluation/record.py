@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vos_zoo.evaluation.report import EvaluationReport, write_text
+from vos_zoo.evaluation.report import EvaluationReport
+from vos_zoo.files.atomic import write_text
 from vos_zoo.types import VOSError
 
 SCHEMA = 2

@@ -9,7 +9,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from vos_zoo.evaluation.protocols import PLAIN, Protocol
+from vos_zoo.files.atomic import write_text
 from vos_zoo.metrics.davis import DavisReport, SequenceScores
 from vos_zoo.metrics.scoring import ObjectScores
 from vos_zoo.metrics.youtube_vos import SEEN_CATEGORIES, YouTubeReport
@@ -366,14 +366,3 @@ def write_report(report: EvaluationReport, folder: str | Path) -> None:
     if report.objects and report.protocol.numbers == "davis":
         write_text(folder / "global_results.csv", report.davis.csv())
         write_text(folder / "per-sequence_results.csv", report.davis.objects_csv())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically; creates the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

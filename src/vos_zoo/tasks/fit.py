@@ -11,7 +11,7 @@ from vos_zoo.config.layers import RunConfig, check_signatures, save_config, to_p
 from vos_zoo.console import say
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.data.loader import loader_failure
-from vos_zoo.evaluation.report import write_text
+from vos_zoo.files.atomic import write_text
 from vos_zoo.model import VOSModel
 from vos_zoo.processes import check_run_name, is_first
 from vos_zoo.training.checkpoint_files import newest_checkpoint

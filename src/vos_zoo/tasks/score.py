@@ -19,7 +19,7 @@ from vos_zoo.evaluation.referee.score_record import make_score_record, write_sco
 from vos_zoo.evaluation.referee.scoring import Missing, ScoredMasks, score_masks
 from vos_zoo.evaluation.referee.truth import TruthSettings
 from vos_zoo.evaluation.referee.written import SCORES_FILE, main_score, write_scores
-from vos_zoo.evaluation.report import write_text
+from vos_zoo.files.atomic import write_text
 from vos_zoo.files.outputs import refuse_overwriting
 from vos_zoo.labels import check_threshold
 from vos_zoo.registry import suggestion

@@ -12,7 +12,7 @@ from typing import Any
 
 from vos_zoo.evaluation.referee.protocols import ScoringProtocol
 from vos_zoo.evaluation.referee.scoring import ScoredMasks
-from vos_zoo.evaluation.report import write_text
+from vos_zoo.files.atomic import write_text
 from vos_zoo.types import VOSError
 
 SCORE_RECORD_FILE = "score_record.json"
