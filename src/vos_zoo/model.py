@@ -14,6 +14,8 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from vos_zoo.config.checking import check_keywords
+from vos_zoo.config.schema import OptimConfig
+from vos_zoo.config.settings.rules import build_settings
 from vos_zoo.engine.box_start import BoxModel
 from vos_zoo.engine.former_hooks import adapt_former_hooks
 from vos_zoo.engine.propagator import Propagator
@@ -42,8 +44,8 @@ class VOSModel(Pretrained):
         method: one of `vos_zoo.available_models()`.
         model: keyword arguments of the method's target model.
         track: inference settings (and "preset") that belong to the weights.
-        optim: "groups" (parameter-name prefix -> learning rate; the rest is frozen), and the settings of
-            `make_optimiser` and `make_schedule`.
+        optim: "groups" (parameter-name prefix -> learning rate; the rest is frozen), and the other settings of
+            `OptimConfig`.
 
     Attributes:
         network: the target model.
@@ -240,8 +242,9 @@ class VOSModel(Pretrained):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser with one rate per group, and the schedule of the rates."""
-        optimiser = make_optimiser(parameter_groups(self.network, self._groups), self.optim)
-        schedule, interval = make_schedule(optimiser, self.optim, self._run_lengths)
+        settings = build_settings(OptimConfig, self.optim, "optim")
+        optimiser = make_optimiser(parameter_groups(self.network, self._groups), settings)
+        schedule, interval = make_schedule(optimiser, settings, self._run_lengths)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": interval}}
 
     def _run_lengths(self) -> dict[str, float]:
