@@ -8,7 +8,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal, Self
 
-import numpy as np
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
@@ -33,7 +32,7 @@ from vos_zoo.training.optimisation import (
     make_schedule,
     parameter_groups,
 )
-from vos_zoo.training.validation import track_and_score
+from vos_zoo.training.validation import pictured_frames, track_and_score
 from vos_zoo.types import Batch, Frame, FrameResult, Prompt, UsageError, VideoSequence, VOSError
 
 
@@ -299,16 +298,11 @@ class VOSModel(Pretrained):
     def validation_step(self, sequence: VideoSequence, index: int) -> dict[str, Any]:
         """Track one validation video and score it; returns the label maps for images, by frame."""
         assert self._scores is not None
-        wanted = self.pictured_frames(len(sequence)) if index < self.pictures else []
+        wanted = pictured_frames(sequence) if index < self.pictures else []
         scores, kept = track_and_score(self.track, sequence, wanted)
         if scores is not None:
             self._scores.update(scores)
         return {"labels": kept}
-
-    @staticmethod
-    def pictured_frames(length: int, count: int = 8) -> list[int]:
-        """Evenly spread frames of a video for its image."""
-        return sorted({round(t) for t in np.linspace(0, length - 1, min(count, length))})
 
     def on_validation_epoch_end(self) -> None:
         """Log J, F and J&F, means over the objects of all videos and processes."""

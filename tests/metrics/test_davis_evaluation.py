@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vos_zoo.files.lists import read_davis_list
 from vos_zoo.metrics import boundary_accuracy, evaluate_davis, evaluate_youtube_vos, region_similarity
-from vos_zoo.metrics.davis import SCORE_NAMES, read_list
+from vos_zoo.metrics.davis import SCORE_NAMES
 from vos_zoo.types import UsageError, VOSError
 from vos_zoo.video.masks import write_mask
 
@@ -274,13 +275,13 @@ def test_both_forms_of_the_lists_are_read(tmp_path: Path) -> None:
         f"/JPEGImages/480p/{name}/{t:05d}.jpg /Annotations/480p/{name}/{t:05d}.png" for name in "ba" for t in (0, 1)
     ]
     (lists / "val.txt").write_text("\n".join(lines))
-    assert read_list(tmp_path, "val", 2016) == ["b", "a"]
+    assert read_davis_list(tmp_path, "val", 2016, "480p") == ["b", "a"]
     (tmp_path / "ImageSets" / "2016").mkdir()
     (tmp_path / "ImageSets" / "2016" / "val.txt").write_text("c\r\n\nd  \n")
-    assert read_list(tmp_path, "val", 2016) == ["c", "d"]
+    assert read_davis_list(tmp_path, "val", 2016, "480p") == ["c", "d"]
     (tmp_path / "ImageSets" / "2016" / "val.txt").write_text("\n")
     with pytest.raises(UsageError, match="the list is empty"):
-        read_list(tmp_path, "val", 2016)
+        read_davis_list(tmp_path, "val", 2016, "480p")
 
 
 def test_the_real_davis_pack_scores_one_against_itself(data_dir: Path) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.data.datasets.sequence import PictureSequence, Problem, describe, known_length
-from vos_zoo.data.datasets.static_images import in_threads
+from vos_zoo.data.datasets.threads import in_threads
 from vos_zoo.files.atomic import atomic_folder
 from vos_zoo.files.frames import frame_size
 from vos_zoo.types import Frame, LabelMap, VideoDataset, VideoSequence, VOSError
