@@ -90,7 +90,7 @@ def test_validation_in_training_and_the_evaluation_give_the_same_values() -> Non
     report = quiet(copy_first_mask, [video])
     assert scores is not None
     assert [(one.object_id, one.frames, one.J.tolist(), one.F.tolist()) for one in scores.objects] == [
-        (one.id, one.frames, list(one.j), list(one.f)) for one in report.objects
+        (one.object_id, one.frames, list(one.J), list(one.F)) for one in report.objects
     ]
     assert np.array_equal(kept[0], video.prompts()[0]) and set(np.unique(kept[3])) == {0, 1, 5}
 

@@ -97,8 +97,8 @@ def test_a_real_sequence_scores_as_the_metrics_say(data_dir: Path) -> None:
 
     score = quiet(copy_first_mask, [Dog()]).objects[0]
     first, second = read_mask(files[0]) > 0, read_mask(files[1]) > 0
-    assert score.j[0] == pytest.approx((first & second).sum() / (first | second).sum())
-    assert 0.2 < score.mean_f < 1.0 and len(score.frames) == 4
+    assert score.J[0] == pytest.approx((first & second).sum() / (first | second).sum())
+    assert 0.2 < score.boundary.mean < 1.0 and len(score.frames) == 4
 
 
 def test_importing_the_evaluation_does_not_import_torch() -> None:

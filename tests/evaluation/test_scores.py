@@ -33,7 +33,7 @@ def test_copying_the_first_mask_is_right_where_nothing_moves_and_wrong_where_thi
     assert quiet(copy_first_mask, [Squares(step=0)]).jf == 1.0
     report = quiet(copy_first_mask, [Squares(step=2)])
     overlaps = [(14 - 2 * index) / (14 + 2 * index) for index in range(1, 7)]  # widths: intersection, union
-    assert report.objects[0].j == pytest.approx(overlaps)
+    assert pytest.approx(overlaps) == report.objects[0].J
     assert report.j == pytest.approx(np.mean(overlaps))
 
 
@@ -70,7 +70,7 @@ def test_the_tracker_starts_at_the_first_given_mask_and_counts_from_there(tmp_pa
 def test_an_object_nobody_gave_is_scored_too() -> None:
     first = np.where(Squares()._all(0) == 1, np.uint8(1), np.uint8(0))
     report = quiet(copy_first_mask, [Squares(step=0, given={0: first})])
-    assert [score.mean_j for score in report.objects] == [1.0, 0.0]
+    assert [score.region.mean for score in report.objects] == [1.0, 0.0]
 
 
 def test_a_sequence_of_others_that_calls_an_object_255_is_refused_with_the_cure() -> None:

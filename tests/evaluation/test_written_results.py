@@ -118,7 +118,7 @@ def test_finished_sequences_are_not_run_again_and_keep_their_scores(tmp_path: Pa
     second = quiet(spy(calls, copy_first_mask), [Squares("a"), Squares("b")], output=tmp_path)
     assert len(calls) == 2  # "a" once, "b" once
     assert [sequence.reused for sequence in second.sequences] == [True, False]
-    assert second.sequences[0].objects == first.sequences[0].objects
+    assert second.sequences[0].to_json() == first.sequences[0].to_json()
     assert "from an earlier run" in format_table(second)
 
 

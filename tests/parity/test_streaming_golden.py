@@ -73,8 +73,8 @@ def test_a_streamed_sequence_has_the_official_numbers(name: str, prediction: str
     assert [str(score.id) for score in result.objects] == sorted(expected)
     for score in result.objects:
         numbers = expected[str(score.id)]
-        assert (list(score.j), list(score.f)) == (near(numbers["J"]), near(numbers["F"]))
-        assert (score.mean_j, score.mean_f) == near((numbers["J_mean"], numbers["F_mean"]))
+        assert (list(score.J), list(score.F)) == (near(numbers["J"]), near(numbers["F"]))
+        assert (score.region.mean, score.boundary.mean) == near((numbers["J_mean"], numbers["F_mean"]))
 
 
 @pytest.mark.parametrize(("name", "prediction"), [one for one in SETS if one[0] == "d16"])

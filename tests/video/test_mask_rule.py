@@ -212,7 +212,7 @@ def test_a_data_set_of_0_255_masks_is_tracked_scored_and_written_as_object_1(tmp
     root = folder_of(tmp_path / "data", {"clip": [squares(255)] * 5}, save_grey)
     videos = open_dataset("folder", root, split="val")
     report = evaluate(copy_first_mask, videos, output=tmp_path / "out", progress=False, overlays=0)
-    assert [(score.id, score.mean_j) for score in report.objects] == [(1, 1.0)]
+    assert [(score.object_id, score.region.mean) for score in report.objects] == [(1, 1.0)]
     np.testing.assert_array_equal(read_mask(tmp_path / "out/masks/clip/00004.png"), squares(1))
     scores, _ = track_and_score(copy_first_mask, videos[0])
     assert scores is not None and [one.object_id for one in scores.objects] == [1]
