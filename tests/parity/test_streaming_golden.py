@@ -70,9 +70,9 @@ def test_a_streamed_sequence_has_the_official_numbers(name: str, prediction: str
     frames = packed.get("frame_names", np.array([f"{t:05d}" for t in range(len(packed["gt"]))]))
     result = streamed(Replayed(sequence, frames, packed["gt"], None), packed[f"pred_{prediction}"], "davis")
     expected = GOLDEN[name]["results"][prediction]["per_sequence"][sequence]["objects"]
-    assert [str(score.id) for score in result.objects] == sorted(expected)
+    assert [str(score.object_id) for score in result.objects] == sorted(expected)
     for score in result.objects:
-        numbers = expected[str(score.id)]
+        numbers = expected[str(score.object_id)]
         assert (list(score.J), list(score.F)) == (near(numbers["J"]), near(numbers["F"]))
         assert (score.region.mean, score.boundary.mean) == near((numbers["J_mean"], numbers["F_mean"]))
 

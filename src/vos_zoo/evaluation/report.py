@@ -86,7 +86,7 @@ def _object_to_json(one: ObjectScores) -> dict[str, Any]:
 def _object_from_json(sequence: str, content: Mapping[str, Any]) -> ObjectScores:
     """Raises KeyError or TypeError for anything but what `_object_to_json` wrote."""
     j, f = (np.array(content[name], dtype=np.float64) for name in ("j", "f"))
-    about = {"start": content["start"], "category": content["category"]}
+    about = {"start": content["start"], "category": content.get("category", "")}
     return ObjectScores(sequence, content["id"], tuple(content["frames"]), j, f, **about)
 
 
@@ -144,13 +144,10 @@ class EvaluationReport:
     @property
     def youtube_vos(self) -> YouTubeReport | None:
         """The scored objects as YouTube-VOS groups them; None if their categories are unknown."""
-        categories = {
-            (video.name, score.object_id): score.category for video in self.sequences for score in video.objects
-        }
+        categories = {(one.sequence, one.object_id): one.category for one in self.objects}
         if not categories or not all(categories.values()):
             return None
-        objects = tuple(scores for video in self.sequences for scores in video.objects)
-        return YouTubeReport(objects, categories, SEEN_CATEGORIES, "first_frame_excluded")
+        return YouTubeReport(self.objects, categories, SEEN_CATEGORIES, "first_frame_excluded")
 
     @property
     def scores(self) -> dict[str, float | None]:
