@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Container, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
@@ -119,8 +120,8 @@ class VOSModel(Pretrained):
         frames: Iterable[Frame],
         prompts: Mapping[int, Prompt],
         preset: str | None = None,
-        wanted: Container[int] | None = None,
-        unwanted: Literal["follow", "skip"] = "follow",
+        output_frames: Container[int] | None = None,
+        skip_others: bool = False,
         mask_threshold: int | None = None,
         **overrides: Any,
     ) -> Iterator[FrameResult]:
@@ -134,10 +135,10 @@ class VOSModel(Pretrained):
                 shipped model draws masks in them, and a warning is logged that says which; points are for models that
                 take them.
             preset: named settings of the method, for example "stream" or "paper".
-            wanted: indices of the frames whose results are returned; None: all.
-            unwanted: treatment of the other frames. "follow": objects are tracked through them, so
-                results do not depend on `wanted`; methods that need not decode them save the time. "skip": the
-                network does not process them, which changes the other results.
+            output_frames: indices of the frames whose results are returned; None: all.
+            skip_others: whether the network leaves out all other frames, which changes the results. Otherwise objects
+                are tracked through them, and results do not depend on `output_frames`; methods that need not decode
+                the others save the time.
             mask_threshold: turns masks into one object, id 1, where they are at least this level, 1..255 (for masks
                 with soft edges, which are refused otherwise); None reads ids.
             overrides: single inference settings.
@@ -159,34 +160,37 @@ class VOSModel(Pretrained):
             0 (360, 640)
             1 (360, 640)
         """
-        if unwanted not in ("follow", "skip"):
-            raise UsageError(f"unwanted is {unwanted!r}; choose follow or skip")
+        if "wanted" in overrides or "unwanted" in overrides:
+            warnings.warn(
+                "track: wanted and unwanted are now output_frames and skip_others", FutureWarning, stacklevel=2
+            )
+            output_frames, skip_others = overrides.pop("wanted", None), overrides.pop("unwanted", "follow") == "skip"
         if not (isinstance(frames, Iterable) or hasattr(frames, "__getitem__")):
             raise UsageError(f"frames is a {type(frames).__name__}; give an iterable of uint8 RGB arrays (H, W, 3)")
-        if wanted is not None and not isinstance(wanted, Container):
-            raise UsageError(f"wanted is {wanted!r}; give the numbers of the frames, such as [0, 5, 10]")
+        if output_frames is not None and not isinstance(output_frames, Container):
+            raise UsageError(f"output_frames is {output_frames!r}; give the numbers of the frames, such as [0, 5, 10]")
         length = len(frames) if isinstance(frames, Sized) else None
         parsed = PromptParser(mask_threshold).parse(prompts, length)
         propagator = self.propagator(preset, **overrides)
         for prompt in parsed.values():
             propagator.boxes.prepare(prompt)
-        return self._run(propagator, frames, parsed, wanted, unwanted == "skip")
+        return self._run(propagator, frames, parsed, output_frames, skip_others)
 
     def _run(
         self,
         propagator: Propagator,
         frames: Iterable[Frame],
         prompts: dict[int, Prompt],
-        wanted: Container[int] | None,
-        skip: bool,
+        output_frames: Container[int] | None,
+        skip_others: bool,
     ) -> Iterator[FrameResult]:
         for index, frame in enumerate(frames):
             if index == 0:
                 check_frame(frame, None, 0)
                 for number, prompt in prompts.items():
                     check_fit(prompt, number, (frame.shape[0], frame.shape[1]))
-            asked = wanted is None or index in wanted
-            if skip and not asked and index not in prompts:
+            asked = output_frames is None or index in output_frames
+            if skip_others and not asked and index not in prompts:
                 propagator.skip()
                 continue
             with self._evaluating():

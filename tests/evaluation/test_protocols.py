@@ -100,9 +100,9 @@ def test_only_frames_that_are_asked_for_are_written_and_a_tracker_that_can_skip_
 ) -> None:
     video, told = Late(), []
 
-    def tracker(frames: Any, prompts: Any, wanted: Any = None) -> Iterator[Any]:
-        told.append(sorted(wanted))
-        return (result for result in lagging(frames, prompts) if result.index in wanted)
+    def tracker(frames: Any, prompts: Any, output_frames: Any = None) -> Iterator[Any]:
+        told.append(sorted(output_frames))
+        return (result for result in lagging(frames, prompts) if result.index in output_frames)
 
     quiet(tracker, [video], output=tmp_path / "told", protocol=YOUTUBE)
     quiet(lagging, [video], output=tmp_path / "all", protocol=YOUTUBE)

@@ -41,7 +41,7 @@ def read_meta(path: str | Path) -> dict[str, Mapping[str, Any]]:
         UsageError: there is no such file, or it has another form.
     """
     if not Path(path).is_file():
-        raise UsageError(f"{path}: there is no such meta file; it is part of the data set's archive")
+        raise UsageError(f"{path}: there is no such file; it is part of the data set's archive")
     try:
         return {str(name): dict(video) for name, video in json.loads(read_text(path))["videos"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -157,7 +157,7 @@ def test_frames_that_nobody_wants_are_left_out_and_the_others_stay_the_same(
         return encode(frames)
 
     monkeypatch.setattr(model.network, "encode", counted)
-    some = run(model, wanted=wanted, **settings)
+    some = run(model, output_frames=wanted, **settings)
     assert list(some) == [t for t in range(23) if t in wanted]
     for t, own in some.items():
         assert (own - everything[t]).abs().max() <= 1e-4, f"frame {t}"
