@@ -29,9 +29,9 @@ def read_davis_list(root: str | Path, split: str, year: int, resolution: str) ->
         path = lists / folder / f"{split}.txt"
         if path.is_file():
             return read_list(path)
-    known = sorted(str(path.relative_to(lists).with_suffix("")) for path in lists.glob("*/*.txt"))
-    there = f"there are {', '.join(known)}" if known else "there is no ImageSets folder with lists"
-    raise UsageError(f"davis: no list ImageSets/{year}/{split}.txt in {root}; {there}")
+    known = sorted(str(path.relative_to(lists)) for path in lists.glob("*/*.txt"))
+    there = f"there are {', '.join(known)}" if known else "the folder must hold ImageSets with lists"
+    raise UsageError(f"{lists / str(year) / f'{split}.txt'}: there is no such list; {there}")
 
 
 def read_meta(path: str | Path) -> dict[str, Mapping[str, Any]]:
