@@ -17,15 +17,15 @@ from vos_zoo.processes import fill_in_processes
 from vos_zoo.training.averaging import MovingAverage
 from vos_zoo.training.checkpoint_files import SafeCheckpointIO
 from vos_zoo.training.images import ValidationImages
-from vos_zoo.training.monitoring import Insight, StepClock
+from vos_zoo.training.monitoring import RunMonitor, StepClock
 
 
-def make_trainer(config: RunConfig, folder: Path) -> tuple[pl.Trainer, Insight]:
+def make_trainer(config: RunConfig, folder: Path) -> tuple[pl.Trainer, RunMonitor]:
     """The trainer, and the callback that summarises the run."""
     options: dict[str, Any] = fill_in_processes(dict(config.trainer))
     logger = make_logger(config, folder)
     clock = None if options.get("profiler") else StepClock()
-    insight = Insight(clock)
+    insight = RunMonitor(clock)
     callbacks: list[Callback] = [insight, *_checkpoints(config, folder / "checkpoints")]
     if config.trainer.get("limit_val_batches", 1.0) != 0 and config.logger.images:
         callbacks.append(ValidationImages(folder / "pictures", config.logger.images))
