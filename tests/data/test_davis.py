@@ -139,7 +139,7 @@ def test_the_lists_of_the_2016_archive_name_its_resolutions(tmp_path: Path, caps
     [
         (
             {"split": "trian"},
-            r"ImageSets/2017/trian\.txt: there is no such list; there are 2017/demo\.txt, 2017/val\.txt",
+            r"trian\.txt: there is no such list; there are 2017/demo\.txt, 2017/val\.txt",
         ),
         ({"year": 2018}, "year 2018"),
         ({"resolution": "1080p"}, "data.resolution can be 480p"),
