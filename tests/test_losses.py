@@ -34,7 +34,7 @@ def random_case(seed: int, pixels: int, share: float) -> tuple[Tensor, Tensor]:
 
 
 @given(seed=st.integers(0, 10_000), pixels=st.integers(1, 30), share=st.floats(0, 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_lovasz_is_the_extension_of_the_jaccard_loss(seed: int, pixels: int, share: float) -> None:
     logits, truth = random_case(seed, pixels, share)
     assert lovasz_loss(logits, truth).item() == pytest.approx(by_definition(logits, truth).item(), abs=1e-5)

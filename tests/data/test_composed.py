@@ -218,7 +218,7 @@ def test_a_look_alike_is_another_object_or_background() -> None:
     difficulty=st.floats(0, 4),
     seed=st.integers(0, 10**9),
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_for_all_settings_objects_are_visible_where_they_start_and_absent_before(
     height: int, width: int, frames: int, objects: list[int], chances: Any, difficulty: float, seed: int
 ) -> None:

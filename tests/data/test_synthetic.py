@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.runs import call_apart
 from vos_zoo.data.synthetic.videos import SPLITS, SyntheticDataset, SyntheticSequence, SyntheticSettings
 from vos_zoo.types import UsageError
 
@@ -25,6 +23,11 @@ def digest(sequence: SyntheticSequence) -> str:
     return hashlib.sha256(frames.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
 
 
+def digest_with_threads(number: int, settings: SyntheticSettings, threads: int) -> str:
+    torch.set_num_threads(threads)
+    return digest(SyntheticSequence(number, settings))
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_ones() -> None:
     assert digest(SyntheticSequence(3, SMALL)) == digest(SyntheticSequence(3, SMALL))
     others = [SyntheticSequence(4, SMALL), SyntheticSequence(3, SMALL, split="val")]
@@ -33,15 +36,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_ones() -> Non
 
 
 def test_the_bytes_do_not_depend_on_the_process_or_its_threads() -> None:
-    code = (
-        "import hashlib, torch; torch.set_num_threads(3);"
-        "from vos_zoo.data.synthetic.videos import SyntheticSequence, SyntheticSettings;"
-        "f, l = SyntheticSequence(5, SyntheticSettings(size=(129, 225), frames=7)).tensors();"
-        "print(hashlib.sha256(f.numpy().tobytes() + l.numpy().tobytes()).hexdigest())"
-    )
-    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(sys.path)}
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    assert other.stdout.strip() == digest(SyntheticSequence(5, SyntheticSettings(size=(129, 225), frames=7)))
+    settings = SyntheticSettings(size=(129, 225), frames=7)
+    assert call_apart(digest_with_threads, 5, settings, 3) == digest(SyntheticSequence(5, settings))
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -138,7 +134,7 @@ def test_taking_away_an_occluder_uncovers_objects_and_covers_none() -> None:
     seed=st.integers(0, 10**9),
     split=st.sampled_from(SPLITS),
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_for_all_settings_objects_are_visible_where_they_start_and_absent_before(
     height: int, width: int, frames: int, objects: list[int], late: float, difficulty: float, seed: int, split: str
 ) -> None:

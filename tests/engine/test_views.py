@@ -15,7 +15,7 @@ from vos_zoo.engine.views import FullFrame
 
 
 @given(size=st.tuples(st.integers(9, 70), st.integers(9, 70)), multiple=st.sampled_from([1, 8, 16, 32]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_padding_and_unpadding_is_the_identity_at_any_size(size: tuple[int, int], multiple: int) -> None:
     view = FullFrame(multiple, pad_value=(10.0, 20.0, 30.0))
     frames = torch.randint(0, 256, (2, 3, *size)).float()

@@ -105,6 +105,12 @@ def run_apart(words: list[str], folder: Path, before: Callable[[], object] | Non
     return process.exitcode, errors.read_text()
 
 
+def call_apart(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function of a module returns in a process of its own, which has another seed for the hashes of texts."""
+    with _processes.Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
 def _run_here(words: list[str], errors: Path, before: Callable[[], object] | None, threads: int) -> None:
     torch.set_num_threads(threads)
     with errors.open("w") as file, open(os.devnull, "w") as nowhere:

@@ -99,7 +99,7 @@ def test_void_around_objects_of_high_ids_is_no_ringing() -> None:
     assert not has_soft_edges(labels)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     ids=st.lists(st.integers(1, 254), min_size=1, max_size=12, unique=True),
     size=st.integers(1, 20),

@@ -29,7 +29,7 @@ def numbered(value: float, rows: int = 1) -> dict[str, Tensor]:
 
 
 @given(policy=POLICIES, writes=st.integers(0, 25))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @torch.no_grad()
 def test_sample_weights_sum_to_one_up_to_the_floor_of_the_first(policy: SamplePolicy, writes: int) -> None:
     memory = SampleMemory(policy).start(numbered(0), [0])
@@ -46,7 +46,7 @@ def test_sample_weights_sum_to_one_up_to_the_floor_of_the_first(policy: SamplePo
 
 
 @given(policy=POLICIES, writes=st.integers(1, 25))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @torch.no_grad()
 def test_the_ring_fills_before_it_overwrites_and_keeps_a_floored_first_sample(
     policy: SamplePolicy, writes: int

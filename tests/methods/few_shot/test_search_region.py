@@ -35,7 +35,7 @@ SHARES = st.tuples(st.floats(-0.2, 1.2), st.floats(-0.2, 1.2))
     half_pixel=st.just(False),
     stable=st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_an_inside_window_lies_in_the_image(
     image: tuple[int, int], share: tuple[float, float], side: tuple[float, float], half_pixel: bool, stable: bool
 ) -> None:
@@ -52,7 +52,7 @@ def test_an_inside_window_lies_in_the_image(
     shares=st.tuples(SHARES, SHARES),
     scales=st.tuples(st.floats(1.0, 8.0), st.floats(1.0, 8.0)),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_stable_windows_larger_than_the_image_are_one_window_as_large_as_the_image(
     image: tuple[int, int],
     canvas: tuple[int, int],
@@ -78,7 +78,7 @@ def test_stable_windows_larger_than_the_image_are_one_window_as_large_as_the_ima
     side=st.tuples(st.integers(2, 50), st.integers(2, 50)),
     mask=st.booleans(),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_cutting_without_resize_copies_pixels_and_extends_the_border(
     corner: tuple[int, int], side: tuple[int, int], mask: bool
 ) -> None:
@@ -102,7 +102,7 @@ def test_cutting_without_resize_copies_pixels_and_extends_the_border(
     canvas=st.sampled_from([(48, 64), (64, 64), (32, 80)]),
     half_pixel=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_pasting_what_was_cut_puts_it_back_in_place(
     centre: tuple[float, float], side: float, canvas: tuple[int, int], half_pixel: bool
 ) -> None:
