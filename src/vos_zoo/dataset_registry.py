@@ -23,7 +23,7 @@ OPTIONS = (
     *("min_area", "repeat"),  # keys of `data.static`
     *("seed", "synthetic", "composed"),
 )
-"""Options that a data set may take besides: what the configuration says of them is handed on."""
+"""Options that a data set may take besides: their values in the configuration are passed to it."""
 
 
 @dataclass(frozen=True)

@@ -305,7 +305,7 @@ def _tracked(
 def _results(
     track: Any, frames: Iterable[Frame], prompts: Mapping[int, LabelMap], wanted: Set[int], length: int
 ) -> Iterator[FrameResult]:
-    """The tracker's results for the frames `wanted`; a tracker that can skip decoding is told which these are."""
+    """The tracker's results for the frames `wanted`; a tracker that can skip decoding gets their numbers."""
     if len(wanted) < length and "output_frames" in inspect.signature(track).parameters:
         return iter(track(frames, prompts, output_frames=wanted))
     return (result for result in track(frames, prompts) if result.index in wanted or result.index >= length)

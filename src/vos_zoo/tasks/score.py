@@ -45,9 +45,9 @@ def run_score(
         overrides: ``data.KEY=VALUE``.
         official: reproduce the official program's quirks.
         missing: what happens where masks are missing.
-        name: what made the masks; the file's name unless told.
+        name: what made the masks; the file's name by default.
         source: where they come from.
-        output: folder of the results; a new one in ``runs`` unless told.
+        output: folder of the results; a new one in ``runs`` by default.
     """
     if not 1 <= len(masks) <= 2:
         raise UsageError(f"score takes one result, or two to compare; got {len(masks)}")

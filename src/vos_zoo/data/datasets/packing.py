@@ -159,11 +159,11 @@ def packed_size(size: tuple[int, int], short_side: int | None) -> tuple[int, int
 
 def _digest(video: PictureSequence) -> str:
     """A name for the state of a video's files, which depends on their sizes and modification times."""
-    told = hashlib.sha256(str(video.mask_threshold).encode())
+    digest = hashlib.sha256(str(video.mask_threshold).encode())
     for path in (*video.frame_paths, *(path for path in video.mask_paths if path is not None)):
         state = path.stat()
-        told.update(f"{path.name} {state.st_size} {state.st_mtime_ns}\n".encode())
-    return told.hexdigest()[:16]
+        digest.update(f"{path.name} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _check_room(home: Path, videos: Sequence[PictureSequence], short_side: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Which splits of a data set lie in a folder, for `vos-zoo check-data`: each is read or listed as not read."""
+"""The splits of a data set in a folder, for `vos-zoo check-data`: each is read, or listed as not read."""
 
 from __future__ import annotations
 
