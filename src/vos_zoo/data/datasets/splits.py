@@ -149,7 +149,7 @@ def _lists(root: Path, frames: Path) -> Iterator[Path]:
 
 
 def _lines(path: Path) -> list[str]:
-    """The names of a list; none where it is none."""
+    """The names of a list; empty for other text files."""
     try:
         return read_list(path)
     except VOSError:

@@ -17,7 +17,7 @@ from vos_zoo.types import VOSError
 
 SCORE_RECORD_FILE = "score_record.json"
 SCHEMA = 1
-"""Version of the form; a reader refuses what is newer than itself."""
+"""Version of the form; records of newer versions are refused."""
 
 
 @dataclass(frozen=True)
