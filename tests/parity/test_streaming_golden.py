@@ -11,7 +11,6 @@ import pytest
 from tests.parity.test_metrics_golden import GOLDEN, SEQUENCES, SETS, arrays, near, pytestmark
 from vos_zoo.evaluation import protocol_of
 from vos_zoo.evaluation.report import EvaluationReport, SequenceResult
-from vos_zoo.evaluation.runner import _object_result
 from vos_zoo.metrics import StreamScorer
 from vos_zoo.metrics.streaming import Rule
 from vos_zoo.types import Frame, LabelMap, VideoSequence
@@ -53,9 +52,10 @@ def streamed(video: Replayed, prediction: np.ndarray, rule: Rule) -> SequenceRes
     scorer = StreamScorer(video, video.prompts(), rule)
     for index, labels in enumerate(prediction):
         scorer.add(index, labels)
-    objects = tuple(_object_result(video, scorer.starts[one.object_id], one) for one in scorer.scores().objects)
     frames = len(prediction)
-    return SequenceResult(video.name, frames, frames, objects, "", 1.0, 1.0, 0, "process", (1, 1), "", "")
+    return SequenceResult(
+        video.name, frames, frames, scorer.scores().objects, "", 1.0, 1.0, 0, "process", (1, 1), "", ""
+    )
 
 
 def shows_all_at_once(case: tuple[str, str, str]) -> bool:

@@ -236,14 +236,7 @@ def _run(sequence: VideoSequence, prompts: Mapping[int, LabelMap], unscored: str
     for index, labels in _tracked(sequence, prompts, job, clock):
         _write(job.mask_file(sequence, index), labels)
         keeper.add(index, labels, None if unscored else scorer.add(index, labels))
-    objects = tuple(
-        replace(
-            one,
-            start=sequence.frame_names[scorer.starts[one.object_id]],
-            category=sequence.categories.get(one.object_id, ""),
-        )
-        for one in scorer.scores().objects
-    )
+    objects = scorer.scores().objects
     seconds = time.perf_counter() - began
     peak, kind = memory.peak()
     height, width = prompts[start].shape
