@@ -6,10 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
+settings.register_profile("suite", max_examples=30, deadline=None)  # new ones in every run
+settings.load_profile("suite")
 
 
 def _folder(variable: str, default: Path) -> Path:

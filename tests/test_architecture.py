@@ -19,7 +19,7 @@ METHODS = PLANNED | set(available_methods())
 ENGLISH = {"joint"}
 
 # What each part of the package may import; a part is a folder, or a file beside the folders.
-SETTINGS = {"types", "registry", "dataset_registry", "config"}
+SETTINGS = {"types", "registry", "dataset_registry", "config", "files.atomic"}
 GROUPS = {f"config.settings.{name}" for name in ("rules", "clips", "frames", "static", "generated", "data")}
 MASKS = {"labels", "video.masks", "video.mask_reader"}
 SCORES = {"types", "files", "labels", "prompts", "metrics", "video"}
@@ -40,8 +40,8 @@ ALLOWED = {
     "files": {"types", "files"},
     "config": SETTINGS,
     "nn": {"types", "tensors", "environment", "nn"},
-    "engine": {"types", "tensors", "prompts", "nn", "engine"},
-    "methods": NETWORKS | {"registry", "engine", "methods"},
+    "engine": {"types", "tensors", "prompts", "nn", "config.settings.rules", "engine"},
+    "methods": NETWORKS | {"registry", "config.settings.rules", "engine", "methods"},
     "hub": NETWORKS | SETTINGS | {"environment", "engine", "hub"},
     "metrics": MASKS | {"types", "files", "metrics"},
     "video": SCORES,

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.training.test_fit import TINY, fit, weights
+from tests.helpers.runs import die_in_step, fit, fit_words, run_apart, weights
 from vos_zoo.data.datamodule import ClipDataset
 from vos_zoo.model import VOSModel
+from vos_zoo.training import checkpoint_files
 from vos_zoo.training.checkpoint_files import SafeCheckpointIO, damage_of, newest_checkpoint
 from vos_zoo.types import UsageError, VOSError
 
 STEPS = 6
+CLONE_NEWNS = 0x20000
+"""Linux's flag for a process with mounts of its own."""
 RUN = [
     "trainer.max_epochs=2",
     "data.batches_per_epoch=3",
@@ -41,17 +47,9 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor
     return state
 
 
-def script(folder: Path, before: str, *words: str, inside: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """`fit` in a process of its own, after some code that breaks something, or `inside` another command."""
-    line = ["fit", "--model", "lwl", "--recipe", "quickstart", *TINY, f"output={folder}", "run_name=a", *RUN, *words]
-    code = f"import sys\n{before}\nfrom vos_zoo.cli import main\nsys.exit(main({line!r}))"
-    return subprocess.run(
-        [*inside, sys.executable, "-c", code],
-        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+def fit_apart(folder: Path, before: Callable[[], object] | None, *words: str) -> tuple[int, str]:
+    """`fit` in a process of its own, after a function that breaks something; exit code and stderr."""
+    return run_apart(fit_words(folder, "run_name=a", *RUN, *words), folder, before)
 
 
 def finish(folder: Path, unbroken: dict[str, torch.Tensor], *words: str) -> None:
@@ -63,70 +61,79 @@ def finish(folder: Path, unbroken: dict[str, torch.Tensor], *words: str) -> None
         assert torch.equal(tensor, last["state_dict"][name]), name
 
 
-# Breaks things in the process that trains; N counts checkpoints written (there are two after step 3).
-DIES_WHILE_WRITING = """
-import os, signal, torch
-real, written = torch.save, [0]
-def save(checkpoint, file):
-    written[0] += 1
-    if written[0] == 3:
+# These break things in the process that trains. Checkpoints are written once after steps 1 and 2, and twice after
+# step 3, the last of its epoch.
+
+
+def die_while_writing() -> None:
+    real, written = torch.save, 0
+
+    def save(checkpoint: Any, file: Any) -> None:
+        nonlocal written
+        written += 1
         real(checkpoint, file)
-        file.flush()
-        os.ftruncate(file.fileno(), os.fstat(file.fileno()).st_size // 2)
-        os.kill(os.getpid(), signal.SIGKILL)
-    real(checkpoint, file)
-torch.save = save
-"""
-DIES_BETWEEN_RENAMES = """
-import os, signal
-from vos_zoo.training import checkpoint_files
-real, kept = checkpoint_files._keep, [0]
-def keep(path):
-    real(path)
-    kept[0] += 1
-    if kept[0] == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-checkpoint_files._keep = keep
-"""
-DIES_IN_A_STEP = """
-import os, signal
-from vos_zoo.model import VOSModel
-real = VOSModel.on_before_optimizer_step
-def step(self, optimizer):
-    if self.global_step == 4:
-        os.kill(os.getpid(), signal.SIGKILL)
-    real(self, optimizer)
-VOSModel.on_before_optimizer_step = step
-"""
+        if written == 3:
+            file.flush()
+            os.ftruncate(file.fileno(), os.fstat(file.fileno()).st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.save = save
+
+
+def die_between_renames() -> None:
+    real, kept = checkpoint_files._keep, 0
+
+    def keep(path: Path) -> None:
+        nonlocal kept
+        kept += 1
+        real(path)
+        if kept == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    checkpoint_files._keep = keep
+
+
+def limit_files(size: int) -> None:
+    """Files of this process cannot grow beyond this many bytes."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def shrink_shared_memory(size: str) -> None:
+    """Mount a small /dev/shm that only this process sees; needs the rights of root."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
+        raise OSError(ctypes.get_errno(), "unshare")
+    for words in (["--make-rprivate", "/"], ["-t", "tmpfs", "-o", f"size={size}", "tmpfs", "/dev/shm"]):
+        subprocess.run(["mount", *words], check=True)
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was killed in its fifth step; tests go on with copies of it."""
     folder = tmp_path_factory.mktemp("killed")
-    done = script(folder, DIES_IN_A_STEP)
-    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    code, said = fit_apart(folder, partial(die_in_step, 5))
+    assert code == -signal.SIGKILL, said
     return folder / "a"
 
 
 @pytest.mark.parametrize(
     ("fault", "reached"),
-    [(None, 4), (DIES_WHILE_WRITING, 2), (DIES_BETWEEN_RENAMES, 2)],
+    [(None, 4), (die_while_writing, 2), (die_between_renames, 2)],
     ids=["in a step", "in a checkpoint", "between two renames"],
 )
 def test_a_run_that_is_killed_loses_the_steps_since_its_last_checkpoint(
-    tmp_path: Path, unbroken: dict[str, torch.Tensor], killed: Path, fault: str | None, reached: int
+    tmp_path: Path, unbroken: dict[str, torch.Tensor], killed: Path, fault: Callable[[], None] | None, reached: int
 ) -> None:
     if fault is None:
         shutil.copytree(killed, tmp_path / "a")
     else:
-        done = script(tmp_path, fault)
-        assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+        code, said = fit_apart(tmp_path, fault)
+        assert code == -signal.SIGKILL, said
     checkpoints = tmp_path / "a" / "checkpoints"
     newest = newest_checkpoint(checkpoints, warn=pytest.fail)
     assert newest is not None and torch.load(newest, weights_only=True)["global_step"] == reached
     finish(tmp_path, unbroken)
-    assert not list(checkpoints.glob(".*.part")), "what was half written is gone"
+    assert not list(checkpoints.glob(".*.tmp")), "what was half written is gone"
 
 
 def break_file(path: Path) -> None:
@@ -174,15 +181,13 @@ def test_a_full_disk_stops_the_run_and_keeps_the_checkpoint_before(
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={int(2.5 * size)}", "tmpfs", str(small)], capture_output=True
     )
-    limit = ""
-    if mounted.returncode:  # no right to mount: files of this process may not grow beyond half a checkpoint instead
-        limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        limit += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size // 2}, {size // 2}))"
+    # without the right to mount, files of the process that trains may not grow beyond half a checkpoint instead
+    limit = partial(limit_files, size // 2) if mounted.returncode else None
     try:
         shutil.copytree(tmp_path / "a", small / "a")
-        done = script(small, limit, "--ckpt", "last")
-        said = done.stderr.strip().splitlines()[-1]
-        assert done.returncode == 1, said
+        code, errors = run_apart(fit_words(small, "run_name=a", *RUN, "--ckpt", "last"), tmp_path, limit)
+        said = errors.strip().splitlines()[-1]
+        assert code == 1, said
         assert "cannot write checkpoint" in said and "continue with --ckpt last" in said
         reason = os.strerror(errno.EFBIG if mounted.returncode else errno.ENOSPC)
         assert reason in said
@@ -251,12 +256,12 @@ def test_a_loader_process_that_dies_stops_the_run_with_a_cure(
 
 @pytest.mark.parametrize("size", ["4k", "64k"], ids=["no room for a lock", "no room for a batch"])
 def test_a_shared_memory_that_is_too_small_is_told_with_its_cure_and_no_other_advice(tmp_path: Path, size: str) -> None:
-    inside = ("unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$@"', "sh")
-    if shutil.which("unshare") is None or subprocess.run([*inside, "true"], capture_output=True).returncode:
+    allowed = ("unshare", "-m", "sh", "-c", "mount -t tmpfs tmpfs /dev/shm")
+    if shutil.which("unshare") is None or subprocess.run(allowed, capture_output=True).returncode:
         pytest.skip("a small /dev/shm can only be mounted by root")
-    done = script(tmp_path, "", "data.workers=1", inside=inside)
-    said = next(line for line in done.stderr.splitlines() if line.startswith("vos-zoo: "))
-    assert done.returncode == 1 and re.search(r"too small \(/dev/shm holds 0\.\d+ MiB: .*No space left", said), said
+    code, errors = fit_apart(tmp_path, partial(shrink_shared_memory, size), "data.workers=1")
+    said = next(line for line in errors.splitlines() if line.startswith("vos-zoo: "))
+    assert code == 1 and re.search(r"too small \(/dev/shm holds 0\.\d+ MiB: .*No space left", said), said
     assert "set data.workers=0, or enlarge it (docker run --shm-size=8g)" in said
     assert said.endswith("; no checkpoint has been written so far")
 

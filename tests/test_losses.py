@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vos_zoo.losses import LOSSES, lovasz_loss, mask_losses
+from vos_zoo.losses import LOSSES, class_map, lovasz_loss, mask_losses
 from vos_zoo.types import UsageError
 
 
@@ -34,7 +34,7 @@ def random_case(seed: int, pixels: int, share: float) -> tuple[Tensor, Tensor]:
 
 
 @given(seed=st.integers(0, 10_000), pixels=st.integers(1, 30), share=st.floats(0, 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_lovasz_is_the_extension_of_the_jaccard_loss(seed: int, pixels: int, share: float) -> None:
     logits, truth = random_case(seed, pixels, share)
     assert lovasz_loss(logits, truth).item() == pytest.approx(by_definition(logits, truth).item(), abs=1e-5)
@@ -131,3 +131,12 @@ def test_loss_terms_come_one_by_one_and_unknown_ones_are_refused_by_name() -> No
     assert list(mask_losses(truth, truth, {"dice": 1.0, "lovasz": 2.0})) == ["dice", "lovasz"]
     with pytest.raises(UsageError, match="dyce"):
         mask_losses(truth, truth, {"dyce": 1.0})
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**31), objects=st.integers(1, 4))
+def test_a_pixel_has_the_class_of_the_object_that_covers_more_than_half_of_it(seed: int, objects: int) -> None:
+    masks = torch.rand(3, objects, 5, 6, generator=torch.Generator().manual_seed(seed))
+    background = torch.full_like(masks[:, :1], 0.5)
+    assert torch.equal(class_map(masks), torch.cat([background, masks], dim=1).argmax(dim=1))
+    assert class_map(torch.tensor([[0.6, 0.5, 0.0], [0.2, 0.0, 1.0]])[:, None]).tolist() == [[1, 0, 2]]

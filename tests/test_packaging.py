@@ -94,23 +94,17 @@ def test_the_installed_package_loads_every_configuration_from_its_own_folder(ins
 
 
 @pytest.fixture(scope="module")
-def installed_with_weights(tmp_path_factory) -> Path:
-    """A fresh folder with the wheel of a repository in which small weights of every method ship."""
-    copy, folder = tmp_path_factory.mktemp("repository"), tmp_path_factory.mktemp("fresh")
-    for name in ("src", "configs", "model_cards"):
-        shutil.copytree(REPOSITORY / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
-        shutil.copy(REPOSITORY / name, copy / name)
-    for path in (copy / "src" / "vos_zoo" / "shipped").glob("*/"):
+def installed_with_weights(installed, tmp_path_factory) -> Path:
+    """The installed package, with small weights of every method in place of those that ship."""
+    folder = tmp_path_factory.mktemp("fresh")
+    shutil.copytree(installed, folder, dirs_exist_ok=True)
+    for path in (folder / "vos_zoo" / "shipped").glob("*/"):
         shutil.rmtree(path)
     with pytest.MonkeyPatch.context() as patch:
-        ship_into(copy / "src" / "vos_zoo" / "shipped", patch)
+        ship_into(folder / "vos_zoo" / "shipped", patch)
         for method in sorted(BY_METHOD):
             boxes, share = method == "lwl", "network.backbone." if method == "lwl" else None
             ship_small(method, tmp_path_factory.mktemp(method), f"tiny-{method}", boxes=boxes, share=share)
-    _run(sys.executable, "-m", "build", "--no-isolation", "--outdir", copy / "dist", copy)
-    (wheel,) = (copy / "dist").glob("*.whl")
-    _run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", folder, wheel)
     return folder
 
 
@@ -137,21 +131,21 @@ for local in shipped_weights():
 """
 
 
+COMMANDS = """
+from vos_zoo.cli import main
+for words in (["weights"], ["test", "--weights", "tiny-joint", "--output", "out", *sys.argv[2:]]):
+    if code := main(words):
+        sys.exit(code)
+"""
+
+
 def test_after_installation_shipped_weights_work_by_name_without_a_network(installed_with_weights, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(installed_with_weights), "VOS_ZOO_HOME": str(tmp_path / "home")}
-    script = [sys.executable, "-c", OFFLINE + EVERY_METHOD, installed_with_weights]
+    videos = ["size=[48,80]", "frames=4", "test_videos=1"]
+    words = ["--data", "synthetic", *(f"data.synthetic.{word}" for word in videos)]
+    script = [sys.executable, "-c", OFFLINE + EVERY_METHOD + COMMANDS, installed_with_weights, *words]
     lines = _run(*script, cwd=tmp_path, env=environment).splitlines()
-    assert lines == [f"tiny-{method} 4" for method in sorted(BY_METHOD) for _ in range(2)]
-    cli = [sys.executable, "-c", OFFLINE + "from vos_zoo.cli import main; sys.exit(main(sys.argv[1:]))"]
-    table = _run(*cli, "weights", cwd=tmp_path, env=environment).splitlines()
-    assert [row.split()[:3] for row in table[1:6]] == [[f"tiny-{m}", m, "ready"] for m in sorted(BY_METHOD)]
-    data = [
-        "--data",
-        "synthetic",
-        "data.synthetic.size=[48,80]",
-        "data.synthetic.frames=4",
-        "data.synthetic.test_videos=1",
-    ]
-    _run(*cli, "test", "--weights", "tiny-joint", "--output", tmp_path / "out", *data, cwd=tmp_path, env=environment)
+    assert lines[:10] == [f"tiny-{method} 4" for method in sorted(BY_METHOD) for _ in range(2)]
+    assert [row.split()[:3] for row in lines[11:16]] == [[f"tiny-{m}", m, "ready"] for m in sorted(BY_METHOD)]
     assert (tmp_path / "out" / "record.json").is_file()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"], "nothing is written beside what was asked for"

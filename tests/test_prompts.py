@@ -328,8 +328,8 @@ def test_track_warns_of_a_palette_whose_first_colour_is_the_object(clip: Path, m
 
 
 def test_wrong_types_of_the_other_arguments_are_refused_at_once() -> None:
-    with pytest.raises(UsageError, match=r"wanted is 3; give the numbers of the frames"):
-        small().track(frames(), {0: square()}, wanted=3)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"output_frames is 3; give the numbers of the frames"):
+        small().track(frames(), {0: square()}, output_frames=3)  # type: ignore[arg-type]
     engine = small().propagator()
     engine.push(frames(1)[0], square())
     with pytest.raises(UsageError, match=r"cannot drop 1: give a list of object ids, such as \[1\]"):

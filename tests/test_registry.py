@@ -98,7 +98,8 @@ def test_an_installed_package_adds_a_method(monkeypatch, loaded):
     assert load_method("toy") is TOY
 
 
-def test_entry_points_of_the_group_are_the_ones_that_count(monkeypatch):
+def test_entry_points_of_the_group_are_the_ones_that_count(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path)
     point = EntryPoint("elsewhere", "collections:OrderedDict", registry.ENTRY_POINT_GROUP)
     monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == "vos_zoo.methods" else [])
     assert "elsewhere" in available_methods()

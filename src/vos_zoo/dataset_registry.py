@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
-from vos_zoo.registry import suggestion
+from vos_zoo.registry import entry_points_of, suggestion
 from vos_zoo.types import UsageError, VOSError
 
 ENTRY_POINT_GROUP = "vos_zoo.datasets"
@@ -23,7 +23,7 @@ OPTIONS = (
     *("min_area", "repeat"),  # keys of `data.static`
     *("seed", "synthetic", "composed"),
 )
-"""Options that a data set may take besides: what the configuration says of them is handed on."""
+"""Options that a data set may take besides: their values in the configuration are passed to it."""
 
 
 @dataclass(frozen=True)
@@ -129,4 +129,4 @@ def load_dataset(name: str) -> DatasetInfo:
 
 
 def _entry_points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return entry_points_of(ENTRY_POINT_GROUP)

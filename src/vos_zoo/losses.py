@@ -133,3 +133,12 @@ def _smp_loss(name: str) -> Any:
         "tversky": losses.TverskyLoss,
     }
     return known[name]("binary")
+
+
+def class_map(masks: Tensor) -> Tensor:
+    """Masks ``(..., K, h, w)``, 0..1, as the class of every pixel, int64 ``(..., h, w)``.
+
+    The class is 1 + the index of the largest mask where that is above a half, else 0, the background.
+    """
+    largest, index = masks.max(dim=-3)
+    return torch.where(largest > 0.5, index + 1, 0)

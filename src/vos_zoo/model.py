@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Container, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-import numpy as np
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 from vos_zoo.config.checking import check_keywords
+from vos_zoo.config.schema import OptimConfig
+from vos_zoo.config.settings.rules import build_settings
 from vos_zoo.engine.box_start import BoxModel
 from vos_zoo.engine.former_hooks import adapt_former_hooks
 from vos_zoo.engine.propagator import Propagator
@@ -32,7 +34,7 @@ from vos_zoo.training.optimisation import (
     make_schedule,
     parameter_groups,
 )
-from vos_zoo.training.validation import track_and_score
+from vos_zoo.training.validation import pictured_frames, track_and_score
 from vos_zoo.types import Batch, Frame, FrameResult, Prompt, UsageError, VideoSequence, VOSError
 
 
@@ -43,8 +45,8 @@ class VOSModel(Pretrained):
         method: one of `vos_zoo.available_models()`.
         model: keyword arguments of the method's target model.
         track: inference settings (and "preset") that belong to the weights.
-        optim: "groups" (parameter-name prefix -> learning rate; the rest is frozen), and the settings of
-            `make_optimiser` and `make_schedule`.
+        optim: "groups" (parameter-name prefix -> learning rate; the rest is frozen), and the other settings of
+            `OptimConfig`.
         plain_cpu: compute by plain torch operations on a CPU, too, instead of the faster forms of `vos_zoo.nn.cpu`.
             It belongs to a run, not to the weights, so it is not saved. The environment variable VOS_ZOO_PLAIN_CPU=1
             does the same for every model.
@@ -125,8 +127,8 @@ class VOSModel(Pretrained):
         frames: Iterable[Frame],
         prompts: Mapping[int, Prompt],
         preset: str | None = None,
-        wanted: Container[int] | None = None,
-        unwanted: Literal["follow", "skip"] = "follow",
+        output_frames: Container[int] | None = None,
+        skip_others: bool = False,
         mask_threshold: int | None = None,
         **overrides: Any,
     ) -> Iterator[FrameResult]:
@@ -140,10 +142,10 @@ class VOSModel(Pretrained):
                 shipped model draws masks in them, and a warning is logged that says which; points are for models that
                 take them.
             preset: named settings of the method, for example "stream" or "paper".
-            wanted: indices of the frames whose results are returned; None: all.
-            unwanted: treatment of the other frames. "follow": objects are tracked through them, so
-                results do not depend on `wanted`; methods that need not decode them save the time. "skip": the
-                network does not process them, which changes the other results.
+            output_frames: indices of the frames whose results are returned; None: all.
+            skip_others: whether the network leaves out all other frames, which changes the results. Otherwise objects
+                are tracked through them, and results do not depend on `output_frames`; methods that need not decode
+                the others save the time.
             mask_threshold: turns masks into one object, id 1, where they are at least this level, 1..255 (for masks
                 with soft edges, which are refused otherwise); None reads ids.
             overrides: single inference settings.
@@ -165,34 +167,37 @@ class VOSModel(Pretrained):
             0 (360, 640)
             1 (360, 640)
         """
-        if unwanted not in ("follow", "skip"):
-            raise UsageError(f"unwanted is {unwanted!r}; choose follow or skip")
+        if "wanted" in overrides or "unwanted" in overrides:
+            warnings.warn(
+                "track: wanted and unwanted are now output_frames and skip_others", FutureWarning, stacklevel=2
+            )
+            output_frames, skip_others = overrides.pop("wanted", None), overrides.pop("unwanted", "follow") == "skip"
         if not (isinstance(frames, Iterable) or hasattr(frames, "__getitem__")):
             raise UsageError(f"frames is a {type(frames).__name__}; give an iterable of uint8 RGB arrays (H, W, 3)")
-        if wanted is not None and not isinstance(wanted, Container):
-            raise UsageError(f"wanted is {wanted!r}; give the numbers of the frames, such as [0, 5, 10]")
+        if output_frames is not None and not isinstance(output_frames, Container):
+            raise UsageError(f"output_frames is {output_frames!r}; give the numbers of the frames, such as [0, 5, 10]")
         length = len(frames) if isinstance(frames, Sized) else None
         parsed = PromptParser(mask_threshold).parse(prompts, length)
         propagator = self.propagator(preset, **overrides)
         for prompt in parsed.values():
             propagator.boxes.prepare(prompt)
-        return self._run(propagator, frames, parsed, wanted, unwanted == "skip")
+        return self._run(propagator, frames, parsed, output_frames, skip_others)
 
     def _run(
         self,
         propagator: Propagator,
         frames: Iterable[Frame],
         prompts: dict[int, Prompt],
-        wanted: Container[int] | None,
-        skip: bool,
+        output_frames: Container[int] | None,
+        skip_others: bool,
     ) -> Iterator[FrameResult]:
         for index, frame in enumerate(frames):
             if index == 0:
                 check_frame(frame, None, 0)
                 for number, prompt in prompts.items():
                     check_fit(prompt, number, (frame.shape[0], frame.shape[1]))
-            asked = wanted is None or index in wanted
-            if skip and not asked and index not in prompts:
+            asked = output_frames is None or index in output_frames
+            if skip_others and not asked and index not in prompts:
                 propagator.skip()
                 continue
             with self._evaluating():
@@ -247,8 +252,9 @@ class VOSModel(Pretrained):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser with one rate per group, and the schedule of the rates."""
-        optimiser = make_optimiser(parameter_groups(self.network, self._groups), self.optim)
-        schedule, interval = make_schedule(optimiser, self.optim, self._run_lengths)
+        settings = build_settings(OptimConfig, self.optim, "optim")
+        optimiser = make_optimiser(parameter_groups(self.network, self._groups), settings)
+        schedule, interval = make_schedule(optimiser, settings, self._run_lengths)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": interval}}
 
     def _run_lengths(self) -> dict[str, float]:
@@ -303,16 +309,11 @@ class VOSModel(Pretrained):
     def validation_step(self, sequence: VideoSequence, index: int) -> dict[str, Any]:
         """Track one validation video and score it; returns the label maps for images, by frame."""
         assert self._scores is not None
-        wanted = self.pictured_frames(len(sequence)) if index < self.pictures else []
+        wanted = pictured_frames(sequence) if index < self.pictures else []
         scores, kept = track_and_score(self.track, sequence, wanted)
         if scores is not None:
             self._scores.update(scores)
         return {"labels": kept}
-
-    @staticmethod
-    def pictured_frames(length: int, count: int = 8) -> list[int]:
-        """Evenly spread frames of a video for its image."""
-        return sorted({round(t) for t in np.linspace(0, length - 1, min(count, length))})
 
     def on_validation_epoch_end(self) -> None:
         """Log J, F and J&F, means over the objects of all videos and processes."""

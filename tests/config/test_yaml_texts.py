@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from tests.data.test_datasets import write_frames, write_masks
+from tests.helpers.data_folders import write_frames, write_masks
 from vos_zoo.config.layers import load_config, save_config
 from vos_zoo.config.schema import StageConfig, key_types
 from vos_zoo.config.settings.data import DataConfig, MixturePart

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -44,13 +45,6 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def environment(work: Path) -> dict[str, str]:
-    """The package is on the path, and so is the code under test."""
-    paths = [str(work / "installed"), str(REPOSITORY / "src"), str(REPOSITORY)]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
-
-
 def test_the_page_lists_the_files_it_gives(work: Path) -> None:
     given = {path.relative_to(work / "prototype").as_posix() for path in (work / "prototype").rglob("*.*")}
     given = {path for path in given if not path.startswith(("build", "dist"))}
@@ -58,27 +52,43 @@ def test_the_page_lists_the_files_it_gives(work: Path) -> None:
     assert given == listed - {"vos_prototype/published.json"}
 
 
-def test_the_commands_of_the_page_run_from_an_empty_folder(work: Path, environment: dict[str, str]) -> None:
-    commands = [line for block in blocks("console") for line in block.splitlines() if line.startswith("vos-zoo")]
-    assert [line.split()[1] for line in commands] == ["models", "fit", "test", "leaderboard"]
-    said = {}
-    for line in commands:
-        words = shlex.split(line)[1:]
-        said[words[0]] = run(sys.executable, "-m", "vos_zoo.cli", *words, environment=environment, folder=work)
-    assert re.search(r"^prototype +2026 +Prototype", said["models"], re.MULTILINE)
-    assert re.search(r"steps +40", said["fit"])
-    learned = re.search(r"J&F ([\d.]+); copying the first mask gives", said["test"])
+EVERY_LINE = """
+import contextlib, io, json, os, shlex, sys
+from pathlib import Path
+import pytest
+from vos_zoo.cli import main
+
+work, repository, *lines = sys.argv[1:]
+said = []
+for line in lines:
+    program, *words = shlex.split(line)
+    os.chdir(work if program == "vos-zoo" else repository)
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        code = main(words) if program == "vos-zoo" else pytest.main([*words, "-q", "-p", "no:cacheprovider"])
+    said.append(text.getvalue())
+    if code:
+        sys.exit(f"{line}: exit code {code}\\n{text.getvalue()[-3000:]}")
+(Path(work) / "said.json").write_text(json.dumps(said))
+"""
+
+
+def test_the_commands_of_the_page_run_and_the_method_passes_the_contract_suite(work: Path) -> None:
+    lines = [line for block in blocks("console") for line in block.splitlines()]
+    commands = [line for line in lines if line.startswith(("vos-zoo", "pytest"))]
+    assert [line.split()[1] for line in commands[:-1]] == ["models", "fit", "test", "leaderboard"]
+    paths = [str(work / "installed"), str(REPOSITORY / "src"), str(REPOSITORY)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+    script = [sys.executable, "-c", EVERY_LINE, str(work), str(REPOSITORY), *commands]
+    run(*script, environment=environment, folder=work)  # one process: the package is found when it starts
+    models, fit, test, leaderboard, contract = json.loads((work / "said.json").read_text())
+    assert re.search(r"^prototype +2026 +Prototype", models, re.MULTILINE)
+    assert re.search(r"steps +40", fit)
+    learned = re.search(r"J&F ([\d.]+); copying the first mask gives", test)
     assert learned is not None and float(learned[1]) > 1, "who sees nothing has 0"
-    assert re.search(r"^prototype +runs/first/model", said["leaderboard"], re.MULTILINE)
+    assert re.search(r"^prototype +runs/first/model", leaderboard, re.MULTILINE)
     assert (work / "runs" / "first" / "model" / "config.json").is_file()
-
-
-def test_the_method_passes_the_contract_suite(work: Path, environment: dict[str, str]) -> None:
-    (line,) = [line for block in blocks("console") for line in block.splitlines() if line.startswith("pytest")]
-    words = [*shlex.split(line)[1:], "-q", "-p", "no:cacheprovider"]
-    said = run(sys.executable, "-m", "pytest", *words, environment=environment, folder=REPOSITORY)
-    passed = re.search(r"(\d+) passed", said)
-    assert passed is not None and int(passed[1]) > 15, said[-2000:]
+    passed = re.search(r"(\d+) passed", contract)
+    assert passed is not None and int(passed[1]) > 15, contract[-2000:]
 
 
 def test_modules_that_have_moved_import_under_their_old_names_with_a_warning():

@@ -89,7 +89,7 @@ def test_without_motion_a_frame_of_the_canvas_size_stays_as_it_is(window: str, t
         np.testing.assert_array_equal(transform.labels(labels, draw, 1), labels[:, ::step])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.tuples(st.integers(30, 90), st.integers(30, 120)),
     st.tuples(st.integers(24, 64), st.integers(24, 64)),

@@ -76,7 +76,7 @@ def test_jumps_reach_every_published_value_and_repeat_frames_at_the_end_only() -
     assert max(third for *_, third in drawn) == 38
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(3, 70), st.sampled_from([1, 5]), st.integers(0, 2**20), st.integers(1, 2**20))
 def test_clips_of_parts_keep_the_limits_of_their_moment(length: int, frame_step: int, item: int, total: int) -> None:
     sampler = ordered(PER_CLIP, length, frame_steps=[frame_step])

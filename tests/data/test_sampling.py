@@ -60,7 +60,7 @@ numbers = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     shown=st.sets(st.integers(0, 79), min_size=1, max_size=60),
     spare=st.integers(0, 20),
@@ -86,7 +86,7 @@ def test_frames_are_visible_lie_in_the_video_and_references_precede_queries(
     assert min(shown) not in {max(reference)}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(count=st.integers(9, 60), seed=st.integers(0, 1000))
 def test_a_fully_visible_object_always_yields_a_clip(count: int, seed: int) -> None:
     assert choose_frames(np.arange(count), count, SamplingSettings(), np.random.default_rng(seed)) is not None

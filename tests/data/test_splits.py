@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.test_datasets import names, write_frames, write_masks
+from tests.helpers.data_folders import names, write_frames, write_masks
 from vos_zoo.cli import main
 from vos_zoo.data.datasets.splits import find_splits
 from vos_zoo.data.opening import open_dataset

@@ -50,7 +50,7 @@ def scenes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return scene((height, width), (x, y, w, h))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     box=st.tuples(st.floats(-50, 120), st.floats(-50, 120), st.floats(1, 100), st.floats(1, 100)),
     frame=sizes,
@@ -76,7 +76,7 @@ def test_windows_lie_inside_the_frame_as_far_as_the_mode_demands(
             assert abs(-start - (start + length - limit)) <= 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     drawn=scenes(),
     canvas=st.tuples(st.integers(16, 60), st.integers(16, 60)),
@@ -102,7 +102,7 @@ def test_after_a_crop_the_mask_still_covers_the_object_and_its_box(
     assert found.y + found.h <= inside.y + inside.h + tolerance
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(drawn=scenes())
 def test_flipping_twice_is_the_identity_and_the_box_follows(drawn: tuple[np.ndarray, np.ndarray]) -> None:
     frame, mask = drawn
@@ -118,7 +118,7 @@ def test_flipping_twice_is_the_identity_and_the_box_follows(drawn: tuple[np.ndar
     np.testing.assert_array_equal(back_masks[0], mask)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(drawn=scenes(), degrees=st.floats(-15, 15), log_scale=st.floats(-0.2, 0.2))
 def test_the_affine_map_keeps_the_mask_on_the_object_and_inside_its_box(
     drawn: tuple[np.ndarray, np.ndarray], degrees: float, log_scale: float
@@ -139,7 +139,7 @@ def test_the_affine_map_keeps_the_mask_on_the_object_and_inside_its_box(
         assert found.y + found.h <= hull.y + hull.h + 1.5
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     box=st.tuples(st.floats(-50, 50), st.floats(-50, 50), st.floats(1, 100), st.floats(1, 100)),
     seed=st.integers(0, 1000),

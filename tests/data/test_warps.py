@@ -74,7 +74,7 @@ def test_without_motion_a_picture_of_the_canvas_size_stays_as_it_is() -> None:
     np.testing.assert_allclose(mirrored[0], np.stack([gray] * 3), atol=1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.tuples(st.integers(12, 90), st.integers(12, 90)),
     st.tuples(st.integers(8, 64), st.integers(8, 64)),
@@ -222,7 +222,7 @@ def test_large_pictures_are_shrunk_by_area_just_to_cover_the_canvas() -> None:
     assert shrink(checks, (400, 100)) is checks
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.tuples(st.integers(1, 2000), st.integers(1, 2000)), st.tuples(st.integers(1, 900), st.integers(1, 900)))
 def test_a_resized_picture_covers_the_canvas_and_no_more(source: tuple[int, int], target: tuple[int, int]) -> None:
     tall, wide = cover(source, target)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.data.test_datasets import label_map, names, write_frames, write_masks
+from tests.helpers.data_folders import label_map, names, write_frames, write_masks
 from vos_zoo.cli import main
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.data.datasets.checking import check_dataset, find_problems, keep_sound

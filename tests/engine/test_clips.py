@@ -19,7 +19,6 @@ from vos_zoo.engine.merge import MergeRule, aggregate
 from vos_zoo.engine.propagator import Propagator
 from vos_zoo.engine.schedule import WriteSchedule
 from vos_zoo.engine.target_model import TrackSettings
-from vos_zoo.types import UsageError
 
 
 class SinceWritten(WriteSchedule):
@@ -129,18 +128,19 @@ def test_skipped_frames_are_never_seen_but_time_counts() -> None:
     torch.testing.assert_close(first[0][0], results[3].probabilities[None, 1:], msg="frame 5 is due, five after 0")
 
 
-def test_track_takes_wanted_frame_numbers_and_refuses_nonsense() -> None:
+def test_track_takes_output_frames_also_under_their_former_name() -> None:
     with toy_installed():
         model = build_lively("toy")
     video = moving_squares(7)
     everything = list(model.track(video.frames, {0: video.labels[0]}))
-    some = list(model.track(video.frames, {0: video.labels[0]}, wanted=range(0, 7, 3)))
+    some = list(model.track(video.frames, {0: video.labels[0]}, output_frames=range(0, 7, 3)))
     assert [result.index for result in some] == [0, 3, 6]
     assert all(torch.equal(result.probabilities, everything[result.index].probabilities) for result in some)
-    skipped = list(model.track(video.frames, {0: video.labels[0]}, wanted=[0, 6], unwanted="skip"))
+    skipped = list(model.track(video.frames, {0: video.labels[0]}, output_frames=[0, 6], skip_others=True))
     assert [result.index for result in skipped] == [0, 6]
-    with pytest.raises(UsageError, match="follow or skip"):
-        model.track(video.frames, {0: video.labels[0]}, wanted=[0], unwanted="hide")  # type: ignore[arg-type]
+    with pytest.warns(FutureWarning, match="now output_frames and skip_others"):
+        former = list(model.track(video.frames, {0: video.labels[0]}, wanted=[0, 6], unwanted="skip"))
+    assert all(torch.equal(a.probabilities, b.probabilities) for a, b in zip(former, skipped, strict=True))
 
 
 def test_the_prediction_is_written_before_given_masks_are_put_over_it() -> None:

@@ -14,17 +14,16 @@ import pytorch_lightning as pl
 import torch
 
 from tests.helpers.contract_settings import build
-from tests.training.test_fit import TINY
+from tests.helpers.runs import TINY
 from vos_zoo.cli import main
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.processes import fill_in_processes, processes
 
 CASES: dict[str, dict[str, Any]] = {
-    "lovasz": {"losses": {"lovasz": 1.0}},
-    "means": {"losses": {"bce": 1.0, "cosine": 1.0}},
+    "means": {"losses": {"lovasz": 1.0, "bce": 1.0, "cosine": 1.0}},
     "dice": {"losses": {"dice": 1.0}},
 }
-"""Loss terms of JOINT: one that sees all pixels together, means over clips, and one that is neither."""
+"""Loss terms of JOINT: means over clips, of pixels alone and of all pixels of a clip, and one that is no such mean."""
 
 
 class Steps(pl.Callback):

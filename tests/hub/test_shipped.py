@@ -1,65 +1,27 @@
-"""Weights that come with the package: how they are stored, found and listed; those that are there are sound."""
+"""Weights that come with the package: how they are stored, shared and shipped."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
-import shlex
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from benchmarks import card as cards
 from benchmarks import ship as tool
 from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 from safetensors.torch import load_file
-from torch import Tensor
 
-from tests.evaluation.test_records import example
-from tests.helpers.contract_settings import BY_METHOD, build, moving_squares
-from tests.helpers.shipped import ABOUT, ship_into, ship_small
-from tests.training.test_fit import small
-from vos_zoo.cli import build_parser, main
-from vos_zoo.config import resources
-from vos_zoo.config.layers import load_config
-from vos_zoo.evaluation.fingerprint import weights_digest
-from vos_zoo.evaluation.record import RunRecord, read_record, write_record
+from tests.helpers.contract_settings import build, moving_squares
+from tests.helpers.shipped import ABOUT, ship_small
+from tests.helpers.shipped_tests import METHODS
 from vos_zoo.hub.download import file_digest
-from vos_zoo.hub.weights import find_weights, named_weights, shipped_weights
+from vos_zoo.hub.weights import find_weights
 from vos_zoo.model import VOSModel
-from vos_zoo.registry import load_method
-from vos_zoo.types import UsageError, VOSError
-
-METHODS = sorted(BY_METHOD)
-THERE = [local.known.name for local in shipped_weights()]
-FOLDER = resources.shipped_folder()
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of shipped weights for this test, without a network."""
-    monkeypatch.setenv("VOS_ZOO_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("socket.socket.connect", refuse)
-    monkeypatch.setattr("socket.getaddrinfo", refuse)
-    monkeypatch.setattr(cards, "RECORDS", tmp_path / "records")
-    monkeypatch.setattr(cards, "README", shutil.copyfile(cards.README, tmp_path / "README.md"))
-    ship_into(tmp_path / "shipped", monkeypatch)
-    yield tmp_path / "shipped"
-
-
-def refuse(*_: Any, **__: Any) -> None:
-    raise AssertionError("something asked the network")
+from vos_zoo.types import UsageError
 
 
 def label_maps(model: VOSModel) -> list[Any]:
@@ -112,6 +74,11 @@ def test_every_method_ships_half_as_large_and_gives_the_same_masks(method: str, 
     assert not loaded.training and all(p.dtype == torch.float32 for p in loaded.parameters())
     pairs = zip(label_maps(loaded), label_maps(model), strict=True)
     assert np.mean([(one == other).mean() for one, other in pairs]) > 0.98
+
+
+def test_a_model_agrees_with_itself_on_drawn_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool, "FRAMES", 2)
+    model = build("lwl").eval()
     assert tool.agreement(model, model) == 1
 
 
@@ -226,234 +193,3 @@ def test_weights_of_others_and_weights_that_are_too_large_are_not_shipped(
     with pytest.raises(UsageError, match="at most 1 MB each and 45 MB in all"):
         tool.ship(tmp_path / "ours", "lwl-small", ABOUT)
     assert not list(place.iterdir())
-
-
-# -- names -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_shipped_name_is_never_a_path_and_never_asks_the_hub(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ship_small("lwl", tmp_path / "run")
-    monkeypatch.chdir(tmp_path)
-    other = build("joint", seed=2)
-    other.save_pretrained(tmp_path / "lwl-small")
-    assert VOSModel.from_pretrained("lwl-small").method == "lwl"
-    assert VOSModel.from_pretrained("./lwl-small").method == "joint"
-    assert VOSModel.from_pretrained(Path("lwl-small")).method == "joint"
-    (tmp_path / "lwl-youtubevos").mkdir()
-    assert named_weights("lwl-youtubevos") is None, "published names give way to a folder"
-    with pytest.raises(UsageError, match=r"no weights at 'lwl-smal'; did you mean 'lwl-small'"):
-        VOSModel.from_pretrained("lwl-smal")
-    assert main(["weights", "lwl-smal"]) == 2
-    assert "did you mean 'lwl-small'" in capsys.readouterr().err
-
-
-def test_the_name_of_a_method_means_its_shipped_weights(place: Path, tmp_path: Path) -> None:
-    assert find_weights("lwl").known.name == "lwl-youtubevos"  # type: ignore[union-attr]
-    ship_small("lwl", tmp_path / "run")
-    assert find_weights("lwl").known.name == "lwl-small"  # type: ignore[union-attr]
-    assert find_weights("joint").known.name == "joint-youtubevos"  # type: ignore[union-attr]
-
-
-def test_a_damaged_folder_is_named_and_does_not_stand_in_the_way_of_others(place: Path, tmp_path: Path) -> None:
-    ship_small("lwl", tmp_path / "run")
-    (place / "lwl-small" / "measured.json").write_text("{")
-    with pytest.raises(VOSError, match=r"lwl-small are damaged .*install the package again"):
-        VOSModel.from_pretrained("lwl-small")
-    assert VOSModel.from_pretrained(tmp_path / "run").method == "lwl"
-
-
-@pytest.mark.parametrize("method", ["joint", "pcvos"])
-def test_the_command_line_tracks_and_tests_by_name(
-    method: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ship_small(method, tmp_path / "run")
-    monkeypatch.chdir(tmp_path)
-    settings = ["data.synthetic.size=[48,80]", "data.synthetic.frames=5", "data.synthetic.test_videos=1"]
-    name = f"{method}-small"
-    assert main(["test", "--weights", name, "--data", "synthetic", "--output", str(tmp_path / "out"), *settings]) == 0
-    record = read_record(tmp_path / "out" / "record.json")
-    assert record.run.source == name and record.result.method == method
-    assert record.result.weights == json.loads((place / name / "measured.json").read_text())["weights"]
-    capsys.readouterr()
-
-
-def test_training_starts_from_shipped_weights_and_keeps_their_licence(place: Path, tmp_path: Path) -> None:
-    ship_small("lwl", tmp_path / "run")
-    words = ["fit", "--model", "lwl", "--recipe", "quickstart", *small("lwl"), f"output={tmp_path}", "run_name=further"]
-    words += ["trainer.max_epochs=1", "data.batches_per_epoch=1", "logger.name=none", "trainer.limit_val_batches=0"]
-    assert main([*words, "init_from=lwl-small", "optim.groups={'': null, decoder: 1.0e-9}"]) == 0
-    model, start = VOSModel.from_pretrained(tmp_path / "further" / "model"), VOSModel.from_pretrained("lwl-small")
-    assert torch.equal(model.network.feature_conv.weight, start.network.feature_conv.weight)  # type: ignore[union-attr]
-    assert model.origin == {**start.origin, "trained": "further"}
-    card = ModelCard.load(tmp_path / "further" / "model" / "README.md")
-    assert card.data.license == "cc-by-nc-4.0" and "were trained further from `lwl-small`" in card.text
-
-
-# -- the list --------------------------------------------------------------------------------------------------------
-
-
-def test_shipped_weights_are_listed_first_with_size_score_and_licence(
-    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ship_small("pcvos", tmp_path / "a")
-    ship_small("joint", tmp_path / "b")
-    path = place / "joint-small" / "measured.json"
-    numbers = json.loads(path.read_text())
-    numbers["scores"] = [
-        {"weights": "joint-small", "data": "six generated videos", "real": False, "J&F": 40.0},
-        {"weights": "joint-small", "data": "davis2016-val", "real": True, "J&F": 63.24, "J": 61.0, "F": 65.48},
-    ]
-    path.write_text(json.dumps(numbers))
-    assert main(["weights"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    size = f"{numbers['bytes'] / 1e6:.1f} MB"
-    assert re.split(r"  +", lines[0]) == ["name", "method", "state", "size", "J&F by us", "licence", "source"]
-    assert re.split(r"  +", lines[1]) == [
-        *("joint-small", "joint", "ready", size, "63.2 on davis2016-val"),
-        *("cc-by-nc-4.0 (research weights)", "ships with vos-zoo"),
-    ]
-    assert re.split(r"  +", lines[2])[:3] == ["pcvos-small", "pcvos", "ready"] and "  -  " in lines[2]
-    assert "missing" in lines[3]
-    assert main(["weights", "joint-small"]) == 0
-    text = capsys.readouterr().out
-    for line in (
-        f"joint-small: {ABOUT}",
-        "method     joint",
-        "licence    cc-by-nc-4.0 (research weights)",
-        "starts     from masks",
-        f"size       {size}",
-        f"here       {place / 'joint-small'}",
-        "measured   davis2016-val: J&F 63.2, J 61.0, F 65.5",
-    ):
-        assert line in text.splitlines(), line
-    assert main(["weights", "joint"]) == 0
-    assert "joint-small:" in (text := capsys.readouterr().out) and "joint-youtubevos:" in text
-
-
-def test_listing_weights_loads_no_torch(place: Path, tmp_path: Path) -> None:
-    ship_small("lwl", tmp_path / "run")
-    code = (
-        "import sys; from pathlib import Path; from vos_zoo.config import resources; "
-        f"resources._SHIPPED = Path({str(place)!r}); from vos_zoo.cli import main; main(['weights']); "
-        "print({'torch', 'safetensors'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ})
-    lines = done.stdout.splitlines()
-    assert lines[1].startswith("lwl-small") and lines[-1] == "set()", done.stderr
-
-
-# -- cards and numbers -----------------------------------------------------------------------------------------------
-
-
-def check_card(folder: Path) -> None:
-    """What holds of every card of shipped weights."""
-    name, text = folder.name, (folder / "README.md").read_text(encoding="utf-8")
-    card, config = ModelCard(text), json.loads((folder / "config.json").read_text())
-    info = load_method(config["method"])
-    assert card.data.license == "cc-by-nc-4.0" and card.data.library_name == "vos-zoo"
-    front = card.data.to_dict()
-    assert {key: front[key] for key in ("title", "paper", "year", "url")} == {
-        key: getattr(info, key) for key in ("title", "paper", "year", "url")
-    }
-    assert {"video-object-segmentation", info.name} <= set(card.data.tags)
-    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
-    for topic in ("Commands", "Made with", "Trained on", "Numbers", "Not good for", "Licence"):
-        assert topic in headings, f"{name}: no heading {topic!r}"
-    for link in re.findall(r"\]\(([^)\s]+)\)", text):
-        assert link.startswith("https://") or (folder / link).is_file(), f"{name} links to {link}"
-    commands = [line for line in text.splitlines() if line.startswith("vos-zoo ")]
-    assert len(commands) >= 4
-    for line in commands:
-        options, words = build_parser().parse_known_args(shlex.split(line)[1:])
-        assert getattr(options, "weights", name) == name, line
-        if options.command == "fit":
-            assert load_config(method=options.model, recipe=options.recipe, overrides=words).stages, line
-    numbers = json.loads((folder / "measured.json").read_text())
-    assert cards.with_numbers(text, name, cards.render(numbers)) == text, "run: python benchmarks/card.py write"
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_the_first_card_of_shipped_weights_is_sound(method: str, place: Path, tmp_path: Path) -> None:
-    ship_small(method, tmp_path / "run", boxes=method == "lwl")
-    check_card(place / f"{method}-small")
-    text = (place / f"{method}-small" / "README.md").read_text()
-    assert ABOUT in text and "No score of ours on a real data set yet." in text and "$" not in text
-
-
-def record_of(model: VOSModel, name: str) -> RunRecord:
-    """A record of a run of `model` under a name."""
-    record = example()
-    result = replace(record.result, method=model.method, weights=weights_digest(model.state_dict()))
-    return replace(record, result=result, run=replace(record.run, source=name))
-
-
-def test_a_run_of_shipped_weights_counts_in_their_card_with_every_sequence(place: Path, tmp_path: Path) -> None:
-    ship_small("lwl", tmp_path / "run")
-    record = record_of(VOSModel.from_pretrained("lwl-small"), "lwl-small")
-    for _ in range(2):
-        cards.add_score(write_record(record, tmp_path))
-    cards.write_cards()
-    check_card(place / "lwl-small")
-    text = (place / "lwl-small" / "README.md").read_text()
-    assert "| lwl-small | davis2017-val | 65.0 | 60.0 | 70.0 |" in text
-    assert "J&F by sequence of davis2017-val: dog 65.0." in text
-    assert read_record(tmp_path / "records" / "lwl-small-davis2017-val.json") == record
-    assert find_weights("lwl-small").measured[0]["J&F"] == 65.0  # type: ignore[union-attr]
-
-
-def test_a_run_of_other_weights_under_the_same_name_does_not_count(place: Path, tmp_path: Path) -> None:
-    ship_small("lwl", tmp_path / "run")
-    with pytest.raises(VOSError, match="as it was before; run vos-zoo test again"):
-        cards.add_score(write_record(record_of(build("lwl", seed=7), "lwl-small"), tmp_path))
-
-
-def test_speed_enters_a_card_in_R_and_in_frames_per_second() -> None:
-    row = {"objects": 1, "note": "", "in_R": 0.513, "held_bytes": 2_000_000, "frames_per_second": 3.21}
-    speed = {"what": "x", "command": "y", "R_seconds": 0.6, "device": "z", "rows": [row]}
-    block = cards.render({"speed": speed, "parameters": 1_500_000, "bytes": 3_100_000, "scores": []})
-    assert "| 1 | 0.51 R | 3.2 | 2 MB |" in block and "1.5 million parameters in 3.1 MB." in block
-
-
-# -- the weights that are there --------------------------------------------------------------------------------------
-
-
-def test_all_shipped_weights_together_are_small() -> None:
-    files = list(FOLDER.rglob("*.safetensors"))
-    assert sum(path.stat().st_size for path in files) <= tool.MAX_TOTAL
-    assert all(local.size is not None and local.size <= tool.MAX_BYTES for local in shipped_weights())
-
-
-@pytest.mark.skipif(not THERE, reason="no weights ship yet")
-def test_shipped_weights_are_what_their_folders_say() -> None:
-    for local in shipped_weights():
-        config = json.loads((local.folder / "config.json").read_text())
-        assert local.known.licence == "cc-by-nc-4.0" and config["origin"]["name"] == local.known.name
-        numbers = json.loads((local.folder / "measured.json").read_text())
-        model = VOSModel.from_pretrained(local.known.name)
-        assert numbers["weights"] == weights_digest(model.state_dict()) and numbers["bytes"] == local.size
-        assert model.network.takes_boxes == ("boxes" in local.prompts)
-        state: dict[str, Tensor] = load_file(local.folder / "model.safetensors")
-        assert all(tensor.isfinite().all() for tensor in state.values())
-
-
-@pytest.mark.skipif(not THERE, reason="no weights ship yet")
-def test_cards_of_shipped_weights_are_sound_and_show_where_they_fail() -> None:
-    for local in shipped_weights():
-        check_card(local.folder)
-        shown = re.findall(r"\]\((assets/[\w.-]+)\)", (local.folder / "README.md").read_text(encoding="utf-8"))
-        assert shown, f"{local.known.name}: the card shows no failures; see benchmarks/failures.py"
-        for name in shown:
-            with Image.open(local.folder / name) as picture:
-                assert picture.size[0] >= 600 and (local.folder / name).stat().st_size < 150_000
-
-
-@pytest.mark.skipif(not THERE, reason="no weights ship yet")
-def test_scores_of_shipped_weights_are_those_of_their_records() -> None:
-    for local in shipped_weights():
-        for row in local.measured:
-            if row["real"]:
-                record = read_record(cards.RECORDS / f"{row['weights']}-{row['data']}.json")
-                assert round(100 * (record.result.scores["J&F"] or 0), 2) == row["J&F"]
-                assert record.result.weights == json.loads((local.folder / "measured.json").read_text())["weights"]

@@ -13,8 +13,9 @@ from torch import Tensor
 from tests.parity.golden import Golden
 from tests.parity.pcvos import base_weights, weights
 from vos_zoo.create import convert_checkpoint
+from vos_zoo.losses import class_map
 from vos_zoo.methods.pcvos.checkpoint import convert_state_dict
-from vos_zoo.methods.pcvos.losses import bootstrapped_cross_entropy, classes, clip_dice
+from vos_zoo.methods.pcvos.losses import bootstrapped_cross_entropy, clip_dice
 from vos_zoo.methods.pcvos.parts import merged_odds
 from vos_zoo.methods.pcvos.target_model import PCVOS
 from vos_zoo.types import Batch
@@ -93,7 +94,7 @@ def test_a_training_step_has_the_golden_odds_losses_and_gradients(folder: Path, 
 
 def check_cross_entropy(network: PCVOS, logits: Tensor, batch: Batch, values: dict[str, Any]) -> None:
     """Cross entropy of every sequence and frame by itself."""
-    truth = classes(batch.masks[:, 1:] * batch.valid[:, None, :, None, None])
+    truth = class_map(batch.masks[:, 1:] * batch.valid[:, None, :, None, None])
     odds, share = merged_odds(logits, batch.valid), network.bootstrap.at(batch.step)
     found = [
         [

@@ -4,61 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from tests.helpers.contract_settings import BY_METHOD
+from tests.helpers.runs import die_in_step, fit, run_apart, small, weights
 from vos_zoo.cli import main
 from vos_zoo.model import VOSModel
-
-SMALL_DATA = [
-    "data.batch_size=2",
-    "data.synthetic.size=[48,80]",
-    "data.synthetic.frames=12",
-    "data.synthetic.train_videos=3",
-    "data.synthetic.val_videos=1",
-    "data.synthetic.test_videos=1",
-    "data.sampling.query_frames=2",
-    "data.workers=0",
-    "trainer.log_every_n_steps=1",
-    "trainer.enable_progress_bar=false",
-    "trainer.accelerator=cpu",
-]
-TINY = [
-    "model.backbone=timm:resnet10t",
-    "model.feature_channels=16",
-    "model.label_channels=4",
-    "model.label_widths=[4,4,8]",
-    "model.decoder_width=4",
-    "track.size=[32,64]",
-    "data.crop.size=[32,64]",
-    *SMALL_DATA,
-]
-
-
-def small(method: str) -> list[str]:
-    """Overrides that make a method small: those of the contract suite."""
-    settings = BY_METHOD[method]
-    words = [f"model.{name}={json.dumps(value)}" for name, value in settings.model.items()]
-    words += [f"track.{name}={json.dumps(value)}" for name, value in settings.track.items()]
-    return [*words, f"data.crop.size={list(settings.canvas)}", *SMALL_DATA]
-
-
-def fit(output: Path, *overrides: str) -> int:
-    return main(["fit", "--model", "lwl", "--recipe", "quickstart", *TINY, f"output={output}", *overrides])
-
-
-def weights(run: Path) -> dict[str, Any]:
-    checkpoint: dict[str, Any] = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    return checkpoint
 
 
 def test_a_run_leaves_a_model_checkpoints_scores_and_pictures(tmp_path: Path) -> None:
@@ -85,30 +41,18 @@ def test_a_run_leaves_a_model_checkpoints_scores_and_pictures(tmp_path: Path) ->
 
 @pytest.mark.parametrize("method", sorted(BY_METHOD))
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path, method: str) -> None:
-    settings = ["trainer.max_epochs=2", "data.batches_per_epoch=5", "checkpoint_every=1", "logger.name=none"]
+    settings = ["trainer.max_epochs=2", "data.batches_per_epoch=2", "checkpoint_every=1", "logger.name=none"]
     settings += ["trainer.limit_val_batches=0", f"output={tmp_path}"]
     words = ["fit", "--model", method, "--recipe", "quickstart", *small(method), *settings]
     assert main([*words, "run_name=whole"]) == 0
-    started = subprocess.Popen(
-        [sys.executable, "-m", "vos_zoo.cli", *words, "run_name=cut"],
-        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    checkpoint = tmp_path / "cut" / "checkpoints" / "last.ckpt"
-    deadline = time.monotonic() + 120
-    while not checkpoint.is_file() and started.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    started.send_signal(signal.SIGKILL)
-    started.wait()
-    assert checkpoint.is_file(), started.stderr.read().decode() if started.stderr else ""
-    reached = weights(tmp_path / "cut")["global_step"]
-    assert reached < 10, "the run was over before it was killed"
+    code, said = run_apart([*words, "run_name=cut"], tmp_path, partial(die_in_step, 4))
+    assert code == -signal.SIGKILL, said
+    assert weights(tmp_path / "cut")["global_step"] == 3, "in the middle of an epoch"
     assert main([*words, "run_name=cut", "--ckpt", "last"]) == 0
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
-    assert whole["global_step"] == cut["global_step"] == 10
+    assert whole["global_step"] == cut["global_step"] == 4
     for name, tensor in whole["state_dict"].items():
-        assert torch.equal(tensor, cut["state_dict"][name]), f"{name} differs after resuming from step {reached}"
+        assert torch.equal(tensor, cut["state_dict"][name]), f"{name} differs after resuming"
 
 
 def test_a_stage_starts_from_the_weights_of_the_one_before(tmp_path: Path) -> None:

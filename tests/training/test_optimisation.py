@@ -14,22 +14,23 @@ import torch
 from torch import nn
 
 from tests.helpers.contract_settings import build
-from tests.training.test_fit import fit, weights
+from tests.helpers.runs import fit, weights
+from vos_zoo.config.schema import OptimConfig
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.model import VOSModel
 from vos_zoo.training.averaging import MovingAverage
-from vos_zoo.training.optimisation import make_optimiser, make_schedule
+from vos_zoo.training.optimisation import make_optimiser
 from vos_zoo.types import UsageError
 
 SHORT = ["data.batches_per_epoch=3", "trainer.max_epochs=2", "logger.name=none", "trainer.limit_val_batches=0"]
 
 
-def step_of(settings: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+def step_of(**settings: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """A weight before and after one step with gradient 0.5 and rate 0.1."""
     weight = nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
     before = weight.detach().clone()
     weight.grad = torch.full_like(weight, 0.5)
-    make_optimiser([{"params": [weight], "lr": 0.1}], settings).step()
+    make_optimiser([{"params": [weight], "lr": 0.1}], OptimConfig(**settings)).step()
     return before, weight.detach()
 
 
@@ -37,15 +38,15 @@ def test_adam_takes_the_decay_as_a_penalty_and_adamw_decouples_it() -> None:
     def adam(gradient: float) -> float:  # of a first step: both averages are the gradient itself
         return 0.1 * gradient / (abs(gradient) + 1e-8)
 
-    before, after = step_of({"optimiser": "adam", "weight_decay": 1e-7, "betas": [0.9, 0.999]})
+    before, after = step_of(optimiser="adam", weight_decay=1e-7, betas=[0.9, 0.999])
     torch.testing.assert_close(after, before - adam(0.5 + 1e-7 * 2), atol=1e-15, rtol=0)
-    before, after = step_of({"optimiser": "adamw", "weight_decay": 0.3})
+    before, after = step_of(optimiser="adamw", weight_decay=0.3)
     torch.testing.assert_close(after, before * (1 - 0.1 * 0.3) - adam(0.5), atol=1e-15, rtol=0)
 
 
 def test_an_optimiser_left_open_is_adamw_exactly_where_there_is_a_decay() -> None:
     def make(**settings: Any) -> torch.optim.Optimizer:
-        return make_optimiser([{"params": [nn.Parameter(torch.zeros(1))], "lr": 0.1}], settings)
+        return make_optimiser([{"params": [nn.Parameter(torch.zeros(1))], "lr": 0.1}], OptimConfig(**settings))
 
     assert type(make()) is type(make(weight_decay=0.0)) is torch.optim.Adam
     assert type(make(weight_decay=0.1)) is type(make(optimiser=None, weight_decay=0.1)) is torch.optim.AdamW
@@ -56,15 +57,17 @@ def test_an_optimiser_left_open_is_adamw_exactly_where_there_is_a_decay() -> Non
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"schedule": "cosine"}, r"optim\.schedule is 'cosine'; choose steps or poly"),
-        ({"interval": "batch"}, r"optim\.interval is 'batch'; choose epoch or step"),
+        ({"schedule": "cosine"}, r"'optim\.schedule' is 'cosine', expected one of: steps, poly"),
+        ({"interval": "batch"}, r"'optim\.interval' is 'batch', expected one of: epoch, step"),
+        ({"optimiser": "sgd"}, r"'optim\.optimiser' is 'sgd', expected one of: adam, adamw"),
         ({"schedule": "poly"}, "falls to zero at the end of the run"),
     ],
 )
-def test_schedules_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
-    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+def test_optimisers_and_schedules_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
+    model = build("lwl", optim=settings)
+    model._run_lengths = lambda: {"step": math.inf, "epoch": math.inf}  # type: ignore[method-assign]
     with pytest.raises(UsageError, match=message):
-        make_schedule(optimiser, settings, lambda: {"step": math.inf, "epoch": math.inf})
+        model.configure_optimizers()
 
 
 class Watch(pl.Callback):

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.config.test_recipes import chain
-from tests.training.test_fit import fit, weights
+from tests.helpers.runs import chain, fit, weights
 from vos_zoo.cli import main
 from vos_zoo.model import VOSModel
 from vos_zoo.training.finished import reached_limit

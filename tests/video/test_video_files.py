@@ -1,85 +1,38 @@
-"""Video files as they are met: covers, variable rates, cut and trimmed files, odd names; on both decoding libraries."""
+"""Video files as they are met: covers, variable rates, cut and trimmed files, odd names."""
 
 from __future__ import annotations
 
 import importlib.util
 import io
 import os
-import signal
 import struct
-import subprocess
-import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vos_zoo.cli import main
-from vos_zoo.create import create_model
-from vos_zoo.types import Frame, FrameResult, UsageError, VOSError
+from tests.helpers.video_files import SIZE, av, cut, duration, encode, frame
+from vos_zoo.types import Frame, UsageError, VOSError
 from vos_zoo.video.containers import is_cut_off
-from vos_zoo.video.masks import read_mask, write_mask
 from vos_zoo.video.reader import open_video
 from vos_zoo.video.writer import OverlayVideoWriter, open_writer
 
-av = pytest.importorskip("av")
 BACKENDS = [
     pytest.param(
         name, marks=pytest.mark.skipif(importlib.util.find_spec(module) is None, reason=f"{module} is not installed")
     )
     for name, module in (("pyav", "av"), ("opencv", "cv2"))
 ]
-SIZE = (64, 96)
-
-
-def frame(index: int) -> Frame:
-    """A frame that tells its number by its brightness (up to 40 frames)."""
-    picture = np.full((*SIZE, 3), 20 + 5 * index, dtype=np.uint8)
-    picture[16:40, 20:50] = (220, 40, 30)
-    return picture
 
 
 def number(picture: Frame) -> int:
     return round((float(picture[50:, 60:].mean()) - 20) / 5)
-
-
-def encode(
-    path: Path,
-    count: int = 30,
-    times: Sequence[int] | None = None,
-    audio: bool = False,
-    codec: str = "libx264",
-    **muxer: str,
-) -> Path:
-    """A video of `count` frames at 25 per second, or at `times` in milliseconds."""
-    with av.open(str(path), "w", options=muxer) as container:
-        sound = container.add_stream("aac", rate=16000) if audio else None
-        stream = container.add_stream(codec, rate=25)
-        stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
-        stream.options = {"g": "12"} if codec == "libx264" else {}
-        stream.bit_rate = 4_000_000
-        if times is not None:
-            stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
-        if sound is not None:
-            samples = av.AudioFrame.from_ndarray(np.zeros((1, 32000), dtype=np.float32), format="fltp", layout="mono")
-            samples.sample_rate = 16000
-            container.mux(sound.encode(samples))
-        for index in range(count):
-            picture = av.VideoFrame.from_ndarray(frame(index), format="rgb24")
-            if times is not None:
-                picture.pts, picture.time_base = times[index], Fraction(1, 1000)
-            container.mux(stream.encode(picture))
-        for each in container.streams:
-            container.mux(each.encode())
-    return path
 
 
 def atom(kind: bytes, content: bytes) -> bytes:
@@ -159,12 +112,6 @@ def recorded(path: Path, count: int = 40, seed: int = 1) -> np.ndarray:
     return (times - times[0]) / 1000
 
 
-def duration(path: Path) -> float:
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        return float(stream.duration * stream.time_base)
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_rate_that_is_not_declared_is_that_of_the_frames_times(tmp_path: Path, backend: Any) -> None:
     times = recorded(tmp_path / "rec.webm")
@@ -221,12 +168,6 @@ def test_times_that_stand_still_or_run_back_do_not_break_an_overlay(tmp_path: Pa
 
 CUTS = [("a.mp4", {"movflags": "faststart"}), ("a.mkv", {}), ("a.avi", {}), ("a.webm", {})]
 CODECS = {"a.avi": "mpeg4", "a.webm": "libvpx"}
-
-
-def cut(path: Path, share: float) -> Path:
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
-    return path
 
 
 @pytest.mark.parametrize(("name", "muxer"), CUTS, ids=[name for name, _ in CUTS])
@@ -334,138 +275,3 @@ def test_a_place_that_cannot_be_written_is_named_with_the_first_frame(tmp_path: 
     writer = OverlayVideoWriter(tmp_path / "file" / "o.mp4")
     with pytest.raises(VOSError, match=r"o\.mp4: cannot be written"):
         writer.write(0, frame(0), np.zeros(SIZE, np.uint8))
-
-
-# -- the command -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights") / "model"
-    torch.manual_seed(0)
-    small = {"backbone": "timm:resnet10t", "feature_channels": 16, "label_channels": 4, "label_widths": [4, 4, 8]}
-    create_model("lwl", track={"size": (32, 64)}, decoder_width=4, **small).save_pretrained(folder)
-    return folder
-
-
-def track(model: Path, source: Path, output: Path, *words: str) -> int:
-    given = source.parent / "first.png"
-    labels = np.zeros(SIZE, dtype=np.uint8)
-    labels[16:40, 20:50] = 1
-    write_mask(given, labels)
-    weights = ["--weights", str(model), "--mask", str(given), "trainer.accelerator=cpu"]
-    return main(["track", str(source), *weights, "--output", str(output), *words])
-
-
-def test_tracking_a_cut_video_keeps_what_it_has_and_fails_with_one_line(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = cut(encode(tmp_path / "a.mp4", 30, movflags="faststart"), 0.85)
-    assert track(model, path, tmp_path / "out", "--overlay") == 1
-    lines = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if line.startswith("vos-zoo")]
-    masks = sorted((tmp_path / "out").glob("*.png"))
-    assert len(lines) == 1 and f"frame {len(masks)} of the 30 it declares is missing" in lines[0]
-    assert "are kept" in lines[0]
-    assert 3 < len(masks) < 30 and read_mask(masks[-1]).shape == SIZE
-    assert len(list(open_video(tmp_path / "out" / "overlay.mp4"))) == len(masks)
-
-
-def test_a_mask_for_a_frame_behind_the_cut_does_not_hide_the_cut(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = cut(encode(tmp_path / "a.mp4", 30, movflags="faststart"), 0.85)
-    for index in (0, 29):
-        labels = np.zeros(SIZE, dtype=np.uint8)
-        labels[16:40, 20:50] = 1
-        write_mask(tmp_path / "masks" / f"{index:05d}.png", labels)
-    words = ["--weights", str(model), "--mask", str(tmp_path / "masks"), "trainer.accelerator=cpu"]
-    assert main(["track", str(path), *words, "--output", str(tmp_path / "out")]) == 1
-    assert "is cut off" in capsys.readouterr().err
-    assert len(list((tmp_path / "out").glob("*.png"))) > 3
-
-
-def test_a_frame_that_breaks_in_the_middle_of_a_folder_leaves_the_results_before_it(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "frames").mkdir()
-    for index in range(5):
-        Image.fromarray(frame(index)).save(tmp_path / "frames" / f"{index:05d}.png")
-    broken = tmp_path / "frames" / "00003.png"
-    broken.write_bytes(broken.read_bytes()[:60])
-    assert track(model, tmp_path / "frames", tmp_path / "o.mp4") == 1
-    assert "00003.png" in capsys.readouterr().err
-    assert len(list(open_video(tmp_path / "o.mp4"))) == 3
-
-
-@pytest.mark.parametrize("every", [1, 4])
-def test_an_overlay_lasts_as_long_as_the_video_however_few_frames_are_written(
-    model: Path, tmp_path: Path, every: int
-) -> None:
-    path = encode(tmp_path / "a.mp4", 24)
-    assert track(model, path, tmp_path / "o.mp4", "--every", str(every)) == 0
-    overlay = open_video(tmp_path / "o.mp4")
-    count = len(list(overlay))
-    assert count == 24 // every
-    assert [overlay.time(index) for index in range(count)] == pytest.approx([every * t / 25 for t in range(count)])
-    assert duration(tmp_path / "o.mp4") == pytest.approx(24 / 25, abs=0.05)
-
-
-def test_warnings_of_the_package_are_single_lines_at_the_terminal(model: Path, tmp_path: Path) -> None:
-    (tmp_path / "frames").mkdir()
-    for index in range(11):
-        Image.fromarray(frame(index)).save(tmp_path / "frames" / f"{index}.png")
-    write_mask(tmp_path / "first.png", (frame(0)[..., 0] == 220).astype(np.uint8))
-    words = ["--weights", str(model), "--mask", "first.png", "--output", "out", "trainer.accelerator=cpu"]
-    line = [sys.executable, "-m", "vos_zoo", "track", "frames", *words]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, timeout=100)
-    assert done.returncode == 0, done.stderr
-    warned = [line for line in done.stderr.replace("\r", "\n").splitlines() if "the numbers in the names" in line]
-    assert len(warned) == 1 and warned[0].startswith("vos-zoo: warning: frames: ")
-
-
-class Camera:
-    """Stands in for OpenCV's capture: pictures without end; the fifth one of a stream is accompanied by Ctrl-C."""
-
-    opened = 0
-
-    def __init__(self, number: int) -> None:
-        Camera.opened += 1
-        self.count, self.stream = 0, Camera.opened > 1  # the first capture only looks
-
-    def isOpened(self) -> bool:
-        return True
-
-    def read(self) -> tuple[bool, Frame]:
-        self.count += 1
-        if self.stream and self.count == 5:
-            os.kill(os.getpid(), signal.SIGINT)
-        return True, frame(self.count)
-
-    def get(self, key: int) -> float:
-        return -1.0
-
-    def release(self) -> None:
-        pass
-
-
-def test_ctrl_c_ends_a_cameras_stream_and_keeps_the_overlay(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import cv2
-
-    monkeypatch.setattr(cv2, "VideoCapture", Camera)
-    monkeypatch.setattr(Camera, "opened", 0)
-    write_mask(tmp_path / "first.png", (frame(0)[..., 0] == 220).astype(np.uint8))
-    usual = signal.getsignal(signal.SIGINT)
-    words = ["--weights", str(model), "--mask", str(tmp_path / "first.png"), "trainer.accelerator=cpu"]
-    assert main(["track", "camera:3", *words, "--output", str(tmp_path / "o.mp4")]) == 0
-    assert signal.getsignal(signal.SIGINT) is usual
-    assert len(list(open_video(tmp_path / "o.mp4", backend="pyav"))) == 4
-
-
-def test_a_result_for_every_frame_is_all_a_writer_needs(tmp_path: Path) -> None:
-    """`time` has to be known only when a frame is written."""
-    result = FrameResult(0, (), np.zeros((1, *SIZE), dtype=np.float32))  # type: ignore[arg-type]
-    with open_writer(tmp_path / "masks", time=lambda index: None) as writer:
-        writer.write(result.index, frame(0), np.zeros(SIZE, np.uint8))
-    assert (tmp_path / "masks" / "00000.png").is_file()

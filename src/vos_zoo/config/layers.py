@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import tempfile
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from vos_zoo.config.schema import LoggerConfig, OptimConfig, RunConfig, key_type
 from vos_zoo.config.settings.data import DataConfig
 from vos_zoo.config.yaml_texts import read_value, read_yaml, type_of_key, write_yaml
 from vos_zoo.dataset_registry import load_dataset, outside_datasets
+from vos_zoo.files.atomic import atomic_file
 from vos_zoo.registry import available_methods, load_method, suggestion
 from vos_zoo.types import UsageError
 
@@ -169,16 +169,8 @@ def to_plain(config: Any) -> dict[str, Any]:
 def save_config(config: RunConfig, path: str | os.PathLike[str]) -> Path:
     """Write the resolved configuration as YAML; atomic, so that a reader never sees half a file."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            write_yaml({COMPLETE: True, **to_plain(config)}, file)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        write_yaml({COMPLETE: True, **to_plain(config)}, file)
     return path
 
 
@@ -195,12 +187,6 @@ def available_recipes(method: str) -> list[str]:
 
 def _stems(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml"))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _flag_tree(method: str | None, data: str | None, flags: Mapping[str, Any] | None) -> dict[str, Any]:

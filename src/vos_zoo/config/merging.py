@@ -57,7 +57,7 @@ def merge_layers(layers: Sequence[Layer]) -> RunConfig:
     for layer in layers:
         _check_keys(layer, RunConfig, layer.tree, "")
         try:
-            merged = OmegaConf.merge(merged, layer.tree)
+            merged.merge_with(layer.tree)  # in place: OmegaConf.merge would copy everything for every layer
         except OmegaConfBaseException as error:
             raise UsageError(_type_message(error, [layer])) from error
     try:

@@ -106,13 +106,15 @@ def method_sections(name: str) -> Iterator[Section]:
     ]
     yield Section("model", f"The network of {name}: keyword arguments of `{network.__name__}`.", tuple(keys))
     settings, presets = network.settings_type, ", ".join(f"`{preset}`" for preset in network.presets)
-    meanings, defaults = _documented(settings), settings()
+    hints, meanings, defaults = key_hints(settings), _documented(settings), settings()
     keys = [
         Key("track.preset", "a text or null", "null", f"one of {presets}", "settings under one name; other keys win")
     ]
-    for field, hint in key_hints(settings).items():
-        default = config.track.get(field, getattr(defaults, field))
-        keys.append(Key(f"track.{field}", _kind(hint), _yaml(default), "", meanings.get(field, "")))
+    for item in dataclasses.fields(settings):
+        hint, default = hints[item.name], config.track.get(item.name, getattr(defaults, item.name))
+        meaning = item.metadata.get("meaning") or meanings.get(item.name, "")  # methods elsewhere may document them
+        rule = describe_rule(item.metadata, hint)
+        keys.append(Key(f"track.{item.name}", _kind(hint), _yaml(default), rule, meaning))
     yield Section("track", f"Inference settings of {name}.", tuple(keys))
 
 

@@ -32,7 +32,7 @@ def open_dataset(
         composed: the `data.composed` part of the configuration.
         options: what the data set takes of `DatasetInfo.options`, and of `sequences` (only these videos; composed: cut
             out of these pictures or videos of the root only) and `skip_broken` (leave out videos without frames or
-            masks with a warning), which all take. Options of other data sets are left alone.
+            masks with a warning), which all take. Options of other data sets are ignored.
 
     Raises:
         UsageError: unknown name or option, a missing folder, list or sequence, a threshold for masks that the data set

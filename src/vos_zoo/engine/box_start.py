@@ -1,4 +1,4 @@
-"""Objects of a prompt as the model takes them; where it takes no boxes, another model draws masks in them."""
+"""Prompts as the model takes them; for a model that takes no boxes, another model predicts masks from boxes."""
 
 from __future__ import annotations
 

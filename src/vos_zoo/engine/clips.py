@@ -1,4 +1,4 @@
-"""What is computed of a clip, and what is kept of it until it is written."""
+"""Clip planning: which frames of a clip are decoded, and which tensors are kept until it is written."""
 
 from __future__ import annotations
 

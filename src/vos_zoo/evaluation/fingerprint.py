@@ -117,5 +117,5 @@ def _add_labels(digest: Any, what: str, labels: LabelMap) -> None:
 
 def result_fingerprint(settings: Mapping[str, Any], data: str) -> str:
     """SHA-256 of everything that determines a video's result: the evaluation's settings and the digest of the data."""
-    told = json.dumps(settings, sort_keys=True, default=repr)
-    return hashlib.sha256(f"{told}{data}".encode()).hexdigest()
+    content = json.dumps(settings, sort_keys=True, default=repr)
+    return hashlib.sha256(f"{content}{data}".encode()).hexdigest()

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from vos_zoo.evaluation.protocols import readable
-from vos_zoo.evaluation.report import EvaluationReport, ObjectResult, SequenceResult, write_text
+from vos_zoo.evaluation.report import EvaluationReport, SequenceResult
+from vos_zoo.files.atomic import write_text
+from vos_zoo.metrics.scoring import ObjectScores
 from vos_zoo.types import Frame, LabelMap, VideoSequence
 from vos_zoo.video.masks import read_mask
 from vos_zoo.video.panels import overlay_panel, spread
@@ -58,7 +60,7 @@ def write_gallery(
     """
     ranked = sorted(
         (
-            (score.mean_jf, result.name, score.id, result, score)
+            (score.mean, result.name, score.object_id, result, score)
             for result in report.sequences
             for score in result.objects
         ),
@@ -100,9 +102,9 @@ _LEGEND = (
 )
 
 
-def _article(sequence: VideoSequence, score: ObjectResult, masks: Path, pictures: int) -> str:
+def _article(sequence: VideoSequence, score: ObjectScores, masks: Path, pictures: int) -> str:
     """One object: its numbers, its curve, its row of frames."""
-    values = (np.array(score.j) + np.array(score.f)) / 2
+    values = (score.J + score.F) / 2
     shown = chosen_frames(values, pictures)
     names = [score.frames[index] for index in shown]
     numbers = [sequence.frame_names.index(name) for name in names]
@@ -110,20 +112,21 @@ def _article(sequence: VideoSequence, score: ObjectResult, masks: Path, pictures
     for number, name in zip(numbers, names, strict=True):
         truth, shown_there = sequence.labels(number), read_mask(masks / f"{name}.png")
         assert truth is not None, "a scored frame has ground truth"
-        crop = _window(truth == score.id, shown_there == score.id)
+        crop = _window(truth == score.object_id, shown_there == score.object_id)
         frames.append(sequence.frame(number)[crop])
-        predictions.append(_only(shown_there, score.id)[crop])
-        truths.append(_only(truth, score.id)[crop])
+        predictions.append(_only(shown_there, score.object_id)[crop])
+        truths.append(_only(truth, score.object_id)[crop])
     captions = [
-        f"{name}   J {100 * score.j[t]:.0f}  F {100 * score.f[t]:.0f}" for t, name in zip(shown, names, strict=True)
+        f"{name}   J {100 * score.J[t]:.0f}  F {100 * score.F[t]:.0f}" for t, name in zip(shown, names, strict=True)
     ]
     strip = overlay_panel(frames, predictions, truths, columns=len(frames), width=200, captions=captions)
     category = f" ({escape(score.category)})" if score.category else ""
     return (
-        f"<article><h3>{escape(sequence.name)}, object {score.id}{category}</h3>"
-        f"<p>J {percent(score.mean_j)}, F {percent(score.mean_f)}, J&amp;F {percent(score.mean_jf)}; "
+        f"<article><h3>{escape(sequence.name)}, object {score.object_id}{category}</h3>"
+        f"<p>J {percent(score.region.mean)}, F {percent(score.boundary.mean)}, J&amp;F {percent(score.mean)}; "
         f"given in frame {escape(score.start)}, {len(score.frames)} frames scored</p>"
-        f"{curve(values, shown)}<img alt='{escape(sequence.name)} object {score.id}' src='{_data(strip)}'></article>"
+        f"{curve(values, shown)}"
+        f"<img alt='{escape(sequence.name)} object {score.object_id}' src='{_data(strip)}'></article>"
     )
 
 
@@ -188,9 +191,9 @@ def _row(result: SequenceResult) -> tuple[str, ...]:
     return name, str(len(result.objects)), str(result.frames), *numbers, "-" if part.fps is None else f"{part.fps:.1f}"
 
 
-def _object(result: SequenceResult, score: ObjectResult) -> tuple[str, ...]:
-    numbers = (percent(score.mean_j), percent(score.mean_f), percent(score.mean_jf))
-    return f"{result.name}/{score.id}", score.category, *numbers
+def _object(result: SequenceResult, score: ObjectScores) -> tuple[str, ...]:
+    numbers = (percent(score.region.mean), percent(score.boundary.mean), percent(score.mean))
+    return f"{result.name}/{score.object_id}", score.category, *numbers
 
 
 def percent(value: float | None) -> str:

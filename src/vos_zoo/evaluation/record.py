@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vos_zoo.evaluation.report import EvaluationReport, write_text
+from vos_zoo.evaluation.report import EvaluationReport
+from vos_zoo.files.atomic import write_text
 from vos_zoo.types import VOSError
 
 SCHEMA = 2
@@ -178,7 +179,8 @@ def sequence_scores(report: EvaluationReport) -> dict[str, dict[str, dict[str, f
     """Video -> object -> J, F, J&F, 0..1; a video without a score has no objects."""
     return {
         sequence.name: {
-            str(score.id): {"J": score.mean_j, "F": score.mean_f, "J&F": score.mean_jf} for score in sequence.objects
+            str(one.object_id): {"J": one.region.mean, "F": one.boundary.mean, "J&F": one.mean}
+            for one in sequence.objects
         }
         for sequence in report.sequences
     }

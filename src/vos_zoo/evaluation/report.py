@@ -9,56 +9,20 @@ import csv
 import hashlib
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vos_zoo.evaluation.protocols import PLAIN, Protocol
+from vos_zoo.files.atomic import write_text
 from vos_zoo.metrics.davis import DavisReport, SequenceScores
 from vos_zoo.metrics.scoring import ObjectScores
 from vos_zoo.metrics.youtube_vos import SEEN_CATEGORIES, YouTubeReport
 
 _STATISTICS = ("J&F", "J", "F", "J-Recall", "J-Decay", "F-Recall", "F-Decay")
-
-
-@dataclass(frozen=True)
-class ObjectResult:
-    """J and F of one object in every scored frame.
-
-    Attributes:
-        id: the object's id.
-        start: name of the frame in which its mask was given (that frame is not scored).
-        frames: names of the scored frames.
-        j: region similarity per scored frame, 0..1.
-        f: boundary accuracy per scored frame, 0..1.
-        category: its category, if the data set has categories, else empty.
-    """
-
-    id: int
-    start: str
-    frames: tuple[str, ...]
-    j: tuple[float, ...]
-    f: tuple[float, ...]
-    category: str = ""
-
-    @property
-    def mean_j(self) -> float:
-        """Mean J over the scored frames."""
-        return float(np.mean(self.j))
-
-    @property
-    def mean_f(self) -> float:
-        """Mean F over the scored frames."""
-        return float(np.mean(self.f))
-
-    @property
-    def mean_jf(self) -> float:
-        """(mean J + mean F) / 2."""
-        return (self.mean_j + self.mean_f) / 2
 
 
 @dataclass(frozen=True)
@@ -84,7 +48,7 @@ class SequenceResult:
     name: str
     frames: int
     tracked: int
-    objects: tuple[ObjectResult, ...]
+    objects: tuple[ObjectScores, ...]
     note: str
     seconds: float
     tracking_seconds: float
@@ -97,29 +61,33 @@ class SequenceResult:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary; `from_json` reads it back."""
-        content = asdict(self)
-        del content["reused"]
-        return content
+        content = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "reused"}
+        return {**content, "size": list(self.size), "objects": [_object_to_json(one) for one in self.objects]}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], *, reused: bool) -> SequenceResult:
         """The result that `to_json` wrote; raises KeyError or TypeError if it is not one."""
-        fields = dict(content)
-        objects = []
-        for score in fields.pop("objects"):
-            series = {name: tuple(score[name]) for name in ("frames", "j", "f")}
-            objects.append(ObjectResult(**{**score, **series}))
-        height, width = fields.pop("size")
-        return cls(**fields, size=(height, width), objects=tuple(objects), reused=reused)
+        values = dict(content)
+        objects = tuple(_object_from_json(values["name"], one) for one in values.pop("objects"))
+        height, width = values.pop("size")
+        return cls(**values, size=(height, width), objects=objects, reused=reused)
 
     def scores(self) -> SequenceScores:
         """The scores in the metrics' form."""
-        objects = tuple(
-            ObjectScores(self.name, score.id, score.frames, np.array(score.j), np.array(score.f))
-            for score in self.objects
-        )
         frames = sorted({name for score in self.objects for name in score.frames})
-        return SequenceScores(self.name, tuple(frames), objects, {})
+        return SequenceScores(self.name, tuple(frames), self.objects, {})
+
+
+def _object_to_json(one: ObjectScores) -> dict[str, Any]:
+    series = {"frames": list(one.frames), "j": one.J.tolist(), "f": one.F.tolist()}
+    return {"id": one.object_id, "start": one.start, **series, "category": one.category}
+
+
+def _object_from_json(sequence: str, content: Mapping[str, Any]) -> ObjectScores:
+    """Raises KeyError or TypeError for anything but what `_object_to_json` wrote."""
+    j, f = (np.array(content[name], dtype=np.float64) for name in ("j", "f"))
+    about = {"start": content["start"], "category": content.get("category", "")}
+    return ObjectScores(sequence, content["id"], tuple(content["frames"]), j, f, **about)
 
 
 @dataclass(frozen=True)
@@ -149,19 +117,19 @@ class EvaluationReport:
     notes: tuple[str, ...] = ()
 
     @property
-    def objects(self) -> tuple[ObjectResult, ...]:
+    def objects(self) -> tuple[ObjectScores, ...]:
         """Scores of all objects of all scored sequences."""
         return tuple(score for sequence in self.sequences for score in sequence.objects)
 
     @property
     def j(self) -> float | None:
         """Mean J over all objects, None if nothing was scored."""
-        return float(np.mean([score.mean_j for score in self.objects])) if self.objects else None
+        return float(np.mean([score.region.mean for score in self.objects])) if self.objects else None
 
     @property
     def f(self) -> float | None:
         """Mean F over all objects, None if nothing was scored."""
-        return float(np.mean([score.mean_f for score in self.objects])) if self.objects else None
+        return float(np.mean([score.boundary.mean for score in self.objects])) if self.objects else None
 
     @property
     def jf(self) -> float | None:
@@ -176,11 +144,10 @@ class EvaluationReport:
     @property
     def youtube_vos(self) -> YouTubeReport | None:
         """The scored objects as YouTube-VOS groups them; None if their categories are unknown."""
-        categories = {(video.name, score.id): score.category for video in self.sequences for score in video.objects}
+        categories = {(one.sequence, one.object_id): one.category for one in self.objects}
         if not categories or not all(categories.values()):
             return None
-        objects = tuple(scores for video in self.sequences for scores in video.scores().objects)
-        return YouTubeReport(objects, categories, SEEN_CATEGORIES, "first_frame_excluded")
+        return YouTubeReport(self.objects, categories, SEEN_CATEGORIES, "first_frame_excluded")
 
     @property
     def scores(self) -> dict[str, float | None]:
@@ -251,7 +218,7 @@ def _sequence_summary(sequence: SequenceResult) -> dict[str, Any]:
     return {
         "frames": sequence.frames,
         "objects": {
-            str(score.id): {
+            str(score.object_id): {
                 **({"category": score.category} if score.category else {}),
                 "start": score.start,
                 "frames": len(score.frames),
@@ -305,12 +272,10 @@ def _number(value: float | None, width: int, decimals: int) -> str:
     return f"{'-':>{width}}" if value is None else f"{value:>{width}.{decimals}f}"
 
 
-def object_statistics(score: ObjectResult) -> dict[str, float]:
+def object_statistics(score: ObjectScores) -> dict[str, float]:
     """Mean, recall and decay of an object's J and F, and its J&F, by their DAVIS names."""
-    from vos_zoo.metrics.statistics import summarise
-
-    j, f = summarise(score.j), summarise(score.f)
-    means = {"J&F": score.mean_jf, "J": j.mean, "F": f.mean}
+    j, f = score.region, score.boundary
+    means = {"J&F": score.mean, "J": j.mean, "F": f.mean}
     return means | {"J-Recall": j.recall, "J-Decay": j.decay, "F-Recall": f.recall, "F-Decay": f.decay}
 
 
@@ -321,7 +286,7 @@ def object_rows(report: EvaluationReport) -> str:
         for score in sequence.objects:
             values = object_statistics(score)
             numbers = [f"{values[name]:.6f}" for name in _STATISTICS]
-            rows.append([sequence.name, score.id, score.category, score.start, len(score.frames), *numbers])
+            rows.append([sequence.name, score.object_id, score.category, score.start, len(score.frames), *numbers])
     return _csv(rows)
 
 
@@ -366,14 +331,3 @@ def write_report(report: EvaluationReport, folder: str | Path) -> None:
     if report.objects and report.protocol.numbers == "davis":
         write_text(folder / "global_results.csv", report.davis.csv())
         write_text(folder / "per-sequence_results.csv", report.davis.objects_csv())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically; creates the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -32,13 +32,11 @@ from vos_zoo.evaluation.protocols import PLAIN, Protocol, only_sampled, readable
 from vos_zoo.evaluation.report import (
     EvaluationReport,
     Failure,
-    ObjectResult,
     SequenceResult,
     write_report,
     write_text,
 )
 from vos_zoo.evaluation.results_folder import check_results_folder
-from vos_zoo.metrics.scoring import ObjectScores
 from vos_zoo.metrics.streaming import StreamScorer, scored_frames, wanted_frames, why_unscored, with_given
 from vos_zoo.revision import git_revision
 from vos_zoo.types import Frame, FrameResult, LabelMap, UsageError, VideoSequence, VOSError
@@ -238,7 +236,7 @@ def _run(sequence: VideoSequence, prompts: Mapping[int, LabelMap], unscored: str
     for index, labels in _tracked(sequence, prompts, job, clock):
         _write(job.mask_file(sequence, index), labels)
         keeper.add(index, labels, None if unscored else scorer.add(index, labels))
-    objects = tuple(_object_result(sequence, scorer.starts[one.object_id], one) for one in scorer.scores().objects)
+    objects = scorer.scores().objects
     seconds = time.perf_counter() - began
     peak, kind = memory.peak()
     height, width = prompts[start].shape
@@ -260,17 +258,6 @@ def _run(sequence: VideoSequence, prompts: Mapping[int, LabelMap], unscored: str
     if job.output is not None:
         _draw(sequence, result, keeper, job.output)
     return result
-
-
-def _object_result(sequence: VideoSequence, start: int, scores: ObjectScores) -> ObjectResult:
-    return ObjectResult(
-        id=scores.object_id,
-        start=sequence.frame_names[start],
-        frames=scores.frames,
-        j=tuple(scores.J.tolist()),
-        f=tuple(scores.F.tolist()),
-        category=sequence.categories.get(scores.object_id, ""),
-    )
 
 
 def _keeper(length: int, start: int, pictures: int) -> FrameKeeper:
@@ -311,9 +298,9 @@ def _tracked(
 def _results(
     track: Any, frames: Iterable[Frame], prompts: Mapping[int, LabelMap], wanted: Set[int], length: int
 ) -> Iterator[FrameResult]:
-    """The tracker's results for the frames `wanted`; a tracker that can skip decoding is told which these are."""
-    if len(wanted) < length and "wanted" in inspect.signature(track).parameters:
-        return iter(track(frames, prompts, wanted=wanted))
+    """The tracker's results for the frames `wanted`; a tracker that can skip decoding gets their numbers."""
+    if len(wanted) < length and "output_frames" in inspect.signature(track).parameters:
+        return iter(track(frames, prompts, output_frames=wanted))
     return (result for result in track(frames, prompts) if result.index in wanted or result.index >= length)
 
 

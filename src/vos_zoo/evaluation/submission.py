@@ -5,7 +5,6 @@ DAVIS expects the sequences' folders at the top of the archive, YouTube-VOS in o
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.evaluation.protocols import ResultForm
+from vos_zoo.files.atomic import atomic_file
 from vos_zoo.labels import objects_of, shows_one_object
 from vos_zoo.metrics.streaming import wanted_frames
 from vos_zoo.types import LabelMap, UsageError, VideoSequence, VOSError
@@ -89,20 +89,18 @@ def write_archive(masks: str | Path, sequences: Sequence[VideoSequence], form: R
         VOSError: a mask is missing.
     """
     path, masks = Path(path), Path(masks)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}.tmp")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
-            for sequence in sequences:
-                for index in asked_frames(sequence, form):
-                    name = f"{sequence.name}/{sequence.frame_names[index]}.png"
-                    if not (masks / name).is_file():
-                        raise VOSError(f"{masks / name}: there is no such mask, so the archive would be incomplete")
-                    entry = zipfile.ZipInfo(str(PurePosixPath(form.top, name)), _EPOCH)
-                    entry.external_attr = 0o644 << 16
-                    archive.writestr(entry, (masks / name).read_bytes())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        atomic_file(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,  # PNGs are compressed already
+    ):
+        for sequence in sequences:
+            for index in asked_frames(sequence, form):
+                name = f"{sequence.name}/{sequence.frame_names[index]}.png"
+                if not (masks / name).is_file():
+                    raise VOSError(f"{masks / name}: there is no such mask, so the archive would be incomplete")
+                entry = zipfile.ZipInfo(str(PurePosixPath(form.top, name)), _EPOCH)
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, (masks / name).read_bytes())
     return path
 
 

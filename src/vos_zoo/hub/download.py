@@ -17,6 +17,7 @@ from typing import Any
 
 from vos_zoo import __version__
 from vos_zoo.environment import is_on
+from vos_zoo.files.atomic import publish
 from vos_zoo.types import UsageError, VOSError
 
 ATTEMPTS = 4
@@ -139,7 +140,7 @@ def _download(url: str, digest: str, path: Path, progress: bool) -> None:
         kind = _collect(url, partial, progress)
         found = file_digest(partial)
         if found == digest:
-            os.replace(partial, path)
+            publish(partial, path)
             return
         partial.unlink()
         if not resumed:  # else the kept part may be corrupt: one more attempt, from the start

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Self
@@ -20,6 +18,7 @@ from torch import Tensor
 from vos_zoo import __version__
 from vos_zoo.config.resources import card_pictures, model_card
 from vos_zoo.engine.target_model import AnyTargetModel
+from vos_zoo.files.atomic import atomic_file, atomic_folder, write_text
 from vos_zoo.hub.download import fetch, file_digest, is_url, offline, split_url
 from vos_zoo.hub.formats import FORMAT_VERSION, migrate
 from vos_zoo.hub.shared_entries import read_entries
@@ -66,16 +65,14 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
         """
         config = json.dumps(self._configuration(), indent=2) + "\n"
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        _write(
-            save_directory / WEIGHTS_FILE,
-            lambda path: save_file(state, path, metadata={"format": "pt", "vos_zoo": config}),
-        )
-        _write(save_directory / CONFIG_FILE, lambda path: path.write_text(config, encoding="utf-8"))
+        with atomic_file(save_directory / WEIGHTS_FILE) as temporary:
+            save_file(state, temporary, metadata={"format": "pt", "vos_zoo": config})
+        write_text(save_directory / CONFIG_FILE, config)
         card = self._card()
         for name, picture in card_pictures(card).items():
             (save_directory / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(picture, save_directory / name)
-        _write(save_directory / CARD_FILE, lambda path: path.write_text(card, encoding="utf-8"))
+        write_text(save_directory / CARD_FILE, card)
 
     def _configuration(self) -> dict[str, Any]:
         kept = json.loads(json.dumps(dict(self.hparams), default=list))
@@ -238,15 +235,8 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
         known = local.known
         origin = {"name": known.name, "page": known.page, "licence": known.licence}
         model = cls.from_authors(file, local.method, track=known.track, origin=origin)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-        try:
-            model.save_pretrained(fresh)
-            fresh.chmod(0o755)
-            if not folder.exists():
-                fresh.rename(folder)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+        with atomic_folder(folder) as draft:
+            model.save_pretrained(draft)
 
     @classmethod
     def _load_hub(cls, source: str, overrides: dict[str, Any]) -> Self:
@@ -316,19 +306,6 @@ def _origin_of(method: str, path: Path) -> dict[str, str]:
     known = next((weights for weights in load_method(method).weights if weights.file == path.name), None)
     more = {} if known is None else {"name": known.name, "page": known.page, "licence": known.licence}
     return {"file": path.name, "sha256": file_digest(path), **more}
-
-
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file atomically: under another name, then renamed."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}.tmp")
-    try:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        write(temporary)
-        temporary.chmod(mode)  # safetensors creates files that only the owner can read
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _first_line(error: Exception) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vos_zoo.files.text import read_list as read_names
+from vos_zoo.files.lists import read_davis_list
 from vos_zoo.labels import check_threshold
 from vos_zoo.metrics.mask_pair import MaskPair
 from vos_zoo.metrics.scoring import ObjectScores, SequenceScorer, object_ids_in
@@ -204,7 +204,7 @@ def evaluate_davis(
             truth (or of 0 and 255, if the ground truth has one object, id 1). The first and the last frame are not
             scored.
         dataset_folder: the DAVIS folder: `Annotations/<resolution>/<sequence>/<frame>.png` and
-            `ImageSets/<year>/<split>.txt` (or the list of the 2016 archive, see `read_list`).
+            `ImageSets/<year>/<split>.txt` (or the list of the 2016 archive, see `read_davis_list`).
         split: name of the list of sequences.
         year: 2017, or 2016 for one object per sequence.
         resolution: folder of the annotations.
@@ -234,7 +234,7 @@ def evaluate_davis(
     for folder in (results, annotations):
         if not folder.is_dir():
             raise UsageError(f"{folder}: there is no such folder; give the folder of the results and the DAVIS folder")
-    names = list(sequences) if sequences is not None else read_list(dataset_folder, split, year, resolution)
+    names = list(sequences) if sequences is not None else read_davis_list(dataset_folder, split, year, resolution)
     threshold = check_threshold(mask_threshold)
     if threshold is None and (year == 2016 if single_object is None else single_object):
         threshold = 1
@@ -244,32 +244,6 @@ def evaluate_davis(
     report = DavisReport(scored, official, drop_unknown_labels)
     mean_scores(report.objects, f"{Path(dataset_folder)} ({split} {year})")  # an empty data set is reported here
     return report
-
-
-def read_list(dataset_folder: str | Path, split: str, year: int, resolution: str = "480p") -> list[str]:
-    """Names of the sequences of a DAVIS split, from either form of its lists.
-
-    Args:
-        dataset_folder: the DAVIS folder.
-        split: name of the list, e.g. "val".
-        year: 2016 or 2017; `ImageSets/<year>/<split>.txt` has one name per line.
-        resolution: `ImageSets/<resolution>/<split>.txt`, the 2016 archive's form with one line of image and mask per
-            frame, is read for 2016 if the other is missing.
-
-    Raises:
-        UsageError: there is no list, or it is empty.
-    """
-    lists = Path(dataset_folder) / "ImageSets"
-    wanted = lists / str(year) / f"{split}.txt"
-    path = wanted
-    if year == 2016 and not wanted.is_file():
-        path = lists / resolution / f"{split}.txt"
-    if not path.is_file():
-        known = sorted(str(found.relative_to(lists)) for found in lists.rglob("*.txt")) if lists.is_dir() else []
-        raise UsageError(
-            f"{wanted}: there is no such list; there are: {', '.join(known) or 'none'} (or pass sequences=)"
-        )
-    return read_names(path)
 
 
 def _score_folder(

@@ -36,6 +36,8 @@ class ObjectScores:
         J: region similarity per frame, float64 ``(T,)``, 0..1.
         F: boundary accuracy per frame, float64 ``(T,)``, 0..1.
         official: whether the decay is the official toolkit's (wrong beyond 255 frames) or the correct one.
+        start: name of the frame in which its mask was given, where that is known; that frame is not scored.
+        category: its category, if the data set has categories, else empty.
     """
 
     sequence: str
@@ -44,6 +46,8 @@ class ObjectScores:
     J: NDArray[np.float64]
     F: NDArray[np.float64]
     official: bool = False
+    start: str = ""
+    category: str = ""
 
     @property
     def region(self) -> Statistics:

@@ -128,6 +128,9 @@ class StreamScorer:
         objects = []
         for identity, values in self._values.items():
             if values:
-                pairs = np.array(list(values.values()), dtype=np.float64)
-                objects.append(ObjectScores(self.sequence.name, identity, tuple(values), pairs[:, 0], pairs[:, 1]))
+                j, f = np.array(list(values.values()), dtype=np.float64).T
+                start = self.sequence.frame_names[self.starts[identity]]
+                category = self.sequence.categories.get(identity, "")
+                scores = ObjectScores(self.sequence.name, identity, tuple(values), j, f, start=start, category=category)
+                objects.append(scores)
         return SequenceScores(self.sequence.name, tuple(self._frames), tuple(objects), {})

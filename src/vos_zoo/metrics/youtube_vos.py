@@ -7,7 +7,6 @@ omits is not confirmed; hence "estimate", and the option that selects the frames
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from vos_zoo.files.lists import read_meta
 from vos_zoo.files.names import natural_key
-from vos_zoo.files.text import read_text
 from vos_zoo.metrics.mask_pair import MaskPair
 from vos_zoo.metrics.scoring import ObjectScores, SequenceScorer, object_ids_in
 from vos_zoo.metrics.tables import text_table
@@ -182,7 +181,7 @@ def evaluate_youtube_vos(
         raise UsageError(f"frames: {frames!r} is unknown; choose one of {', '.join(get_args(ScoredFrames))}")
     results, dataset = Path(results_folder), Path(dataset_folder)
     results = results / "Annotations" if (results / "Annotations").is_dir() else results
-    meta = _read_meta(dataset / "meta.json")
+    meta = read_meta(dataset / "meta.json")
     if not results.is_dir():
         raise UsageError(f"{results}: there is no such folder; give the folder with the results")
     objects: list[ObjectScores] = []
@@ -211,17 +210,6 @@ def evaluate_youtube_vos(
     return YouTubeReport(
         tuple(objects), categories, seen, frames, dropped if drop_unknown_labels else None, tuple(unscored)
     )
-
-
-def _read_meta(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UsageError(f"{path}: there is no such file; give the folder that holds meta.json and Annotations")
-    try:
-        return dict(json.loads(read_text(path))["videos"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{path}: is not of the form {{'videos': {{VIDEO: {{'objects': ...}}}}}} ({error!r})"
-        ) from error
 
 
 def listed_video(name: str, meta: Mapping[str, Any], path: str | Path) -> ListedVideo:

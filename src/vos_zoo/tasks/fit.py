@@ -11,7 +11,7 @@ from vos_zoo.config.layers import RunConfig, check_signatures, save_config, to_p
 from vos_zoo.console import say
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.data.loader import loader_failure
-from vos_zoo.evaluation.report import write_text
+from vos_zoo.files.atomic import write_text
 from vos_zoo.model import VOSModel
 from vos_zoo.processes import check_run_name, is_first
 from vos_zoo.training.checkpoint_files import newest_checkpoint
@@ -56,15 +56,15 @@ def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") ->
         folder.mkdir(parents=True, exist_ok=True)
         save_config(config, folder / "config.yaml")
         record_start(folder, command, resumed)
-    trainer, insight = make_trainer(config, folder)
+    trainer, monitor = make_trainer(config, folder)
     say(f"{config.method}: {_size(model)}; training in {folder}" + (f", resuming {resumed}" if resumed else ""))
     say(_batch(config, trainer))
     _train(trainer, model, data, resumed, folder)
     if trainer.is_global_zero:
-        if resumed and trainer.global_step == insight.first_step:  # its end was reached before: the average is loaded
+        if resumed and trainer.global_step == monitor.first_step:  # its end was reached before: the average is loaded
             model.load_state_dict(VOSModel.from_pretrained(resumed).state_dict())
         save_model(model, folder / "model")
-        found = insight.summary(trainer)
+        found = monitor.summary(trainer)
         write_text(folder / SUMMARY_FILE, json.dumps(found, indent=2) + "\n")
         say(format_summary(found))
         say(f"model: {folder / 'model'}; checkpoints: {folder / 'checkpoints'}")

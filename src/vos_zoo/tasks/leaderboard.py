@@ -13,7 +13,7 @@ from vos_zoo.evaluation.board.table import Board, Published, build_board
 from vos_zoo.evaluation.board.text import format_csv, format_markdown, format_text
 from vos_zoo.evaluation.record import RunRecord, find_records, read_record
 from vos_zoo.evaluation.referee.score_record import ScoreRecord, find_score_records, read_score_record
-from vos_zoo.evaluation.report import write_text
+from vos_zoo.files.atomic import write_text
 from vos_zoo.registry import available_methods, load_method
 from vos_zoo.types import UsageError, VOSError
 

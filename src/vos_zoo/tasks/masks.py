@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from vos_zoo.console import say
 from vos_zoo.evaluation.referee.results import FolderResults
-from vos_zoo.evaluation.report import write_text
+from vos_zoo.files.atomic import atomic_file, write_text
 from vos_zoo.files.frames import read_frame
 from vos_zoo.files.names import list_files, list_folders, list_pictures, natural_key
 from vos_zoo.files.text import read_text
@@ -146,9 +146,8 @@ def _write_rgba(video: TrackMasks, target: Path, frames: Path | None) -> None:
             if frames is not None and frame not in pictures:
                 raise VOSError(f"{frames}: has no frame {frame} of video {video.name}; give the folder of its frames")
             colours = read_frame(pictures[frame]) if frames is not None else None
-            path = target / video.name / name / f"{frame}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(to_rgba(video.mask(name, frame), name, colours)).save(path)
+            with atomic_file(target / video.name / name / f"{frame}.png") as temporary:
+                Image.fromarray(to_rgba(video.mask(name, frame), name, colours)).save(temporary, format="PNG")
 
 
 _WRITERS: dict[str, Callable[[TrackMasks, Path, Path | None], None]] = {

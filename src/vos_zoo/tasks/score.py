@@ -19,7 +19,7 @@ from vos_zoo.evaluation.referee.score_record import make_score_record, write_sco
 from vos_zoo.evaluation.referee.scoring import Missing, ScoredMasks, score_masks
 from vos_zoo.evaluation.referee.truth import TruthSettings
 from vos_zoo.evaluation.referee.written import SCORES_FILE, main_score, write_scores
-from vos_zoo.evaluation.report import write_text
+from vos_zoo.files.atomic import write_text
 from vos_zoo.files.outputs import refuse_overwriting
 from vos_zoo.labels import check_threshold
 from vos_zoo.registry import suggestion
@@ -45,9 +45,9 @@ def run_score(
         overrides: ``data.KEY=VALUE``.
         official: reproduce the official program's quirks.
         missing: what happens where masks are missing.
-        name: what made the masks; the file's name unless told.
+        name: what made the masks; the file's name by default.
         source: where they come from.
-        output: folder of the results; a new one in ``runs`` unless told.
+        output: folder of the results; a new one in ``runs`` by default.
     """
     if not 1 <= len(masks) <= 2:
         raise UsageError(f"score takes one result, or two to compare; got {len(masks)}")

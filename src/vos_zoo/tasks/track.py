@@ -74,7 +74,7 @@ def run_track(
     )
     model, options = _model(config, weights)
     if every > 1:
-        options |= {"wanted": range(0, sys.maxsize, every), "unwanted": "skip" if skip else "follow"}
+        options |= {"output_frames": range(0, sys.maxsize, every), "skip_others": skip}
     started, count = time.monotonic(), 0
     frames = _Readable(video)
     pairs = _results(partial(model.track, **options), frames, prompts)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from vos_zoo.files.atomic import atomic_file, remove_temporaries, sync_folder
 from vos_zoo.types import UsageError, VOSError
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
@@ -36,19 +37,15 @@ class SafeCheckpointIO(TorchCheckpointIO):
         if storage_options is not None:
             raise TypeError(f"checkpoints are files of this machine; {storage_options!r} is not supported")
         path = Path(path)
-        part = path.with_name(f".{path.name}.part")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            if path.name == LAST and path.is_file():
-                _keep(path)
-            part.replace(path)
-            _sync_folder(path.parent)
+            remove_temporaries(path)
+            with atomic_file(path) as temporary:
+                with temporary.open("wb") as file:
+                    torch.save(checkpoint, file)
+                if path.name == LAST and path.is_file():
+                    _keep(path)
+            sync_folder(path.parent)
         except (OSError, RuntimeError) as error:
-            part.unlink(missing_ok=True)
             raise VOSError(f"cannot write checkpoint {str(path)!r}: {_reason(error)}") from error
 
     def load_checkpoint(
@@ -107,15 +104,6 @@ def _keep(path: Path) -> None:
         path.replace(path.with_name(PREVIOUS))
     else:
         second.replace(path.with_name(PREVIOUS))
-
-
-def _sync_folder(folder: Path) -> None:
-    """Sync a folder, so that a renaming is durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _reason(error: Exception) -> str:

@@ -49,7 +49,7 @@ class StepClock(Profiler):
         return taken
 
 
-class Insight(Callback):
+class RunMonitor(Callback):
     """Logs throughput, data-wait share and peak memory after every step, and collects the numbers of the final table.
 
     Its state is part of every checkpoint, so that the table covers the whole run, also if it was resumed.

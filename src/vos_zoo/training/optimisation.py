@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, MultiStepLR
 
+from vos_zoo.config.schema import OptimConfig
 from vos_zoo.types import UsageError
 
 
@@ -58,49 +59,36 @@ def parameter_groups(network: nn.Module, groups: Mapping[str, float]) -> list[di
     return found
 
 
-def make_optimiser(groups: list[dict[str, Any]], settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+def make_optimiser(groups: list[dict[str, Any]], settings: OptimConfig) -> torch.optim.Optimizer:
     """Adam or AdamW over `groups`.
 
     Args:
         groups: see `parameter_groups`.
-        settings: "optimiser" ("adam": the decay is an L2 penalty on the gradient; "adamw": decoupled; None: "adamw" if
-            there is a decay), "betas", "weight_decay".
-
-    Raises:
-        UsageError: another optimiser.
+        settings: `optimiser` (None: "adamw" if there is a decay, else "adam"), `betas`, `weight_decay`.
     """
-    decay = float(settings.get("weight_decay", 0.0))
-    name = settings.get("optimiser") or ("adamw" if decay else "adam")
-    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    if name not in kinds:
-        raise UsageError(f"optim.optimiser is {name!r}; choose {' or '.join(kinds)}")
-    return kinds[name](groups, betas=tuple(settings.get("betas", (0.9, 0.999))), weight_decay=decay)
+    kind = settings.optimiser or ("adamw" if settings.weight_decay else "adam")
+    made = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[kind]
+    return made(groups, betas=(settings.betas[0], settings.betas[1]), weight_decay=settings.weight_decay)
 
 
 def make_schedule(
-    optimiser: torch.optim.Optimizer, settings: Mapping[str, Any], lengths: Callable[[], Mapping[str, float]]
+    optimiser: torch.optim.Optimizer, settings: OptimConfig, lengths: Callable[[], Mapping[str, float]]
 ) -> tuple[LRScheduler, str]:
     """The schedule of the learning rates, and whether it is stepped after every "epoch" or optimiser "step".
 
     Args:
         optimiser: the optimiser.
-        settings: "schedule" ("steps" or "poly"), "interval", "milestones", "gamma", "power".
+        settings: `schedule`, `interval`, `milestones`, `gamma`, `power`.
         lengths: returns the number of epochs and optimiser steps of the whole run, by "epoch" and "step"; infinite if
             the run has no end. Called only for "poly".
 
     Raises:
-        UsageError: another schedule or interval, or "poly" in a run without an end.
+        UsageError: "poly" in a run without an end.
     """
-    kind = settings.get("schedule", "steps")
-    if kind not in ("steps", "poly"):
-        raise UsageError(f"optim.schedule is {kind!r}; choose steps or poly")
-    interval = settings.get("interval") or {"steps": "epoch", "poly": "step"}[kind]
-    if interval not in ("epoch", "step"):
-        raise UsageError(f"optim.interval is {interval!r}; choose epoch or step")
-    if kind == "steps":
-        milestones, gamma = list(settings.get("milestones", [])), float(settings.get("gamma", 0.2))
-        return MultiStepLR(optimiser, milestones, gamma), interval
-    total, power = lengths()[interval], float(settings.get("power", 1.0))
+    interval = settings.interval or {"steps": "epoch", "poly": "step"}[settings.schedule]
+    if settings.schedule == "steps":
+        return MultiStepLR(optimiser, settings.milestones, settings.gamma), interval
+    total, power = lengths()[interval], settings.power
     if not 0 < total < math.inf:
         raise UsageError("optim.schedule=poly falls to zero at the end of the run; set trainer.max_epochs or max_steps")
     return LambdaLR(optimiser, lambda i: (1 - min(i, total) / total) ** power), interval

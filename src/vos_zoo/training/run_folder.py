@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import tempfile
 import warnings
 from datetime import datetime
 from importlib.metadata import version
@@ -15,7 +14,7 @@ import yaml
 
 from vos_zoo import __version__
 from vos_zoo.config.layers import COMPLETE, RunConfig
-from vos_zoo.evaluation.report import write_text
+from vos_zoo.files.atomic import atomic_folder, write_text
 from vos_zoo.files.text import read_text
 from vos_zoo.hub.pretrained import Pretrained
 from vos_zoo.revision import git_revision
@@ -116,8 +115,5 @@ def record_start(folder: Path, command: str, resumed: str | None) -> None:
 
 def save_model(model: Pretrained, folder: Path) -> None:
     """Save a model folder atomically."""
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".model.") as part:
-        model.save_pretrained(Path(part) / "new")
-        if folder.is_dir():
-            folder.rename(Path(part) / "old")
-        (Path(part) / "new").rename(folder)
+    with atomic_folder(folder, replace=True) as draft:
+        model.save_pretrained(draft)

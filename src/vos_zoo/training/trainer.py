@@ -17,16 +17,16 @@ from vos_zoo.processes import fill_in_processes
 from vos_zoo.training.averaging import MovingAverage
 from vos_zoo.training.checkpoint_files import SafeCheckpointIO
 from vos_zoo.training.images import ValidationImages
-from vos_zoo.training.monitoring import Insight, StepClock
+from vos_zoo.training.monitoring import RunMonitor, StepClock
 
 
-def make_trainer(config: RunConfig, folder: Path) -> tuple[pl.Trainer, Insight]:
+def make_trainer(config: RunConfig, folder: Path) -> tuple[pl.Trainer, RunMonitor]:
     """The trainer, and the callback that summarises the run."""
     options: dict[str, Any] = fill_in_processes(dict(config.trainer))
     logger = make_logger(config, folder)
     clock = None if options.get("profiler") else StepClock()
-    insight = Insight(clock)
-    callbacks: list[Callback] = [insight, *_checkpoints(config, folder / "checkpoints")]
+    monitor = RunMonitor(clock)
+    callbacks: list[Callback] = [monitor, *_checkpoints(config, folder / "checkpoints")]
     if config.trainer.get("limit_val_batches", 1.0) != 0 and config.logger.images:
         callbacks.append(ValidationImages(folder / "pictures", config.logger.images))
     if config.optim.ema is not None:
@@ -37,7 +37,7 @@ def make_trainer(config: RunConfig, folder: Path) -> tuple[pl.Trainer, Insight]:
         options.setdefault("gradient_clip_val", config.optim.clip_norm)
     options.setdefault("profiler", clock)
     options["plugins"] = [*(options.get("plugins") or []), SafeCheckpointIO()]
-    return pl.Trainer(default_root_dir=folder, logger=logger, callbacks=callbacks, **options), insight
+    return pl.Trainer(default_root_dir=folder, logger=logger, callbacks=callbacks, **options), monitor
 
 
 class RunCheckpoint(ModelCheckpoint):

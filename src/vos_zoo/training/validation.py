@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from vos_zoo.metrics import SequenceScores, StreamScorer, why_unscored, with_given
 from vos_zoo.types import Frame, FrameResult, LabelMap, Prompt, VideoSequence
+from vos_zoo.video.panels import spread
 
+PICTURED = 8
+"""Frames of a validation video that its image shows, at most."""
 Tracker = Callable[[Iterable[Frame], Mapping[int, Prompt]], Iterator[FrameResult]]
 
 
@@ -40,3 +43,8 @@ def track_and_score(
             scorer.add(t, labels)
     scores = scorer.scores()
     return (scores if scores.objects else None), kept
+
+
+def pictured_frames(sequence: VideoSequence) -> list[int]:
+    """Evenly spread frames of a video for its image."""
+    return spread(len(sequence), PICTURED)

@@ -6,8 +6,6 @@ image to a palette picks a new palette, so both are avoided here.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from vos_zoo.files.atomic import atomic_file
 from vos_zoo.files.names import no_such_file
 from vos_zoo.labels import SOFT_CURE, has_soft_edges, over_threshold
 from vos_zoo.types import Frame, LabelMap, VOSError
@@ -263,24 +262,8 @@ def write_mask(path: str | Path, labels: LabelMap) -> None:
         )
     image = Image.fromarray(np.ascontiguousarray(labels, dtype=np.uint8))
     image.putpalette(davis_palette())  # changes the image to mode P without changing the indices
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            image.save(file, format="PNG")
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp creates files that only the owner can read
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-@cache
-def _umask() -> int:
-    """The process's file mode mask; reading it needs a write, so it is done once."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+    with atomic_file(path) as temporary:
+        image.save(temporary, format="PNG")
 
 
 def overlay(frame: Frame, labels: LabelMap, alpha: float = 0.5) -> Frame:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from vos_zoo.files.atomic import atomic_file
 from vos_zoo.types import Frame, LabelMap, UsageError
 from vos_zoo.video.masks import overlay
 
@@ -70,14 +70,8 @@ def write_picture(path: str | Path, picture: Frame) -> None:
     """Write an image, uint8 RGB ``(H, W, 3)``, as PNG, atomically. Its folder is created."""
     from PIL import Image
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}.tmp")
-    try:
+    with atomic_file(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _check(

@@ -5,7 +5,6 @@ Files are written atomically: under a temporary name in the same folder, then re
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from vos_zoo.files.atomic import publish, temporary_file
 from vos_zoo.types import Frame, FrameResult, LabelMap, Prompt, UsageError, VOSError
 from vos_zoo.video.masks import overlay, write_mask
 from vos_zoo.video.reader import Backend, resolve_backend
@@ -123,7 +123,7 @@ class OverlayVideoWriter(ResultWriter):
         self._encoder: _PyAVEncoder | _OpenCVEncoder | None = None
         self._size: tuple[int, int] | None = None
         self._time = time
-        self._temporary = self.path.with_name(f".{self.path.stem[:40]}-{os.getpid()}.tmp{VIDEO_SUFFIX}")
+        self._temporary: Path | None = None
 
     def write(self, index: int, frame: Frame, labels: LabelMap) -> None:
         """Encode one frame, uint8 RGB ``(H, W, 3)``, tinted by its labels, uint8 ``(H, W)``; all have one size."""
@@ -140,8 +140,7 @@ class OverlayVideoWriter(ResultWriter):
     def _opened(self, size: tuple[int, int]) -> _PyAVEncoder | _OpenCVEncoder:
         """An encoder of frames of `size`; checks first that the path can be written, which encoders report late."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._temporary.touch()
+            self._temporary = temporary_file(self.path, f".tmp{VIDEO_SUFFIX}")
         except OSError as error:
             raise VOSError(f"output {self.path}: cannot be written ({error.strerror}); choose another path") from error
         return self._encoder_type(self._temporary, size, self.fps)
@@ -152,14 +151,13 @@ class OverlayVideoWriter(ResultWriter):
         Raises:
             VOSError: no frame was written.
         """
-        if self._encoder is None:
+        if self._encoder is None or self._temporary is None:
             raise VOSError(f"output {self.path}: there was no frame to write; check the source")
         try:
             self._encoder.close()
-            os.replace(self._temporary, self.path)
+            publish(self._temporary, self.path)
         finally:
-            self._encoder = None
-            self._temporary.unlink(missing_ok=True)
+            self._remove_temporary()
 
     def discard(self) -> None:
         """Remove what has been encoded so far; an older file of the name is kept."""
@@ -167,7 +165,11 @@ class OverlayVideoWriter(ResultWriter):
             if self._encoder is not None:
                 self._encoder.abandon()
         finally:
-            self._encoder = None
+            self._remove_temporary()
+
+    def _remove_temporary(self) -> None:
+        self._encoder = None
+        if self._temporary is not None:
             self._temporary.unlink(missing_ok=True)
 
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from tests.helpers.giel_tools import BOTH, SMALL, batch, boxes, network, pictures, segment, soft_masks, support
 from vos_zoo.engine.merge import aggregate
+from vos_zoo.losses import class_map
 from vos_zoo.methods.giel.affinity import TemporalAttention, affinity
 from vos_zoo.methods.giel.encoders import Trunk
-from vos_zoo.methods.giel.labels import label_map
 from vos_zoo.methods.giel.losses import IGNORED, global_loss, instance_loss
 from vos_zoo.methods.giel.target_model import Giel
 from vos_zoo.types import Batch, UsageError, VOSError
@@ -68,7 +68,7 @@ def test_ignored_pixels_count_in_no_loss() -> None:
 
 def test_a_map_of_classes_takes_the_object_above_a_half() -> None:
     masks = torch.tensor([[0.2, 0.6, 0.0], [0.4, 0.55, 1.0]]).view(2, 1, 3)
-    assert label_map(masks).tolist() == [[0, 1, 2]]
+    assert class_map(masks).tolist() == [[0, 1, 2]]
 
 
 @VERSIONS
@@ -139,7 +139,7 @@ def test_detaching_the_support_stops_the_gradient_between_steps(detached: bool) 
     memory = support(net, frames[:2], given, merged, saliency[0].sigmoid().detach())
     alone = segment(net, memory, frames[2])
     assert alone.saliency is not None
-    labels = label_map(clip.masks[:, 2:3])
+    labels = class_map(clip.masks[:, 2:3])
     odds = net.merging.log_odds(alone.logits[:, None])
     own = torch.autograd.grad(global_loss(alone.saliency, labels) + instance_loss(odds, labels), list(seen.values()))[0]
     same = torch.allclose(step_two, own, atol=1e-10, rtol=1e-8)

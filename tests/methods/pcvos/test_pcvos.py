@@ -15,7 +15,7 @@ from tests.helpers.naive_pcvos import dense_read, naive_copy, refine
 from vos_zoo.create import convert_checkpoint
 from vos_zoo.methods.pcvos.checkpoint import PREFIXES
 from vos_zoo.methods.pcvos.clips import Reach, plan_frames, refined_runs, seen_from
-from vos_zoo.methods.pcvos.losses import Bootstrap, bootstrapped_cross_entropy, classes, clip_dice
+from vos_zoo.methods.pcvos.losses import Bootstrap, bootstrapped_cross_entropy, clip_dice
 from vos_zoo.methods.pcvos.matching import largest, match
 from vos_zoo.methods.pcvos.parts import PCVOSMerge, PCVOSSchedule
 from vos_zoo.methods.pcvos.refinement import Refinement
@@ -157,7 +157,7 @@ def test_frames_that_nobody_wants_are_left_out_and_the_others_stay_the_same(
         return encode(frames)
 
     monkeypatch.setattr(model.network, "encode", counted)
-    some = run(model, wanted=wanted, **settings)
+    some = run(model, output_frames=wanted, **settings)
     assert list(some) == [t for t in range(23) if t in wanted]
     for t, own in some.items():
         assert (own - everything[t]).abs().max() <= 1e-4, f"frame {t}"
@@ -243,11 +243,6 @@ def test_dice_counts_present_objects_over_the_whole_clip() -> None:
     assert clip_dice(truth, truth, valid).item() == pytest.approx(0, abs=1e-6)
     assert clip_dice(torch.ones_like(truth), truth, valid).item() == pytest.approx(1 - 25 / 31)
     assert clip_dice(1 - truth, truth, ~valid).item() == pytest.approx(1 - 1 / 19)
-
-
-def test_a_pixel_belongs_to_the_object_that_covers_more_than_half_of_it() -> None:
-    masks = torch.tensor([[0.6, 0.5, 0.0], [0.2, 0.0, 1.0]])[:, None]
-    assert classes(masks).tolist() == [[1, 0, 2]]
 
 
 def test_an_empty_slot_changes_nothing() -> None:

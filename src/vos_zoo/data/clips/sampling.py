@@ -21,7 +21,7 @@ from vos_zoo.types import UsageError, VideoDataset, VideoSequence, VOSError
 
 Frames: TypeAlias = NDArray[np.int64]
 """Ascending frame indices, int64 ``(n,)``."""
-_DRAWS = 1000  # sequences tried (plus 50 per object) before the data set is said to hold nothing to train on
+_DRAWS = 1000  # sequences tried (plus 50 per object) before the data set is refused: nothing to train on
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,7 @@ class ClipTransform:
         """Step 6: grayscale and flip, the same for all frames of the group; with each slot's box."""
         gray, flip = random.random() < self.augment.grayscale, random.random() < self.augment.flip
         count = len(frames)
-        if all(frame is frames[0] for frame in frames):  # a static image: one stands for all
+        if all(frame is frames[0] for frame in frames):  # a static image: one frame is enough
             frames, masks = frames[:1], masks[:1]
         boxes = [[tight_box(mask) for mask in slots] if given is None else list(given) for slots in masks]
         if flip:

@@ -12,7 +12,8 @@ from vos_zoo.data.composed.sources import Sources
 from vos_zoo.data.composed.videos import ComposedDataset
 from vos_zoo.data.datasets.checking import keep_sound
 from vos_zoo.data.datasets.sequence import Problem, describe
-from vos_zoo.data.datasets.static_images import StaticDataset, in_threads
+from vos_zoo.data.datasets.static_images import StaticDataset
+from vos_zoo.data.datasets.threads import in_threads
 from vos_zoo.data.opening import open_dataset
 from vos_zoo.dataset_registry import load_dataset
 from vos_zoo.files.frames import frame_size

@@ -20,7 +20,7 @@ from vos_zoo.config.settings.generated import ComposedConfig, ComposedSettings
 from vos_zoo.data.composed.render import Painter
 from vos_zoo.data.composed.scene import ComposedScene, Cutting, draw_cutting, draw_scene
 from vos_zoo.data.composed.sources import Sources
-from vos_zoo.data.datasets.generated import GeneratedDataset
+from vos_zoo.data.datasets.generated import GeneratedDataset, checked_frame, draw_starts
 from vos_zoo.data.synthetic.scene_draws import Cast
 from vos_zoo.types import Frame, LabelMap, UsageError, VideoSequence
 
@@ -55,7 +55,7 @@ class ComposedSequence(VideoSequence):
 
     def labels(self, index: int) -> LabelMap:
         """Label map of frame `index`, uint8 (H, W): of every pixel the object on top, exactly."""
-        index = self._checked(index)
+        index = checked_frame(self, index)
         return self._cache[index][1].copy() if index in self._cache else self._painter.labels(index)
 
     def prompts(self) -> dict[int, LabelMap]:
@@ -119,7 +119,7 @@ class ComposedSequence(VideoSequence):
         difficulty 0. An object that still finds no room is left out.
         """
         s, rng = self.settings, self._rng(0)
-        starts = _draw_starts(rng, s)
+        starts = draw_starts(rng, s)
         chances = {"look_alike": s.look_alike, "in_place": s.in_place, "video_share": s.video_share}
         cutting = draw_cutting(rng, self._sources, s.size, len(starts), **chances, difficulty=s.difficulty)
         starts = (0,) * len(cutting.in_place) + starts[len(cutting.in_place) :]
@@ -153,29 +153,14 @@ class ComposedSequence(VideoSequence):
     def _rng(self, stream: int) -> np.random.Generator:
         return np.random.default_rng((*self._entropy, stream))
 
-    def _checked(self, index: int) -> int:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"{self.name} has {len(self)} frames, there is no frame {index}")
-        return index % len(self)
-
     def _drawn(self, index: int) -> tuple[Frame, LabelMap]:
-        index = self._checked(index)
+        index = checked_frame(self, index)
         if index not in self._cache:
             self._cache[index] = self._painter.picture(index)
         self._cache.move_to_end(index)
         while len(self._cache) > _CACHED_FRAMES:
             self._cache.popitem(last=False)
         return self._cache[index]
-
-
-def _draw_starts(rng: np.random.Generator, settings: ComposedSettings) -> tuple[int, ...]:
-    """First frame of every object, ascending; the first is 0."""
-    count = int(rng.integers(settings.min_objects, settings.max_objects + 1))
-    late = rng.random(count - 1) < settings.late_objects
-    first, last = max(settings.frames // 6, 1), max(settings.frames // 2, 1)
-    frames = rng.integers(first, last + 1, count - 1)
-    chosen = zip(frames, late, strict=True)
-    return (0, *sorted(int(frame) if is_late and frame < settings.frames else 0 for frame, is_late in chosen))
 
 
 def _to_front(scene: ComposedScene, hidden: set[int]) -> ComposedScene:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import overload
 
 from vos_zoo.data.datasets.sequence import PictureDataset, PictureSequence, Problem, describe
 from vos_zoo.data.datasets.static_images import StaticImage
+from vos_zoo.data.datasets.threads import in_threads
 from vos_zoo.files.frames import JPEG_END, TAIL, frame_size, is_deep, read_frame_strictly
 from vos_zoo.types import VideoDataset, VideoSequence, VOSError
 
-Found = TypeVar("Found")
 _ENDINGS = {".jpg": JPEG_END, ".jpeg": JPEG_END, ".png": b"IEND"}
 
 
@@ -85,7 +84,7 @@ def check_dataset(dataset: VideoDataset) -> DatasetReport:
     Open the data set with `skip_broken=True`, so that sequences without frames or masks are reported as well.
     """
     report = DatasetReport(dataset.name, problems=list(getattr(dataset, "problems", ())))
-    found = _in_threads(lambda number: find_problems(dataset[number], decode=True), len(dataset))
+    found = in_threads(lambda number: find_problems(dataset[number], decode=True), range(len(dataset)))
     for number, problems in enumerate(found):
         sequence = dataset[number]
         report.sequences += 1
@@ -205,12 +204,6 @@ def _ends_well(path: Path) -> bool:
         return ending in file.read()
 
 
-def _in_threads(function: Callable[[int], list[Found]], count: int) -> list[list[Found]]:
-    """`function` of 0..count-1, in threads: decoding releases the interpreter lock."""
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(function, range(count)))
-
-
 class Selection(VideoDataset):
     """Some videos of a data set, opened when asked for.
 
@@ -246,7 +239,7 @@ def keep_sound(dataset: VideoDataset, *, skip_broken: bool = False) -> VideoData
     """
     if not isinstance(dataset, PictureDataset):
         return dataset
-    found = _in_threads(lambda number: find_problems(dataset[number]), len(dataset))
+    found = in_threads(lambda number: find_problems(dataset[number]), range(len(dataset)))
     problems = [problem for broken in found for problem in broken]
     sound = [number for number, broken in enumerate(found) if not broken]
     _warn_of_doubts(dataset, sound)
@@ -264,7 +257,7 @@ def keep_sound(dataset: VideoDataset, *, skip_broken: bool = False) -> VideoData
 
 def _warn_of_doubts(dataset: PictureDataset, numbers: Sequence[int]) -> None:
     """One warning of the masks of these videos whose value 0 may not be the background."""
-    found = _in_threads(lambda place: dataset[numbers[place]].doubts(), len(numbers))
+    found = in_threads(lambda place: dataset[numbers[place]].doubts(), range(len(numbers)))
     doubts = [doubt for own in found for doubt in own]
     if doubts:
         more = f" ({len(doubts)} such masks; vos-zoo check-data lists them)" if len(doubts) > 1 else ""

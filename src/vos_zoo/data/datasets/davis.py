@@ -13,8 +13,8 @@ from pathlib import Path
 
 from vos_zoo.config.settings.data import SourceSettings
 from vos_zoo.data.datasets.sequence import PictureDataset, PictureSequence, by_name
+from vos_zoo.files.lists import read_davis_list
 from vos_zoo.files.names import list_pictures
-from vos_zoo.files.text import read_list
 from vos_zoo.types import UsageError
 from vos_zoo.video.mask_reader import list_masks
 
@@ -56,7 +56,7 @@ class DavisDataset(PictureDataset):
             known = sorted(path.name for path in (root / "JPEGImages").glob("*") if path.is_dir())
             cure = f"data.resolution can be {', '.join(known)}" if known else "data.root must hold JPEGImages/480p"
             raise UsageError(f"davis: there is no folder {pictures}; {cure}")
-        names = read_list(_list_file(root, split, int(year), resolution))
+        names = read_davis_list(root, split, int(year), resolution)
         masks = root / "Annotations" / resolution
         found = [
             PictureSequence(
@@ -68,13 +68,3 @@ class DavisDataset(PictureDataset):
             for name in by_name(names, sequences, f"davis {split}")
         ]
         super().__init__(f"davis{year}-{split}", root, found, skip_broken=skip_broken)
-
-
-def _list_file(root: Path, split: str, year: int, resolution: str) -> Path:
-    for folder in (str(year), resolution):
-        path = root / "ImageSets" / folder / f"{split}.txt"
-        if path.is_file():
-            return path
-    known = sorted(str(path.relative_to(root / "ImageSets").with_suffix("")) for path in root.glob("ImageSets/*/*.txt"))
-    there = f"there are {', '.join(known)}" if known else "there is no ImageSets folder with lists"
-    raise UsageError(f"davis: no list ImageSets/{year}/{split}.txt in {root}; {there}")

@@ -1,17 +1,16 @@
 """Writes any data set in the DAVIS layout: ``JPEGImages``, ``Annotations`` and ``ImageSets`` folders.
 
-Files are written atomically (temporary file, then `os.replace`), so that an interrupted export can be repeated: it
+Files are written atomically, so that an interrupted export can be repeated: it
 continues with the first missing file.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from vos_zoo.files.atomic import write_bytes
 from vos_zoo.files.names import list_pictures
 from vos_zoo.files.text import read_list
 from vos_zoo.types import Frame, UsageError, VideoDataset, VideoSequence, VOSError
@@ -62,7 +61,7 @@ def write_davis_layout(
                 _check_same(sequence, pictures, annotations)
                 _write_sequence(sequence, pictures, annotations, quality)
                 bar.update()
-        _write_atomically(listing, "".join(f"{name}\n" for name in names).encode())
+        write_bytes(listing, "".join(f"{name}\n" for name in names).encode())
     except OSError as error:
         raise VOSError(
             f"{error.filename or root}: cannot be written ({error.strerror}); check free space and permissions"
@@ -103,7 +102,7 @@ def _write_sequence(sequence: VideoSequence, pictures: Path, annotations: Path, 
     for index, stem in enumerate(sequence.frame_names):
         picture, mask = pictures / f"{stem}.jpg", annotations / f"{stem}.png"
         if not picture.exists():
-            _write_atomically(picture, _jpeg(sequence.frame(index), quality))
+            write_bytes(picture, _jpeg(sequence.frame(index), quality))
         if not mask.exists() and (labels := sequence.labels(index)) is not None:
             write_mask(mask, labels)
 
@@ -116,17 +115,3 @@ def _jpeg(frame: Frame, quality: int) -> bytes:
     buffer = BytesIO()
     Image.fromarray(frame).save(buffer, format="JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Write a file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -6,6 +6,9 @@ from abc import abstractmethod
 from collections import OrderedDict
 from typing import Generic, TypeVar, overload
 
+import numpy as np
+
+from vos_zoo.config.settings.generated import ComposedSettings, SyntheticSettings
 from vos_zoo.types import VideoDataset, VideoSequence
 
 Video = TypeVar("Video", bound=VideoSequence)
@@ -51,3 +54,24 @@ class GeneratedDataset(VideoDataset, Generic[Video]):
         while len(self._recent) > _CACHED_VIDEOS:
             self._recent.popitem(last=False)
         return self._recent[index]
+
+
+def draw_starts(rng: np.random.Generator, settings: SyntheticSettings | ComposedSettings) -> tuple[int, ...]:
+    """First frame of every object of a video, ascending; the first is 0."""
+    count = int(rng.integers(settings.min_objects, settings.max_objects + 1))
+    late = rng.random(count - 1) < settings.late_objects
+    first, last = max(settings.frames // 6, 1), max(settings.frames // 2, 1)
+    frames = rng.integers(first, last + 1, count - 1)
+    chosen = zip(frames, late, strict=True)
+    return (0, *sorted(int(frame) if is_late and frame < settings.frames else 0 for frame, is_late in chosen))
+
+
+def checked_frame(video: VideoSequence, index: int) -> int:
+    """A frame's number from 0 on; negative ones count from the end.
+
+    Raises:
+        IndexError: the video has no such frame.
+    """
+    if not -len(video) <= index < len(video):
+        raise IndexError(f"{video.name} has {len(video)} frames, there is no frame {index}")
+    return index % len(video)

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.data.datasets.sequence import Problem
-from vos_zoo.data.datasets.static_images import Pair, PictureFile, StaticDataset, chosen_pairs, find_pairs, in_threads
+from vos_zoo.data.datasets.static_images import Pair, PictureFile, StaticDataset, chosen_pairs, find_pairs
+from vos_zoo.data.datasets.threads import in_threads
 from vos_zoo.files.frames import read_frame_strictly
 from vos_zoo.files.names import list_pictures
 from vos_zoo.files.text import read_list

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -25,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.data.datasets.sequence import PictureSequence, Problem, describe, known_length
-from vos_zoo.data.datasets.static_images import in_threads
+from vos_zoo.data.datasets.threads import in_threads
+from vos_zoo.files.atomic import atomic_folder
 from vos_zoo.files.frames import frame_size
 from vos_zoo.types import Frame, LabelMap, VideoDataset, VideoSequence, VOSError
 
@@ -160,11 +159,11 @@ def packed_size(size: tuple[int, int], short_side: int | None) -> tuple[int, int
 
 def _digest(video: PictureSequence) -> str:
     """A name for the state of a video's files, which depends on their sizes and modification times."""
-    told = hashlib.sha256(str(video.mask_threshold).encode())
+    digest = hashlib.sha256(str(video.mask_threshold).encode())
     for path in (*video.frame_paths, *(path for path in video.mask_paths if path is not None)):
         state = path.stat()
-        told.update(f"{path.name} {state.st_size} {state.st_mtime_ns}\n".encode())
-    return told.hexdigest()[:16]
+        digest.update(f"{path.name} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _check_room(home: Path, videos: Sequence[PictureSequence], short_side: int | None) -> None:
@@ -183,34 +182,27 @@ def _check_room(home: Path, videos: Sequence[PictureSequence], short_side: int |
 def _pack(video: PictureSequence, place: Path, short_side: int | None) -> Problem | None:
     """Write the arrays of a video; the folder is renamed when they are complete. Unreadable files are reported."""
     size = packed_size(frame_size(video.frame_paths[0]), short_side)
-    draft = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
     try:
-        frames = _new(draft / "frames.npy", (len(video), *size, 3))
-        for index in range(len(video)):
-            frames[index] = _fitted(video.frame(index), size, picture=True)
-        labels = _new(draft / "labels.npy", (len(video.annotated), *size))
-        for number, index in enumerate(video.annotated):
-            found = video.labels(index)
-            assert found is not None, "annotated frames have a mask"
-            labels[number] = _fitted(found, size, picture=False)
-        frames.flush()
-        labels.flush()
-        del frames, labels
-        _put(draft, place)
+        with atomic_folder(place) as draft:
+            frames = _new(draft / "frames.npy", (len(video), *size, 3))
+            for index in range(len(video)):
+                frames[index] = _fitted(video.frame(index), size, picture=True)
+            labels = _new(draft / "labels.npy", (len(video.annotated), *size))
+            for number, index in enumerate(video.annotated):
+                found = video.labels(index)
+                assert found is not None, "annotated frames have a mask"
+                labels[number] = _fitted(found, size, picture=False)
+            frames.flush()
+            labels.flush()
+            del frames, labels
     except VOSError as error:
         return Problem(video.name, str(error))
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    _remove_older(place)
     return None
 
 
-def _put(draft: Path, place: Path) -> None:
-    """Rename a finished draft, unless another process was faster, and remove older states of the video."""
-    try:
-        os.rename(draft, place)
-    except OSError:
-        if not place.is_dir():
-            raise
+def _remove_older(place: Path) -> None:
+    """Remove older states of a packed video."""
     stem = place.name.rpartition("-")[0]
     for other in place.parent.iterdir():
         if other.name.rpartition("-")[0] == stem and other != place:

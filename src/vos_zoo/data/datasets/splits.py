@@ -1,4 +1,4 @@
-"""Which splits of a data set lie in a folder, for `vos-zoo check-data`: each is read or listed as not read."""
+"""The splits of a data set in a folder, for `vos-zoo check-data`: each is read, or listed as not read."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _lists(root: Path, frames: Path) -> Iterator[Path]:
 
 
 def _lines(path: Path) -> list[str]:
-    """The names of a list; none where it is none."""
+    """The names of a list; empty for other text files."""
     try:
         return read_list(path)
     except VOSError:

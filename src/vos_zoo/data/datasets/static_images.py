@@ -17,19 +17,18 @@ Masks are soft, 0..255: they are warped unchanged, and more than half of 255 is 
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar, overload
+from typing import NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.data.datasets.sequence import Problem, by_name, describe
+from vos_zoo.data.datasets.threads import in_threads
 from vos_zoo.files.frames import frame_size, read_frame, read_frame_strictly, read_reduced
 from vos_zoo.files.names import list_files, list_folders, list_pictures
 from vos_zoo.types import Box, Frame, LabelMap, UsageError, VideoDataset, VideoSequence, VOSError
@@ -40,8 +39,6 @@ REPEATS: Mapping[str, int] = {"BIG": 5, "BIG_small": 5, "HRSOD": 5, "HRSOD_small
 """Folders whose images are repeated in the published mixture (docs/methods/pcvos.md, "Static training")."""
 _PICTURE_WORDS = frozenset({"image", "images", "img", "imgs", "im", "jpegimages"})
 _MASK_WORDS = frozenset({"mask", "masks", "gt", "gts", "ground", "truth", "annotation", "annotations"})
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class StaticImage(VideoSequence):
@@ -293,12 +290,6 @@ def _check(pair: Pair) -> tuple[MaskedPicture | None, list[Problem]]:
         return None, [Problem(str(alone), f"has no {missing} of that name")]
     image = MaskedPicture(pair.name, pair.picture, pair.mask)
     return image, image.problems(decode=False)
-
-
-def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """`function` of every item, in order, in threads: decoding releases the interpreter lock."""
-    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
-        return list(pool.map(function, items))
 
 
 def chosen_pairs(pairs: list[Pair], wanted: Sequence[str] | None, what: str) -> list[Pair]:

@@ -14,18 +14,18 @@ unlabelled.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from vos_zoo.data.datasets.sequence import PictureDataset, PictureSequence, Problem, by_name
+from vos_zoo.files.lists import read_meta
 from vos_zoo.files.names import list_pictures, natural_key
-from vos_zoo.files.text import read_list, read_text
+from vos_zoo.files.text import read_list
 from vos_zoo.labels import MAX_ID, MIN_ID
 from vos_zoo.types import LabelMap, UsageError, VOSError
 from vos_zoo.video.mask_reader import list_masks
@@ -172,7 +172,7 @@ class YouTubeVosDataset(PictureDataset):
         folder = base if base in ("valid", "test") else "train"
         home = _folder(root, folder, int(year), layout)
         pictures = home if base == split else _folder(root, split, int(year), layout)
-        meta = read_meta(home / "meta.json")
+        meta = listed_objects(home / "meta.json")
         names = by_name(_chosen(list(meta), base), sequences, f"youtube_vos {split}")
         found = [
             YouTubeVosSequence(
@@ -224,25 +224,22 @@ def published_list(name: str) -> frozenset[str]:
     return frozenset(read_list(path))
 
 
-def read_meta(path: Path) -> dict[str, dict[int, ListedObject]]:
-    """``meta.json``: video -> id -> object.
+def listed_objects(path: Path) -> dict[str, dict[int, ListedObject]]:
+    """What ``meta.json`` lists: video -> id -> object.
 
     Raises:
         UsageError: there is no such file.
         VOSError: it has another form.
     """
-    if not path.is_file():
-        raise UsageError(f"youtube_vos: there is no {path}; it is part of the split's archive")
     try:
-        content: Any = json.loads(read_text(path))
         return {
-            str(name): {
+            name: {
                 _identity(identity): ListedObject(
                     str(entry["category"]), tuple(sorted((str(stem) for stem in entry["frames"]), key=natural_key))
                 )
                 for identity, entry in video["objects"].items()
             }
-            for name, video in sorted(content["videos"].items())
+            for name, video in sorted(read_meta(path).items())
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise VOSError(f"{path}: is not a meta.json of YouTube-VOS ({error!r}); restore it from the archive") from error

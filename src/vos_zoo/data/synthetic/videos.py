@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vos_zoo.config.settings.generated import SyntheticConfig, SyntheticSettings
-from vos_zoo.data.datasets.generated import GeneratedDataset
+from vos_zoo.data.datasets.generated import GeneratedDataset, checked_frame, draw_starts
 from vos_zoo.data.synthetic.render import render, render_labels
 from vos_zoo.data.synthetic.scene import SyntheticScene, draw_scene, starting_area, with_layers
 from vos_zoo.data.synthetic.scene_draws import Cast
@@ -66,7 +66,7 @@ class SyntheticSequence(VideoSequence):
         self.frame_names = tuple(f"{index:05d}" for index in range(self.settings.frames))
         self.device = device
         self._entropy = (self.settings.seed, SPLITS.index(split), number)
-        self.starts = _draw_starts(self._rng(0), self.settings)
+        self.starts = draw_starts(self._rng(0), self.settings)
         self.object_ids = tuple(range(1, len(self.starts) + 1))
         self._cache: OrderedDict[int, tuple[Frame, LabelMap]] = OrderedDict()
 
@@ -76,7 +76,7 @@ class SyntheticSequence(VideoSequence):
 
     def labels(self, index: int) -> LabelMap:
         """Label map of frame `index`, uint8 (H, W): the topmost object at every pixel."""
-        index = self._checked(index)
+        index = checked_frame(self, index)
         if index in self._cache:
             return self._cache[index][1].copy()
         return self._label_map(index)
@@ -165,18 +165,13 @@ class SyntheticSequence(VideoSequence):
     def _rng(self, stream: int) -> np.random.Generator:
         return np.random.default_rng((*self._entropy, stream))
 
-    def _checked(self, index: int) -> int:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"{self.name} has {len(self)} frames, there is no frame {index}")
-        return index % len(self)
-
     def _label_map(self, index: int) -> LabelMap:
         labels = render_labels(self.scene, np.array([index]), self.device)[0]
         return np.asarray(labels.cpu().numpy())
 
     def _drawn(self, index: int) -> tuple[Frame, LabelMap]:
         """A frame and its label map from the cache; a few frames ahead are drawn for sequential access."""
-        index = self._checked(index)
+        index = checked_frame(self, index)
         if index not in self._cache:
             ahead = _CHUNK if index == 0 or index - 1 in self._cache else 1
             frames, labels = self.tensors(index, min(index + ahead, len(self)))
@@ -187,18 +182,6 @@ class SyntheticSequence(VideoSequence):
             while len(self._cache) > _CACHED_FRAMES:
                 self._cache.popitem(last=False)
         return self._cache[index]
-
-
-def _draw_starts(rng: np.random.Generator, settings: SyntheticSettings) -> tuple[int, ...]:
-    """First frame of every object, ascending; the first is 0."""
-    count = int(rng.integers(settings.min_objects, settings.max_objects + 1))
-    late = rng.random(count - 1) < settings.late_objects
-    first, last = max(settings.frames // 6, 1), max(settings.frames // 2, 1)
-    frames = rng.integers(first, last + 1, count - 1)
-    starts = [
-        int(frame) if is_late and frame < settings.frames else 0 for frame, is_late in zip(frames, late, strict=True)
-    ]
-    return (0, *sorted(starts))
 
 
 def _hidden(scene: SyntheticScene, starts: tuple[int, ...]) -> set[int]:

@@ -39,7 +39,7 @@ def read_converted(path: Path) -> LabelMap:
 
 
 def _mode(path: Path) -> str:
-    """The mode of a file; "" where it is no picture, which `read_mask` says."""
+    """The mode of an image file; "" for other files, which `read_mask` refuses."""
     try:
         with Image.open(path) as image:
             return str(image.mode)

@@ -151,7 +151,7 @@ class TrackResults(MaskResults):
 
 
 def one_object_of(values: LabelMap, what: str) -> Mask:
-    """The object of a mask of its own, bool ``(H, W)``: what is not zero.
+    """The object of a mask file of one object, bool ``(H, W)``: all pixels that are not zero.
 
     Raises:
         VOSError: it has more than two values.

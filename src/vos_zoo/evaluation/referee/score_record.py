@@ -12,12 +12,12 @@ from typing import Any
 
 from vos_zoo.evaluation.referee.protocols import ScoringProtocol
 from vos_zoo.evaluation.referee.scoring import ScoredMasks
-from vos_zoo.evaluation.report import write_text
+from vos_zoo.files.atomic import write_text
 from vos_zoo.types import VOSError
 
 SCORE_RECORD_FILE = "score_record.json"
 SCHEMA = 1
-"""Version of the form; a reader refuses what is newer than itself."""
+"""Version of the form; records of newer versions are refused."""
 
 
 @dataclass(frozen=True)

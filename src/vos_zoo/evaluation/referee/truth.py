@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vos_zoo.evaluation.referee.results import FolderResults
+from vos_zoo.files.lists import read_davis_list, read_meta
 from vos_zoo.files.names import list_folders
-from vos_zoo.files.text import read_list, read_text
+from vos_zoo.files.text import read_list
 from vos_zoo.labels import VOID
-from vos_zoo.metrics import davis
 from vos_zoo.types import UsageError
 
 
@@ -73,7 +72,7 @@ def davis_layout(title: str, year: int) -> Find:
 
     def find(settings: TruthSettings) -> Truth:
         split = settings.split or "val"
-        names = settings.sequences or tuple(davis.read_list(settings.root, split, year, settings.resolution))
+        names = settings.sequences or tuple(read_davis_list(settings.root, split, year, settings.resolution))
         threshold = settings.mask_threshold or (1 if year == 2016 else None)
         folder = _folder(Path(settings.root) / "Annotations" / settings.resolution)
         return Truth(f"{title}-{split}", FolderResults(folder, threshold), names)
@@ -110,7 +109,7 @@ def lvos_layout(title: str, unseen: tuple[str, ...]) -> Find:
         meta = _meta(settings.meta, files)
         seen = tuple(read_list(settings.unseen)) if settings.unseen else unseen
         masks = FolderResults(_folder(base / "Annotations"), settings.mask_threshold)
-        names = settings.sequences or tuple(_videos_of(meta, settings.meta or files[0]))
+        names = settings.sequences or tuple(meta["videos"])
         return Truth(f"{title}-{split}", masks, names, meta, seen)
 
     return find
@@ -124,9 +123,7 @@ def meta_layout(title: str, split: str, videos_of_meta: bool) -> Find:
         base = _base(settings.root, (chosen,), "Annotations")
         meta = _meta(settings.meta, [base / "meta.json", base / f"meta_{chosen}.json", base.parent / "meta.json"])
         masks = FolderResults(_folder(base / "Annotations"), settings.mask_threshold)
-        names = settings.sequences or (
-            tuple(_videos_of(meta, settings.meta or base / "meta.json")) if videos_of_meta else masks.videos
-        )
+        names = settings.sequences or (tuple(meta["videos"]) if videos_of_meta else masks.videos)
         return Truth(f"{title}-{chosen}", masks, names, meta)
 
     return find
@@ -172,14 +169,4 @@ def _meta(given: str, files: list[Path]) -> dict[str, Any]:
     path = Path(given) if given else next((one for one in files if one.is_file()), files[0])
     if not path.is_file():
         raise UsageError(f"{path}: there is no such meta file; give it as data.meta=FILE")
-    try:
-        return dict(json.loads(read_text(path)))
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{path}: is no JSON object ({error})") from error
-
-
-def _videos_of(meta: Mapping[str, Any], path: str | Path) -> list[str]:
-    try:
-        return list(meta["videos"])
-    except (KeyError, TypeError) as error:
-        raise UsageError(f"{path}: has no entry 'videos'; give the data set's meta file") from error
+    return {"videos": read_meta(path)}

@@ -16,7 +16,7 @@ import numpy as np
 from vos_zoo.evaluation.gallery import curve, page, percent, table
 from vos_zoo.evaluation.referee.protocols import ScoringProtocol
 from vos_zoo.evaluation.referee.scoring import ScoredMasks
-from vos_zoo.evaluation.report import write_text
+from vos_zoo.files.atomic import write_text
 from vos_zoo.metrics.score_report import ScoredObject, ScoreReport
 
 SCORES_FILE = "scores.json"

@@ -63,7 +63,7 @@ class RegionalModel(TargetModel[MemoryT, RegionalT, Tensor]):
         """
 
     def encode(self, frames: Tensor) -> RegionalT:
-        """Backbone pyramid of float RGB ``(B, T, 3, h, w)``, 0..255, and what the target perceives in it."""
+        """Backbone pyramid of float RGB ``(B, T, 3, h, w)``, 0..255, and the target's projections of it."""
         return self.encode_sequences(frames, 0)
 
     def encode_sequences(self, frames: Tensor, references: int) -> RegionalT:

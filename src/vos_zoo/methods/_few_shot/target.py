@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from vos_zoo.config.settings.rules import setting
 from vos_zoo.engine.features import Pyramid
 from vos_zoo.engine.memory import MemoryT
 from vos_zoo.engine.track_settings import TrackSettings
@@ -32,46 +33,40 @@ RESCORE_EVERY = 64
 
 @dataclass(frozen=True)
 class LearnerTrackSettings(TrackSettings):
-    """Inference settings of methods with search regions and a few-shot learner; defaults are LWL's for masks.
+    """Inference settings of methods with search regions and a few-shot learner; defaults are LWL's for masks."""
 
-    Attributes:
-        size: canvas (h, w) of the search regions, multiples of 16.
-        area_scale: side of the search region in object sides.
-        scale_change: limits of the change of scale per frame.
-        minimum_area: an object with less probability mass, in pixels, keeps its position.
-        arithmetic: "integer" (published results) or "half_pixel" (releases since 2022) crop arithmetic.
-        stable_windows: windows as large as the image are always exactly so; only then objects can share them.
-        capacity: samples in memory per object.
-        learning_rate: weight of the newest sample (mu in the paper's decay 1 - eta).
-        minimum_first_weight: minimum weight of the first sample; 0: none, and it may be replaced.
-        equal_second: the second sample weighs as much as the first.
-        first_iterations: learner iterations in an object's first frame.
-        update_iterations: learner iterations per refresh.
-        refresh_every: the filter is updated at every n-th sample.
-    """
+    size: tuple[int, int] = setting((480, 832), "canvas (h, w) of the search regions, multiples of 16", minimum=32)
+    area_scale: float = setting(5.0, "side of the search region in object sides", above=0)
+    scale_change: tuple[float, float] = setting(
+        (0.95, 1.1), "limits of the change of scale per frame", above=0, ascending=True
+    )
+    minimum_area: float = setting(
+        100.0, "an object with less probability mass, in pixels, keeps its position", minimum=0
+    )
+    arithmetic: str = setting(
+        "integer",
+        "crop arithmetic: `integer` (published results) or `half_pixel` (releases since 2022)",
+        choices=("integer", "half_pixel"),
+    )
+    stable_windows: bool = setting(
+        True, "windows as large as the image are always exactly so; only then objects can share them"
+    )
+    capacity: int = setting(32, "samples in memory per object", minimum=2)
+    learning_rate: float = setting(
+        0.1, "weight of the newest sample (mu in the paper's decay 1 - eta)", minimum=0, maximum=1
+    )
+    minimum_first_weight: float = setting(
+        0.25, "minimum weight of the first sample; 0 for none, and it may be replaced", minimum=0, maximum=1
+    )
+    equal_second: bool = setting(False, "whether the second sample weighs as much as the first")
+    first_iterations: int = setting(20, "learner iterations in an object's first frame", minimum=0)
+    update_iterations: int = setting(3, "learner iterations per refresh", minimum=0)
+    refresh_every: int = setting(1, "the filter is updated at every n-th sample", minimum=1)
 
-    size: tuple[int, int] = (480, 832)
-    area_scale: float = 5.0
-    scale_change: tuple[float, float] = (0.95, 1.1)
-    minimum_area: float = 100.0
-    arithmetic: str = "integer"
-    stable_windows: bool = True
-    capacity: int = 32
-    learning_rate: float = 0.1
-    minimum_first_weight: float = 0.25
-    equal_second: bool = False
-    first_iterations: int = 20
-    update_iterations: int = 3
-    refresh_every: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if len(self.size) != 2 or any(side % 16 or side < 32 for side in self.size):
+    def check(self) -> None:
+        """Sides of the canvas are multiples of 16."""
+        if any(side % 16 for side in self.size):
             raise UsageError(f"track.size is {self.size}; give height and width as multiples of 16, at least 32")
-        if self.arithmetic not in ("integer", "half_pixel"):
-            raise UsageError(f"track.arithmetic is {self.arithmetic!r}; choose integer or half_pixel")
-        if self.refresh_every < 1 or self.capacity < 2:
-            raise UsageError("track.refresh_every must be at least 1 and track.capacity at least 2")
 
 
 def sample_policy(settings: LearnerTrackSettings | None) -> SamplePolicy:

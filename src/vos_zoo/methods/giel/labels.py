@@ -37,19 +37,6 @@ def pad_labels(labels: Tensor) -> Tensor:
     return torch.stack([F.pad(labels[..., c, :, :], pad, value=float(c == 2)) for c in range(3)], dim=-3)
 
 
-def label_map(masks: Tensor) -> Tensor:
-    """Object masks as one map of classes, 0 = background, int64.
-
-    Args:
-        masks: ``(..., K, h, w)``, 0..1; a pixel belongs to the object with the largest value above a half.
-
-    Returns:
-        ``(..., h, w)``.
-    """
-    background = torch.full_like(masks[..., :1, :, :], 0.5)
-    return torch.cat([background, masks], dim=-3).argmax(dim=-3)
-
-
 class LabelEncoder(nn.Module):
     """Two strided convolutions with batch norm that bring labels to stride 16 (eq. 7).
 

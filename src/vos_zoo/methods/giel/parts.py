@@ -1,4 +1,4 @@
-"""GIEL's clock, its merge, and what it keeps of a frame until it is written."""
+"""GIEL's write schedule, merge rule, and the parts of a frame kept until it is written."""
 
 from __future__ import annotations
 

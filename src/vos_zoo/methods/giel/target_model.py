@@ -14,12 +14,12 @@ from vos_zoo.engine.decoded import Decoded
 from vos_zoo.engine.merge import GIVEN_LOGIT
 from vos_zoo.engine.target_model import TrackSettings, Unrolled
 from vos_zoo.engine.views import FullFrame
-from vos_zoo.losses import mask_losses
+from vos_zoo.losses import class_map, mask_losses
 from vos_zoo.methods.giel.affinity import affinity, read_memory
 from vos_zoo.methods.giel.decoder import CoarseHead, probability_logit, product_logit, upsample
 from vos_zoo.methods.giel.encoders import STRIDE, crop_margins, margins
 from vos_zoo.methods.giel.features import GielFeatures, GielReadout
-from vos_zoo.methods.giel.labels import label_channels, label_map
+from vos_zoo.methods.giel.labels import label_channels
 from vos_zoo.methods.giel.losses import global_loss, instance_loss
 from vos_zoo.methods.giel.memory import GielMemory
 from vos_zoo.methods.giel.network import GielNetwork
@@ -241,7 +241,7 @@ class Giel(GielNetwork):
     def losses(self, unrolled: Unrolled, batch: Batch) -> dict[str, Tensor]:
         """Eq. 13: "global", the global map against the union, and "instances", the merged objects."""
         valid = unrolled.extras["valid"]
-        labels = label_map(unrolled.truth)
+        labels = class_map(unrolled.truth)
         odds = self.merging.log_odds(unrolled.logits, valid[:, None])
         terms = {"instances": self.lambda_instance * instance_loss(odds, labels)}
         if "saliency" in unrolled.extras:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -64,9 +63,3 @@ def clip_dice(probabilities: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     overlap = 2 * (probabilities * target).sum(dim=space) + 1
     extent = probabilities.square().sum(dim=space) + target.square().sum(dim=space) + 1
     return ((1 - overlap / extent) * valid).sum() / len(valid)
-
-
-def classes(masks: Tensor) -> Tensor:
-    """Masks ``(..., K, h, w)`` as the class of every pixel, int64 ``(..., h, w)``; more than a half is the object."""
-    largest, index = masks.max(dim=-3)
-    return torch.where(largest > 0.5, index + 1, 0)

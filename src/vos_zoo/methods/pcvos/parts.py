@@ -1,4 +1,4 @@
-"""PCVOS's clock, its merge, and what it computes of a clip."""
+"""PCVOS's write schedule, merge rule and clip planning."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from vos_zoo.config.settings.rules import setting
 from vos_zoo.engine.target_model import TrackSettings
-from vos_zoo.types import UsageError
 
 CLIP_LENGTHS = (5, 10, 15, 25)
 """The published clip lengths (sec. 4.3, Table 1)."""
@@ -14,36 +14,29 @@ CLIP_LENGTHS = (5, 10, 15, 25)
 
 @dataclass(frozen=True)
 class PCVOSTrackSettings(TrackSettings):
-    """Inference settings.
+    """Inference settings."""
 
-    Attributes:
-        clip_length: frames L of a clip (sec. 3.2); 1 runs frame by frame.
-        memory_every: interval between stored frames; None: L.
-        capacity: number of stored frames, the first of every object among them; None: unbounded.
-        top_k: memory positions that a query position reads; None: all, as in training.
-        progressive: progressive matching: later segments of a clip also read earlier ones (sec. 3.4).
-        segment: frames F of such a segment.
-        short_edge: frames are resized so that the shorter side has this length; None keeps the size.
-        block_megabytes: approximate megabytes of similarities at a time; None: chosen for the device.
-    """
-
-    clip_length: int = 5
-    memory_every: int | None = None
-    capacity: int | None = 20
-    top_k: int | None = 20
-    progressive: bool = True
-    segment: int = 5
-    short_edge: int | None = None
-    block_megabytes: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("clip_length", "memory_every", "top_k", "segment", "block_megabytes", "short_edge"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"track.{name} is {value}; it must be at least 1")
-        if self.capacity is not None and self.capacity < 2:
-            raise UsageError(f"track.capacity is {self.capacity}; it must be at least 2, or null for all frames")
+    clip_length: int = setting(5, "frames L of a clip (sec. 3.2); 1 runs frame by frame", minimum=1)
+    memory_every: int | None = setting(None, "interval between stored frames; null for L", minimum=1)
+    capacity: int | None = setting(
+        20,
+        "number of stored frames, the first of every object among them; null for no bound",
+        minimum=2,
+        cure="null keeps all frames",
+    )
+    top_k: int | None = setting(
+        20, "memory positions that a query position reads; null for all, as in training", minimum=1
+    )
+    progressive: bool = setting(
+        True, "progressive matching: later segments of a clip also read earlier ones (sec. 3.4)"
+    )
+    segment: int = setting(5, "frames F of such a segment", minimum=1)
+    short_edge: int | None = setting(
+        None, "frames are resized so that the shorter side has this length; null keeps the size", minimum=1
+    )
+    block_megabytes: int | None = setting(
+        None, "approximate megabytes of similarities at a time; null is chosen for the device", minimum=1
+    )
 
     @property
     def interval(self) -> int:

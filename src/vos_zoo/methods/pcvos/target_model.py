@@ -11,12 +11,12 @@ from torch import Tensor
 from vos_zoo.engine.features import ClipPlan
 from vos_zoo.engine.target_model import TargetModel, TrackSettings, Unrolled
 from vos_zoo.engine.views import FullFrame
-from vos_zoo.losses import check_losses, mask_losses
+from vos_zoo.losses import check_losses, class_map, mask_losses
 from vos_zoo.methods.pcvos.clips import refined_runs
 from vos_zoo.methods.pcvos.decoder import Decoder
 from vos_zoo.methods.pcvos.encoders import ValueEncoder, mask_filters, projections
 from vos_zoo.methods.pcvos.features import PCVOSFeatures
-from vos_zoo.methods.pcvos.losses import Bootstrap, bootstrapped_cross_entropy, classes, clip_dice
+from vos_zoo.methods.pcvos.losses import Bootstrap, bootstrapped_cross_entropy, clip_dice
 from vos_zoo.methods.pcvos.memory import ClipMemory
 from vos_zoo.methods.pcvos.parts import PCVOSClips, PCVOSMerge, PCVOSSchedule, merged_odds
 from vos_zoo.methods.pcvos.refinement import Refinement
@@ -195,7 +195,7 @@ class PCVOS(TargetModel[ClipMemory, PCVOSFeatures, Tensor]):
         terms = {}
         if self.loss_weights.get("cross_entropy"):
             share = self.bootstrap.at(batch.step)
-            terms["cross_entropy"] = bootstrapped_cross_entropy(odds, classes(truth), share)
+            terms["cross_entropy"] = bootstrapped_cross_entropy(odds, class_map(truth), share)
         if self.loss_weights.get("dice"):
             merged, hard = odds.softmax(dim=-3)[:, :, 1:], (truth > 0.5).float()
             length = self.schedule.clip_length

@@ -19,7 +19,7 @@ _SMALL, _MEDIUM = 32**2, 96**2
 
 
 def to_sa_v(video: TrackMasks) -> dict[str, Any]:
-    """The content of ``VIDEO_manual.json``; what is not known of the video (its environment) is empty.
+    """The content of ``VIDEO_manual.json``; unknown entries (the environment) are empty.
 
     Objects are numbered from 0 in their order; `object_names`, a key of ours, keeps their names.
     """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.test_fit import fit
+from tests.helpers.runs import fit
 from vos_zoo.training.monitoring import StepClock, format_summary, peak_memory
 
 

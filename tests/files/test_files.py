@@ -23,12 +23,11 @@ from vos_zoo.data.datasets.davis import DavisDataset
 from vos_zoo.data.datasets.folder import FolderDataset
 from vos_zoo.data.datasets.packing import pack_dataset
 from vos_zoo.data.datasets.static_images import SaliencyDataset
-from vos_zoo.data.datasets.youtube_vos import read_meta
+from vos_zoo.data.datasets.youtube_vos import listed_objects
 from vos_zoo.files.frames import read_frame, read_reduced
 from vos_zoo.files.names import list_files, list_pictures, natural_key
 from vos_zoo.files.text import read_list, read_text
 from vos_zoo.metrics.davis import evaluate_davis
-from vos_zoo.metrics.davis import read_list as listed_sequences
 from vos_zoo.metrics.youtube_vos import evaluate_youtube_vos
 from vos_zoo.types import UsageError, VOSError
 from vos_zoo.video.masks import write_mask
@@ -124,7 +123,7 @@ def test_frames_listed_in_a_meta_json_are_ordered_and_its_encoding_is_free(tmp_p
     """An object listed from frame_2 on, written by a tool that sorts names as text, in UTF-16."""
     meta = {"videos": {"v": {"objects": {"1": {"category": "dog", "frames": ["frame_10", "frame_2", "frame_3"]}}}}}
     (tmp_path / "meta.json").write_bytes(json.dumps(meta).encode("utf-16"))
-    assert read_meta(tmp_path / "meta.json")["v"][1].frames == ("frame_2", "frame_3", "frame_10")
+    assert listed_objects(tmp_path / "meta.json")["v"][1].frames == ("frame_2", "frame_3", "frame_10")
     for name in ("frame_2", "frame_3", "frame_10"):
         write_mask(tmp_path / "Annotations" / "v" / f"{name}.png", labels())
     report = evaluate_youtube_vos(tmp_path / "Annotations", tmp_path)
@@ -340,7 +339,6 @@ def test_a_name_with_a_space_is_that_video_everywhere_lists_are_read(tmp_path: P
     root = davis(tmp_path, {"dog": 5, "dog 2": 7})
     (root / "ImageSets/2017/val.txt").write_bytes("dog 2\r\n".encode("utf-16"))
     assert [(video.name, len(video)) for video in DavisDataset(root)] == [("dog 2", 7)]
-    assert listed_sequences(root, "val", 2017) == ["dog 2"]
     assert [one.name for one in evaluate_davis(root / "Annotations" / "480p", root).sequences] == ["dog 2"]
     (root / "val.txt").write_bytes(b"\xef\xbb\xbfdog 2\r\n")
     assert [video.name for video in FolderDataset(root, split="val")] == ["dog 2"]
