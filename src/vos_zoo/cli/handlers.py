@@ -112,6 +112,22 @@ def _keep_inputs(options: argparse.Namespace) -> None:
     refuse_overwriting([output, *overlay, *masks_to_replace(output, names)], [*inputs, *files])
 
 
+def run_demo(options: argparse.Namespace) -> int | None:
+    """Serve the page to draw objects, track and correct them."""
+    source = str(samples.clip().video) if options.source is None else _existing(options.source, "video")
+    if not 0 <= options.port <= 65535:
+        raise UsageError(f"--port: {options.port} must be from 0 (a free one) to 65535")
+    _method_of(options.weights)  # weights that cannot be loaded are refused at once
+    from vos_zoo.config.layers import load_config
+
+    config = load_config(overrides=options.overrides)
+    from vos_zoo import tasks
+
+    return tasks.run_demo(
+        config=config, source=source, weights=options.weights, port=options.port, open_browser=options.open
+    )
+
+
 def run_convert(options: argparse.Namespace) -> int | None:
     """Convert the authors' weights to a model folder."""
     if not is_url(options.source):
