@@ -7,6 +7,7 @@ import tempfile
 import webbrowser
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -14,8 +15,10 @@ from vos_zoo.demo.project import Project
 from vos_zoo.demo.server import HOST, make_app
 from vos_zoo.demo.shelf import ModelShelf
 from vos_zoo.demo.tabs import Tabs
-from vos_zoo.model import VOSModel
 from vos_zoo.types import UsageError
+
+if TYPE_CHECKING:
+    from vos_zoo.model import VOSModel
 
 
 def serve(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from vos_zoo.hub.weights import LocalWeights, known_weights
-from vos_zoo.model import VOSModel
 from vos_zoo.types import UsageError
+
+if TYPE_CHECKING:
+    from vos_zoo.model import VOSModel
 
 MAX_LOADED = 2
 """Number of models that are held at a time."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.demo.drawing import Drawing
-from vos_zoo.engine.propagator import Propagator
-from vos_zoo.model import VOSModel
 from vos_zoo.types import Box, Frame, FrameResult, LabelMap, UsageError
+
+if TYPE_CHECKING:
+    from vos_zoo.engine.propagator import Propagator
+    from vos_zoo.model import VOSModel
 
 
 @dataclass(frozen=True)

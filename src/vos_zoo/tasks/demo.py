@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vos_zoo.config.layers import RunConfig
 from vos_zoo.console import say
-from vos_zoo.model import VOSModel
-from vos_zoo.tasks.evaluate import load_model
 from vos_zoo.types import UsageError
+
+if TYPE_CHECKING:
+    from vos_zoo.model import VOSModel
 
 _NEEDED = ("starlette", "uvicorn")
 
@@ -34,6 +36,8 @@ def run_demo(*, config: RunConfig, source: str | Path, weights: str | None, port
     open_video(source)  # a wrong file is an error of the command, not of the page
 
     def load(name: str) -> VOSModel:
+        from vos_zoo.tasks.evaluate import load_model
+
         return load_model(config, name)[0].eval()
 
     serve(load, offered_weights(weights), source, port=port, open_browser=open_browser, say=say)
