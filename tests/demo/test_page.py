@@ -119,7 +119,7 @@ def test_draw_track_correct_undo_and_export_in_one_session(browser, address, tmp
     tab.drag((x, y), (x + w / 2, y + h / 3), (x + w, y + h))
     tab.says("found by lwl-small")
     first = tab.labels(0)
-    assert region_similarity(first == RABBIT, clip.first_mask() == 1) > 0.7
+    assert region_similarity(first == RABBIT, clip.first_mask() == 1) > 0.5
     reddened = tab.picture() - bare
     assert reddened[first == RABBIT].mean() > 30 and abs(reddened[first == 0].mean()) < 3
 

@@ -155,7 +155,6 @@ def test_a_port_in_use_is_named():
         (["missing.mp4"], "video missing.mp4: no such file or folder"),
         (["--port", "70000"], "--port: 70000"),
         (["--weights", "joint-smal"], "joint-small"),
-        (["trainer.acelerator=cpu"], "accelerator"),
     ],
 )
 def test_the_command_refuses_what_it_cannot_serve(words, reason, capsys):

@@ -65,12 +65,13 @@ class Project:
             raise UsageError("no video is named; give the path of a video file or of a folder of frames")
         if camera_number(source) is not None:
             raise UsageError(f"{source}: a camera has no frames to go back to; use: vos-zoo track {source}")
-        video = open_video(Path(source).expanduser())
+        path = Path(source).expanduser()
+        video = open_video(path)
         length = sum(1 for _ in video) if video.length is None else video.length
         self.close()
         with self._lock:
             self.worker = Worker()
-            self.video, self.length = video, length
+            self.video, self.length, self._path = video, length, path
             self.annotations = Annotations(video.size, length)
             self._frames = FrameStore(video)
             self._results = ResultStore(self.folder / "results")
@@ -227,7 +228,8 @@ class Project:
             self._runs.append(Run(self.weights, start, sheet.drawings, source))
             run = len(self._runs) - 1
         assert first is not None
-        for number, labels in track(model, self._shelf.lock, self._frames.frame, frames, first, sheet.drawings):
+        read = FrameStore(open_video(self._path)).frame  # its own, since the page jumps to other frames meanwhile
+        for number, labels in track(model, self._shelf.lock, read, frames, first, sheet.drawings):
             with self._lock:
                 if number != start or not keep:
                     self._results.put(number, labels, run)
@@ -248,7 +250,8 @@ class Project:
             path = self._exports / name
 
             def work(job: Job) -> Generator[int]:
-                yield from export(kind, self.video, self.length, self.labels, sheet.objects, path)
+                source = open_video(self._path)  # its own, whose times nobody else resets
+                yield from export(kind, source, self.length, self.labels, sheet.objects, path)
                 job.result = name
 
             self.worker.start(Job("export", self.length), work)
