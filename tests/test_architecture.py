@@ -54,11 +54,12 @@ ALLOWED = {
     "create": SETTINGS | {"model"},
     "core": set(),
     "samples": {"types", "video"},
+    "demo": SCORES | {"samples", "hub.weights", "engine", "model", "demo"},
     "tasks": NETWORKS
     | SETTINGS
     | SCORES
     | RUN
-    | {"engine", "hub", "model", "create", "data", "evaluation", "training", "tasks"},
+    | {"engine", "hub", "model", "create", "data", "evaluation", "training", "demo", "tasks"},
     "cli": SETTINGS | {"samples", "hub.download", "hub.weights", "files", "labels", "prompts", "tasks", "cli"},
     "__main__": {"cli"},
 }

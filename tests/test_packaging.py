@@ -23,6 +23,9 @@ pytestmark = pytest.mark.skipif(
     not (REPOSITORY / "pyproject.toml").is_file(), reason="the tests run outside the repository: nothing to build"
 )
 
+KINDS = ("*.py", "py.typed", "*.json", "*.css", "*.js", "*.html", "*.svg")
+"""The files of the package."""
+
 
 def _run(*command: str | Path, **options: object) -> str:
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, **options)
@@ -50,7 +53,7 @@ def installed(wheel, tmp_path_factory) -> Path:
 def test_the_wheel_carries_all_code_configurations_and_cards_unchanged(wheel):
     wanted = {
         f"vos_zoo/{place.removeprefix('src/vos_zoo/')}{path.relative_to(REPOSITORY / place).as_posix()}": path
-        for place, pattern in (("src/vos_zoo/", name) for name in ("*.py", "py.typed", "*.json", "*.css", "*.js"))
+        for place, pattern in (("src/vos_zoo/", name) for name in KINDS)
         for path in (REPOSITORY / place).rglob(pattern)
     }
     for place, parent in (

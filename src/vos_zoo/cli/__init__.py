@@ -84,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
         _validate,
         _test,
         _track,
+        _demo,
         _convert,
         mask_commands.score,
         _leaderboard,
@@ -204,6 +205,23 @@ def _track(commands: Any) -> None:
         "may skip decoding the others)",
     )
     parser.add_argument("--skip", action="store_true", help="with --every: do not process the other frames at all")
+    finish(parser)
+
+
+def _demo(commands: Any) -> None:
+    parser = command(
+        commands,
+        "demo",
+        handlers.run_demo,
+        "draw objects on a page in the browser, track and correct them, export masks (extra demo)",
+        "",
+        "video.mp4 --weights NAME --open",
+        "frames/ --port 0 trainer.accelerator=cpu",
+    )
+    parser.add_argument("source", metavar="VIDEO|FOLDER", nargs="?", help="what to open (default: the sample clip)")
+    add_weights(parser, required=False)
+    parser.add_argument("--port", metavar="N", type=int, default=7860, help="port on this machine; 0: any free one")
+    parser.add_argument("--open", action="store_true", help="open the page in the default browser")
     finish(parser)
 
 

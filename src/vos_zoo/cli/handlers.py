@@ -112,6 +112,22 @@ def _keep_inputs(options: argparse.Namespace) -> None:
     refuse_overwriting([output, *overlay, *masks_to_replace(output, names)], [*inputs, *files])
 
 
+def run_demo(options: argparse.Namespace) -> int | None:
+    """Serve the page to draw objects, track and correct them."""
+    source = str(samples.clip().video) if options.source is None else _existing(options.source, "video")
+    if not 0 <= options.port <= 65535:
+        raise UsageError(f"--port: {options.port} must be from 0 (a free one) to 65535")
+    _check_weights(options.weights)
+    from vos_zoo.config.layers import load_config
+
+    config = load_config(overrides=options.overrides)
+    from vos_zoo import tasks
+
+    return tasks.run_demo(
+        config=config, source=source, weights=options.weights, port=options.port, open_browser=options.open
+    )
+
+
 def run_convert(options: argparse.Namespace) -> int | None:
     """Convert the authors' weights to a model folder."""
     if not is_url(options.source):
@@ -271,8 +287,7 @@ def _config(options: argparse.Namespace, needs_method: bool = True, **more: Any)
     if weights is None and config.init_from and (start := _settings_of(config.init_from)):
         config = load(start=start)
     if needs_method and config.method is None:
-        if weights is not None and not Path(weights).exists() and weights.count("/") != 1 and not is_url(weights):
-            raise unknown_weights_error(weights)
+        _check_weights(weights)
         raise UsageError(f"which method? give --model, one of: {', '.join(method_names())}")
     return config
 
@@ -288,6 +303,14 @@ def _settings_of(source: str) -> dict[str, Any]:
         return {key: saved[key] for key in ("model", "track") if saved.get(key)}
     except (ValueError, AttributeError, TypeError):
         raise UsageError(f"init_from {source!r}: {path} is not a model's configuration") from None
+
+
+def _check_weights(weights: str | None) -> None:
+    """Refuse weights that are no file or folder, no known name, no hub name and no address."""
+    if weights is None or _method_of(weights) is not None or is_url(weights) or Path(weights).exists():
+        return
+    if weights.count("/") != 1:
+        raise unknown_weights_error(weights)
 
 
 def _method_of(weights: str | None) -> str | None:

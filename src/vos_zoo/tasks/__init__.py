@@ -19,6 +19,7 @@ _HOMES = {
     "run_import_masks": "masks",
     "run_track": "track",
     "run_convert": "convert",
+    "run_demo": "demo",
     "run_check_data": "data",
     "run_make_data": "data",
 }

@@ -21,8 +21,15 @@ from vos_zoo.video.formats.track_masks import TrackMasks
 _NAMES = ("object_id", "track_id", "instance_id")
 
 
-def to_youtube_vis(videos: Iterable[TrackMasks]) -> dict[str, Any]:
-    """The content of a file for these videos; ids count from 1, absent objects are null."""
+def to_youtube_vis(videos: Iterable[TrackMasks], names: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The content of a file for these videos; ids count from 1, absent objects are null.
+
+    Args:
+        videos: the videos.
+        names: object -> name, its category; None: all objects are of the category "object".
+    """
+    called = {} if names is None else names
+    categories: dict[str, int] = {}
     entries: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, video in enumerate(videos, 1):
@@ -31,12 +38,13 @@ def to_youtube_vis(videos: Iterable[TrackMasks]) -> dict[str, Any]:
         about = {"id": number, "width": width, "height": height, "length": len(files), "file_names": files}
         entries.append({**about, "name": video.name})
         for name in video.objects:
-            annotations.append(_annotation(video, name, len(annotations) + 1, number))
-    categories = [{"id": 1, "name": "object"}]
-    return {"videos": entries, "categories": categories, "annotations": annotations}
+            category = categories.setdefault(called.get(name, "object"), len(categories) + 1)
+            annotations.append(_annotation(video, name, len(annotations) + 1, number, category))
+    known = [{"id": number, "name": name} for name, number in (categories or {"object": 1}).items()]
+    return {"videos": entries, "categories": known, "annotations": annotations}
 
 
-def _annotation(video: TrackMasks, name: str, number: int, video_number: int) -> dict[str, Any]:
+def _annotation(video: TrackMasks, name: str, number: int, video_number: int, category: int) -> dict[str, Any]:
     segmentations: list[Any] = []
     areas: list[float | None] = []
     boxes: list[list[float] | None] = []
@@ -55,7 +63,7 @@ def _annotation(video: TrackMasks, name: str, number: int, video_number: int) ->
     return {
         "id": number,
         "video_id": video_number,
-        "category_id": 1,
+        "category_id": category,
         "segmentations": segmentations,
         "areas": areas,
         "bboxes": boxes,
