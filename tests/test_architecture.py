@@ -32,6 +32,7 @@ ALLOWED = {
     "environment": set(),
     "labels": {"types"},
     "losses": {"types"},
+    "suggestions": {"types"},
     "processes": {"types"},
     "console": {"processes"},
     "prompts": {"types", "labels"},
@@ -46,7 +47,7 @@ ALLOWED = {
     "metrics": MASKS | {"types", "files", "metrics"},
     "video": SCORES,
     "data": MASKS | GROUPS | {"dataset_registry", "types", "tensors", "files", "data"},
-    "evaluation": SCORES | {"revision", "evaluation"},
+    "evaluation": SCORES | {"revision", "suggestions", "evaluation"},
     "training": SETTINGS | SCORES | RUN | {"hub", "evaluation", "training"},
     "model": NETWORKS
     | SETTINGS
@@ -59,7 +60,7 @@ ALLOWED = {
     | SETTINGS
     | SCORES
     | RUN
-    | {"engine", "hub", "model", "create", "data", "evaluation", "training", "demo", "tasks"},
+    | {"engine", "hub", "model", "create", "data", "evaluation", "suggestions", "training", "demo", "tasks"},
     "cli": SETTINGS | {"samples", "hub.download", "hub.weights", "files", "labels", "prompts", "tasks", "cli"},
     "__main__": {"cli"},
 }

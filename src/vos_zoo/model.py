@@ -17,6 +17,7 @@ from vos_zoo.config.checking import check_keywords
 from vos_zoo.config.schema import OptimConfig
 from vos_zoo.config.settings.rules import build_settings
 from vos_zoo.engine.box_start import BoxModel
+from vos_zoo.engine.confidence import Calibration
 from vos_zoo.engine.former_hooks import adapt_former_hooks
 from vos_zoo.engine.propagator import Propagator
 from vos_zoo.engine.target_model import AnyTargetModel, TrackSettings
@@ -106,7 +107,7 @@ class VOSModel(Pretrained):
             overrides: single inference settings.
         """
         settings = self.track_settings(preset, **overrides)
-        return Propagator(self.network, settings, self.device, mask_threshold, self._find_box_model)
+        return Propagator(self.network, settings, self.device, mask_threshold, self._find_box_model, self.calibration)
 
     @property
     def boxes_drawn_by(self) -> str | None:
@@ -224,8 +225,12 @@ class VOSModel(Pretrained):
     # -- training ----------------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Freeze parameters without a learning rate, before the strategy wraps the module."""
+        """Freeze parameters without a learning rate, before the strategy wraps the module.
+
+        A calibration is that of the weights, so training ends it.
+        """
         if stage == "fit":
+            self.calibration = Calibration()
             freeze_unnamed(self.network, self._groups)
             self._optimised = True
             self.train()

@@ -75,6 +75,32 @@ Prompt: TypeAlias = "LabelMap | Mapping[int, Box | Points | Sequence[float]]"
 
 
 @dataclass(frozen=True)
+class Confidence:
+    """How sure a tracker is of the objects of one frame; tensors ``(N,)``, in the order of `FrameResult.ids`.
+
+    Attributes:
+        expected_iou: float32, 0..1, the expected IoU of the mask and the true one, calibrated if the weights are; 1
+            where the mask was given.
+        soft_iou: float32, 0..1, the IoU that the probabilities themselves expect.
+        inside: float32, 0..1, mean certainty inside the mask; 0 if it is empty.
+        border: float32, 0..1, mean certainty of the pixels along the mask's border.
+        shrink: float32, -2..0, logarithm of the mask's area against the given one, 0 if it is larger.
+        evidence: float32, the method's own (it says what it is); NaN where it has none.
+        lost: bool, whether the object is lost: there is no mask, or it is probably wrong.
+        reappeared: bool, whether the object was lost in the result before this one and is not in this one.
+    """
+
+    expected_iou: Tensor
+    soft_iou: Tensor
+    inside: Tensor
+    border: Tensor
+    shrink: Tensor
+    evidence: Tensor
+    lost: Tensor
+    reappeared: Tensor
+
+
+@dataclass(frozen=True)
 class FrameResult:
     """The tracker's result for one frame, at the size of the input frame.
 
@@ -84,12 +110,14 @@ class FrameResult:
         probabilities: float32 ``(N+1, H, W)``, background first; sums to one over the first axis.
         scores: float32 ``(N,)``, probability of each object being in sight (1 where its mask was given), from a method
             that says so; None from others, and where every object was given in this frame.
+        confidence: how sure the tracker is of each object; None from trackers that do not say.
     """
 
     index: int
     ids: tuple[int, ...]
     probabilities: Tensor
     scores: Tensor | None = None
+    confidence: Confidence | None = None
 
     def label_map(self) -> LabelMap:
         """The most probable id of every pixel, uint8 ``(H, W)``; ties go to the background, then the older object."""

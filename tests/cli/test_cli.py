@@ -214,6 +214,7 @@ def test_track_hands_over_mask_boxes_and_settings(calls, files):
         "mask_threshold": None,
         "output": "out.mp4",
         "overlay": True,
+        "report": False,
         "every": 1,
         "skip": False,
     }

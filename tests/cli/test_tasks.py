@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +204,53 @@ def test_weights_bring_their_own_inference_settings(tmp_path: Path, monkeypatch:
     main(["test", "--model", "giel", *words[1:], "--recipe", "quickstart"])
     assert load_config("giel").track["short_edge"] == 480, "what the method's file says"
     assert seen == [{}, {"support_size": 3}, {"short_edge": 128}]
+
+
+@pytest.fixture(scope="module")
+def reported(model: Path, davis: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Masks, an overlay and the confidence of a tracked video."""
+    video, masks = first_sequence(davis)
+    folder = tmp_path_factory.mktemp("reported") / "out"
+    words = ["track", str(video), "--weights", str(model), "--mask", str(masks / "00000.png")]
+    assert main([*words, "--output", str(folder), "--overlay", "--report"]) == 0
+    return folder
+
+
+def test_a_report_has_a_row_per_frame_and_object_and_a_chart(reported: Path) -> None:
+    with (reported / "confidence.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    ids = np.unique(read_mask(reported / "00000.png"))[1:].tolist()
+    assert [(row["frame"], int(row["object"])) for row in rows] == [(f"{t:05d}", i) for t in range(6) for i in ids]
+    assert all(row["expected_iou"] == "1.0000" and row["lost"] == "0" for row in rows[: len(ids)])
+    assert all(0 <= float(row["expected_iou"]) <= 1 and float(row["evidence"]) <= 0 for row in rows[len(ids) :])
+    assert np.asarray(Image.open(reported / "confidence.png")).shape[1] == 960
+
+
+def test_review_shows_the_least_certain_masks_and_asks_a_second_method(
+    reported: Path, model: Path, davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video, _ = first_sequence(davis)
+    words = ["review", str(reported), "--video", str(video), "--count", "2", "--output", str(tmp_path / "page")]
+    assert main([*words, "--second", str(model)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("frame 0000") and f"agreement with {model} 1.00" in out[0], "the same model agrees"
+    page = (tmp_path / "page" / "review.html").read_text()
+    pictures = re.findall(r'src="(pictures/\d+\.png)"', page)
+    assert len(pictures) == 2 and all((tmp_path / "page" / name).is_file() for name in pictures)
+    assert main(["review", str(davis), "--video", str(video), "--output", str(tmp_path / "no")]) == 2
+    assert "confidence.csv: is not a report of confidence" in capsys.readouterr().err
+
+
+def test_simulate_prints_a_curve_per_policy_and_draws_them(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["simulate", "--weights", str(model), "--data", "synthetic", *SETTINGS, "data.synthetic.late_objects=0.0"]
+    words += ["--policy", "suggest", "--policy", "uniform", "--output", str(tmp_path)]
+    assert main(words) == 0
+    head, suggest, uniform, *_ = capsys.readouterr().out.splitlines()
+    assert head.split() == ["policy", "0", "1", "2", "4", "8", "area"]
+    values = [float(value) for value in suggest.split()[1:]]
+    assert values[0] < values[3] <= values[4] and suggest.startswith("suggest") and uniform.startswith("uniform")
+    curves = json.loads((tmp_path / "curves.json").read_text())["curves"]
+    assert curves["suggest"]["area"] == pytest.approx(values[5] / 100, abs=1e-3)
+    assert np.asarray(Image.open(tmp_path / "curves.png")).shape == (400, 720, 3)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vos_zoo import __version__
-from vos_zoo.cli import handlers, mask_commands
+from vos_zoo.cli import correction_commands, handlers, mask_commands
 from vos_zoo.cli.options import Parser, add_config, add_model, add_weights, command, finish
 from vos_zoo.registry import suggestion
 from vos_zoo.types import UsageError, VOSError
@@ -85,6 +85,8 @@ def build_parser() -> argparse.ArgumentParser:
         _test,
         _track,
         _demo,
+        correction_commands.review,
+        correction_commands.simulate,
         _convert,
         mask_commands.score,
         _leaderboard,
@@ -195,6 +197,12 @@ def _track(commands: Any) -> None:
         "--overlay",
         action="store_true",
         help="in a folder, also write overlay.mp4: the frames with masks drawn on them",
+    )
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="also write how sure the tracker is of every object: confidence.csv and the chart confidence.png, next to "
+        "the masks or as NAME.confidence.csv next to NAME.mp4; overlays show it",
     )
     parser.add_argument(
         "--every",

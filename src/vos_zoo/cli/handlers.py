@@ -12,7 +12,7 @@ from vos_zoo import samples
 from vos_zoo.cli.options import method_names
 from vos_zoo.config.resources import config_folder, model_card, variants
 from vos_zoo.files.names import camera_number, list_files, list_folders, list_pictures
-from vos_zoo.files.outputs import masks_to_replace, refuse_overwriting
+from vos_zoo.files.outputs import masks_to_replace, refuse_overwriting, report_paths
 from vos_zoo.hub.download import is_url
 from vos_zoo.hub.weights import (
     known_weights,
@@ -86,6 +86,7 @@ def run_track(options: argparse.Namespace) -> int | None:
         mask_threshold=options.mask_threshold,
         output=options.output,
         overlay=options.overlay,
+        report=options.report,
         every=options.every,
         skip=options.skip,
     )
@@ -108,8 +109,40 @@ def _keep_inputs(options: argparse.Namespace) -> None:
     files = [file for path in (source, options.mask) if path and Path(path).is_dir() for file in list_files(path)]
     names = list_pictures(source) if source and Path(source).is_dir() else None
     output = Path(options.output)
-    overlay = [output / "overlay.mp4"] if options.overlay else []
-    refuse_overwriting([output, *overlay, *masks_to_replace(output, names)], [*inputs, *files])
+    further = [output / "overlay.mp4"] if options.overlay else []
+    further += report_paths(output) if options.report else ()
+    refuse_overwriting([output, *further, *masks_to_replace(output, names)], [*inputs, *files])
+
+
+def run_review(options: argparse.Namespace) -> int | None:
+    """Show which masks to correct next."""
+    _existing(options.results, "results")
+    _existing(options.video, "--video")
+    if options.count < 1:
+        raise UsageError(f"--count: {options.count} must be at least 1")
+    refuse_overwriting([options.output], [options.results, options.video])
+    config = None if options.weights is None else _config(options)
+    from vos_zoo import tasks
+
+    return tasks.run_review(
+        results=options.results,
+        source=options.video,
+        count=options.count,
+        output=options.output,
+        second=options.weights,
+        config=config,
+    )
+
+
+def run_simulate(options: argparse.Namespace) -> int | None:
+    """Measure what corrections are worth."""
+    config = _config(options)
+    from vos_zoo import tasks
+
+    policies = list(dict.fromkeys(options.policies)) or ["suggest", "uniform", "random"]
+    return tasks.run_simulate(
+        config=config, weights=options.weights, policies=policies, step=options.step, output=options.output
+    )
 
 
 def run_demo(options: argparse.Namespace) -> int | None:

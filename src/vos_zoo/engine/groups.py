@@ -51,10 +51,12 @@ class Predicted:
     Attributes:
         logits: ``(T, n, H', W')``.
         scores: logits ``(T, n)`` of being in sight; None: the method does not say.
+        evidence: the method's evidence ``(T, n)``; None: it has none.
     """
 
     logits: Tensor
     scores: Tensor | None
+    evidence: Tensor | None
 
 
 @dataclass
@@ -112,6 +114,20 @@ def in_order(parts: Sequence[Tensor], order: Sequence[int]) -> Tensor:
     """Parts ``(T, n, ...)`` of groups whose slots are `order`, joined and sorted by slot."""
     stacked = torch.cat(list(parts), dim=1)
     return stacked[:, [order.index(slot) for slot in range(len(order))]]
+
+
+def object_evidence(predicted: Sequence[Predicted], order: Sequence[int], count: int) -> Tensor | None:
+    """The method's evidence of each of `count` objects, float32 ``(T, count)``, NaN for those that start in this clip.
+
+    None where the method has none. The arguments are those of `object_scores`.
+    """
+    found = [part.evidence for part in predicted if part.evidence is not None]
+    if not found or len(found) < len(predicted):
+        return None
+    known = in_order(found, order).float()
+    result = known.new_full((len(known), count), torch.nan)
+    result[:, : known.shape[1]] = known
+    return result
 
 
 def object_scores(

@@ -40,6 +40,11 @@ class Given:
         """The box of each object that has one."""
         return [hint if isinstance(hint, Box) else None for hint in self.hints]
 
+    @property
+    def from_masks(self) -> list[int]:
+        """Ids of the objects whose masks were given."""
+        return [identity for identity, hint in zip(self.ids, self.hints, strict=True) if hint is None]
+
     def into(self, logits: list[Tensor], plane: Tensor, groups: Sequence[Group], frames: int) -> list[Tensor]:
         """Given masks replace predictions of known objects in the last frame, and join as rows for new ones.
 

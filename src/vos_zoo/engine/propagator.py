@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from vos_zoo.engine.box_start import BoxModel, BoxStart
+from vos_zoo.engine.confidence import Calibration, ConfidenceMeter
 from vos_zoo.engine.decoded import as_decoded
 from vos_zoo.engine.features import ClipPlan, Features
-from vos_zoo.engine.groups import Clock, Due, Group, Predicted, in_order, object_scores
+from vos_zoo.engine.groups import Clock, Due, Group, Predicted, in_order, object_evidence, object_scores
 from vos_zoo.engine.merge import GIVEN_LOGIT
 from vos_zoo.engine.prompted import Given, draw_given
+from vos_zoo.engine.smoothing import Smoother
 from vos_zoo.engine.target_model import AnyTargetModel, TrackSettings
 from vos_zoo.engine.views import Canvases
 from vos_zoo.nn.precision import at_least_float32, autocast, full_precision
@@ -44,6 +46,7 @@ class Propagator:
         device: where to compute; default: where the model's parameters are.
         mask_threshold: turns given masks into one object, id 1, where they reach this level, 1..255; None reads ids.
         find_box_model: returns the model that predicts masks from boxes if `model` takes none, see `BoxStart`.
+        calibration: of the confidence; None: the general one.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Propagator:
         device: torch.device | None = None,
         mask_threshold: int | None = None,
         find_box_model: Callable[[], BoxModel | None] = lambda: None,
+        calibration: Calibration | None = None,
     ) -> None:
         self.model = model
         self.boxes = BoxStart(model, find_box_model)
@@ -60,6 +64,8 @@ class Propagator:
         self.device = device or next(model.parameters()).device
         self.dtype = at_least_float32(next(model.parameters()).dtype)
         self.view = model.make_view(settings)
+        self.meter = ConfidenceMeter(calibration)
+        self.smoother = Smoother(settings)
         self.ids: list[int] = []
         self._clock = Clock()
         self._groups: list[Group] = []
@@ -127,6 +133,8 @@ class Propagator:
         self._groups = [group for group in self._groups if group.slots]
         self.view.drop(slots)
         self._clock.drop(slots)
+        self.meter.drop([self.ids[slot] for slot in slots])
+        self.smoother.drop([self.ids[slot] for slot in slots])
         self.ids = [identity for slot, identity in enumerate(self.ids) if slot not in slots]
         return results
 
@@ -154,7 +162,8 @@ class Propagator:
         self.view.relocate(probabilities[-1])
         alive = probabilities.shape[1] - 1
         scores = object_scores(predicted, order, alive, [] if given is None else given.slots)
-        return self._emit(probabilities, scores, clip, plan, newcomers=alive - len(order))
+        evidence = object_evidence(predicted, order, alive)
+        return self._emit(probabilities, scores, clip, plan, False, alive - len(order), evidence, given)
 
     def _merge(
         self, logits: list[Tensor], clip: list[_Waiting], plan: ClipPlan, due: list[list[Due]], given: Given | None
@@ -228,12 +237,16 @@ class Propagator:
             features = replace(self.model.encode(canvases.pixels).spread(canvases.window), plan=plan)
             readout = self.model.read(group.memory, features)
             decoded = as_decoded(self.model.decode(readout, features))
+            evidence = self.model.evidence(group.memory, readout, features, decoded)
             group.memory = self.model.carry(group.memory, readout, decoded)
             features = self.model.clips.retain(features, readout, decoded)
         group.canvases, group.features = canvases, features
         logits = self.view.lift(full_precision(decoded.logits), canvases)
-        scores = decoded.scores
-        return Predicted(logits, None if scores is None else self.view.lift_scores(full_precision(scores), canvases))
+        scores, evidence = (
+            None if own is None else self.view.lift_scores(full_precision(own), canvases)
+            for own in (decoded.scores, evidence)
+        )
+        return Predicted(logits, scores, evidence)
 
     def _due(self, group: Group, clip: list[_Waiting], prompted: bool) -> list[Due]:
         """The parts of a clip that are to be written."""
@@ -269,6 +282,8 @@ class Propagator:
         plan: ClipPlan,
         plain: bool = False,
         newcomers: int = 0,
+        evidence: Tensor | None = None,
+        given: Given | None = None,
     ) -> list[FrameResult]:
         """Results of the wanted frames; `newcomers` objects (the last slots) exist from the last frame on."""
         rows = [row for row, position in enumerate(plan.decoded) if clip[position].wanted]
@@ -279,7 +294,17 @@ class Propagator:
             position = plan.decoded[row]
             count = len(self.ids) - (newcomers if position < len(clip) - 1 else 0)
             seen = None if scores is None else scores[row, :count]
-            results.append(FrameResult(clip[position].time, tuple(self.ids[:count]), own[: count + 1], seen))
+            certain: Sequence[int] = ()
+            if given is not None and position == len(clip) - 1:
+                self.meter.start(given.ids, given.masks)
+                certain = given.from_masks
+            own_evidence = None if evidence is None else evidence[row, :count]
+            ids, own = tuple(self.ids[:count]), own[: count + 1]
+            confidence = self.meter.read(ids, own, own_evidence, certain)
+            own = self.smoother(ids, own, certain)
+            results.append(FrameResult(clip[position].time, ids, own, seen, confidence))
+        if given is not None and not clip[-1].wanted:
+            self.meter.start(given.ids, given.masks)
         return results
 
     def _autocast(self) -> torch.autocast:

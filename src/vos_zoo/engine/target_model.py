@@ -140,6 +140,20 @@ class TargetModel(nn.Module, ABC, Generic[MemoryT, FeaturesT, ReadoutT]):
         """
         return memory
 
+    def evidence(self, memory: MemoryT, readout: ReadoutT, features: FeaturesT, decoded: Decoded) -> Tensor | None:
+        """The method's own evidence of how well it sees each object, ``(B, T, K)``; None (the default): it has none.
+
+        Any number that rises with the quality of the mask; `vos_zoo.engine.confidence.Calibration` scales it. It is
+        asked for each clip before `carry`, and must change nothing.
+
+        Args:
+            memory: the one that was read.
+            readout: of the clip.
+            features: of the clip; its `plan` says which frames are decoded, the T of the result.
+            decoded: what was decoded.
+        """
+        return None
+
     # -- objects from boxes and points -------------------------------------------------------------------------------
 
     @property

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from vos_zoo.config.settings.rules import Settings, setting
 from vos_zoo.nn.precision import FORMATS
 
+SMOOTH = ("specks", "nearest", "holes")
+"""What `smooth` may hold; done in this order."""
+
 
 @dataclass(frozen=True)
 class TrackSettings(Settings):
@@ -22,3 +25,10 @@ class TrackSettings(Settings):
         "number format of the networks; `vos_zoo.nn.precision` says what stays in float32",
         choices=tuple(FORMATS),
     )
+    smooth: tuple[str, ...] = setting(
+        (),
+        "what is done to results, not to what is tracked: `specks` drops components below `smooth_size` (not the "
+        "largest), `nearest` keeps the component nearest to the last mask, `holes` fills holes below `smooth_size`",
+        choices=SMOOTH,
+    )
+    smooth_size: int = setting(100, "size of specks and holes in pixels", minimum=1)

@@ -1,4 +1,4 @@
-"""Checks that no command overwrites its inputs, however their paths are written."""
+"""Names of outputs, and checks that no command overwrites its inputs, however their paths are written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 
 from vos_zoo.files.names import list_pictures
 from vos_zoo.types import UsageError
+
+REPORT_TABLE, REPORT_CHART = "confidence.csv", "confidence.png"
+"""What `track --report` writes."""
 
 
 def refuse_overwriting(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
@@ -28,6 +31,14 @@ def refuse_overwriting(outputs: Iterable[str | Path], inputs: Iterable[str | Pat
             raise UsageError(
                 f"output {output}: is the input {kind} {found}, which would be overwritten; give another name"
             )
+
+
+def report_paths(output: str | Path) -> tuple[Path, Path]:
+    """Table and chart of an output: inside a folder, or next to a video with its name in front."""
+    path = Path(output)
+    if path.suffix.lower() == ".mp4":
+        return path.with_name(f"{path.stem}.{REPORT_TABLE}"), path.with_name(f"{path.stem}.{REPORT_CHART}")
+    return path / REPORT_TABLE, path / REPORT_CHART
 
 
 def masks_to_replace(folder: str | Path, names: Collection[str] | None) -> list[Path]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vos_zoo import __version__
 from vos_zoo.config.resources import card_pictures, model_card
+from vos_zoo.engine.confidence import CONFIDENCE_FILE, Calibration
 from vos_zoo.engine.target_model import AnyTargetModel
 from vos_zoo.files.atomic import atomic_file, atomic_folder, write_text
 from vos_zoo.hub.download import fetch, file_digest, is_url, offline, split_url
@@ -49,17 +50,21 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
         origin: where the weights come from, if they were not trained from scratch: the name they are
             known by, file and sha256 of converted ones, licence and page if known; "trained" where they were
             fine-tuned since.
+        calibration: how the confidence of results is made; the general one, unless the folder of the weights has one.
     """
 
     network: AnyTargetModel
     method: str
     origin: Mapping[str, str] = {}
+    calibration: Calibration = Calibration()
     _settings_kept: dict[str, Any]
 
     # -- saving ------------------------------------------------------------------------------------------------------
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write model.safetensors, config.json, README.md (the method's card) and its images; written atomically.
+
+        Calibrated weights have confidence.json, too.
 
         The weights file also contains the configuration, so it can be loaded alone, for example from an address.
         """
@@ -68,6 +73,8 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
         with atomic_file(save_directory / WEIGHTS_FILE) as temporary:
             save_file(state, temporary, metadata={"format": "pt", "vos_zoo": config})
         write_text(save_directory / CONFIG_FILE, config)
+        if self.calibration != Calibration():
+            self.calibration.save(save_directory / CONFIDENCE_FILE)
         card = self._card()
         for name, picture in card_pictures(card).items():
             (save_directory / name).parent.mkdir(exist_ok=True)
@@ -257,6 +264,7 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
             model = cls(**{**known, **overrides})
             model.load_state_dict(read_entries(weights, config.get("shared", {}), model.state_dict()))
             model.origin = dict(config.get("origin") or {})
+            model.calibration = Calibration.load(weights.parent / CONFIDENCE_FILE)
         except (OSError, SafetensorError, ValueError, TypeError, AttributeError) as error:
             raise UsageError(f"{source!r} is not a saved model: {_first_line(error)}") from error
         except RuntimeError as error:

@@ -7,6 +7,9 @@ from typing import Any
 
 MASK_FORMATS = ("coco", "sav", "yolo", "rgba", "cvat", "label-studio")
 """What masks can be exported to and imported from."""
+POLICIES = ("suggest", "uniform", "random", "oracle", "worst")
+"""Who chooses the next frame to correct in `simulate`: the expected gain; even spacing; chance; the best of all by
+trying; the lowest J&F."""
 _HOMES = {
     "run_fit": "fit",
     "run_stages": "stages",
@@ -18,12 +21,14 @@ _HOMES = {
     "run_export_masks": "masks",
     "run_import_masks": "masks",
     "run_track": "track",
+    "run_review": "review",
+    "run_simulate": "simulate",
     "run_convert": "convert",
     "run_demo": "demo",
     "run_check_data": "data",
     "run_make_data": "data",
 }
-__all__ = ["MASK_FORMATS", *_HOMES]
+__all__ = ["MASK_FORMATS", "POLICIES", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

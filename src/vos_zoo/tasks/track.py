@@ -20,6 +20,7 @@ from vos_zoo.create import create_model
 from vos_zoo.model import VOSModel
 from vos_zoo.tasks.evaluate import load_model, pick_device
 from vos_zoo.types import Box, Frame, FrameResult, Prompt, UsageError, VOSError
+from vos_zoo.video.confidence_report import ConfidenceReport
 from vos_zoo.video.opencv_source import CameraSource
 from vos_zoo.video.prompts import parse_prompts
 from vos_zoo.video.reader import open_video
@@ -46,6 +47,7 @@ def run_track(
     mask_threshold: int | None = None,
     output: str,
     overlay: bool = False,
+    report: bool = False,
     every: int = 1,
     skip: bool = False,
 ) -> int:
@@ -60,6 +62,7 @@ def run_track(
         mask_threshold: the smallest grey level, 1..255, of the one object of masks with soft edges; None reads ids.
         output: "x.mp4" for an overlay video, else a folder of palette PNGs.
         overlay: also write an overlay video (overlay.mp4) into the folder.
+        report: also write the confidence of every object as a table and a chart, and on overlays.
         every: write every n-th frame only, from the first.
         skip: do not process the frames that are not written.
     """
@@ -82,11 +85,16 @@ def run_track(
     if first is None:
         raise frames.error or VOSError(f"{source}: has no frames")
     progress = partial(tqdm, total=video.length, unit="frame", desc=video.name, file=sys.stderr)
-    with _stopped_by_ctrl_c(video), _writer(video, output, overlay, every) as writer:
+    table = ConfidenceReport()
+    with _stopped_by_ctrl_c(video), _writer(video, output, overlay, every, table) as writer:
         for frame, result in progress(chain([first], pairs)):
+            if report:
+                table.add(video.frame_name(result.index), result)
             writer.write(result.index, frame, result.label_map())
             count += 1
         elapsed = time.monotonic() - started
+    if report:
+        table.write(output)
     drawn = f"; first masks predicted by {model.boxes_drawn_by}" if model.boxes_drawn_by else ""
     say(f"{count} frames in {elapsed:.1f} s ({count / max(elapsed, 1e-9):.2f} per second): {output}{drawn}")
     if frames.error is not None:
@@ -145,9 +153,10 @@ def _model(config: RunConfig, weights: str | None) -> tuple[VOSModel, dict[str, 
     return model.to(pick_device(config)).eval(), {}
 
 
-def _writer(video: FrameSource, output: str, overlay: bool, every: int) -> ResultWriter:
+def _writer(video: FrameSource, output: str, overlay: bool, every: int, table: ConfidenceReport) -> ResultWriter:
     rate = None if video.fps is None else video.fps / every
     if not overlay or output.lower().endswith(VIDEO_SUFFIX):
-        return open_writer(output, name=video.frame_name, fps=rate, time=video.time)
+        return open_writer(output, name=video.frame_name, fps=rate, time=video.time, caption=table.caption)
     masks = MaskFolderWriter(output, name=video.frame_name)
-    return CombinedWriter([masks, OverlayVideoWriter(f"{output}/overlay.mp4", fps=rate, time=video.time)])
+    drawn = OverlayVideoWriter(f"{output}/overlay.mp4", fps=rate, time=video.time, caption=table.caption)
+    return CombinedWriter([masks, drawn])

@@ -66,6 +66,19 @@ def spread(count: int, picks: int) -> list[int]:
     return sorted({round(value) for value in np.linspace(0, count - 1, min(picks, count))}) if count > 0 else []
 
 
+def with_caption(picture: Frame, text: str) -> Frame:
+    """An image, uint8 RGB ``(H, W, 3)``, with a line of text in its upper left corner; empty: unchanged."""
+    if not text:
+        return picture
+    from PIL import Image, ImageDraw, ImageFont
+
+    image = Image.fromarray(picture)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(14)
+    draw.rectangle(draw.textbbox((_GAP, _GAP), text, font=font), fill=_BACKGROUND)
+    draw.text((_GAP, _GAP), text, fill=_INK, font=font)
+    return np.asarray(image)
+
+
 def write_picture(path: str | Path, picture: Frame) -> None:
     """Write an image, uint8 RGB ``(H, W, 3)``, as PNG, atomically. Its folder is created."""
     from PIL import Image

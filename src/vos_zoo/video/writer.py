@@ -19,6 +19,7 @@ import numpy as np
 from vos_zoo.files.atomic import publish, temporary_file
 from vos_zoo.types import Frame, FrameResult, LabelMap, Prompt, UsageError, VOSError
 from vos_zoo.video.masks import overlay, write_mask
+from vos_zoo.video.panels import with_caption
 from vos_zoo.video.reader import Backend, resolve_backend
 from vos_zoo.video.source import library_path
 
@@ -99,6 +100,7 @@ class OverlayVideoWriter(ResultWriter):
         alpha: float = 0.5,
         backend: Backend = "auto",
         time: Callable[[int], float | None] | None = None,
+        caption: Callable[[int], str] = lambda index: "",
     ) -> None:
         """Prepare the file; it is opened with the first frame and renamed when it is finished.
 
@@ -109,6 +111,7 @@ class OverlayVideoWriter(ResultWriter):
             backend: library that encodes.
             time: frame index -> seconds from the first frame, or None, e.g. `FrameSource.time`; frames with times are
                 shown at these times (PyAV), others at the rate.
+            caption: frame index -> a line of text in the upper left corner, empty for none.
 
         Raises:
             UsageError: another ending, a rate that is not positive, `path` is a folder, or no backend is installed.
@@ -124,10 +127,11 @@ class OverlayVideoWriter(ResultWriter):
         self._size: tuple[int, int] | None = None
         self._time = time
         self._temporary: Path | None = None
+        self._caption = caption
 
     def write(self, index: int, frame: Frame, labels: LabelMap) -> None:
         """Encode one frame, uint8 RGB ``(H, W, 3)``, tinted by its labels, uint8 ``(H, W)``; all have one size."""
-        picture = _even(overlay(frame, labels, self.alpha))
+        picture = _even(with_caption(overlay(frame, labels, self.alpha), self._caption(index)))
         size = (picture.shape[0], picture.shape[1])
         if self._encoder is None:
             self._encoder, self._size = self._opened(size), size
@@ -292,6 +296,7 @@ def open_writer(
     name: Callable[[int], str] = "{:05d}".format,
     fps: float | None = None,
     time: Callable[[int], float | None] | None = None,
+    caption: Callable[[int], str] = lambda index: "",
 ) -> ResultWriter:
     """The writer for an output name: an overlay video for ``*.mp4``, else a folder of palette PNGs.
 
@@ -300,13 +305,14 @@ def open_writer(
         name: frame index -> file stem of its mask.
         fps: rate of a video.
         time: frame index -> seconds from the first frame, or None; see `OverlayVideoWriter`.
+        caption: frame index -> text on the frame of a video.
 
     Raises:
         UsageError: the name has another file ending, or the writer refuses it.
     """
     path = Path(output)
     if path.suffix.lower() == VIDEO_SUFFIX:
-        return OverlayVideoWriter(path, fps=fps, time=time)
+        return OverlayVideoWriter(path, fps=fps, time=time, caption=caption)
     if path.suffix.lower() in {".avi", ".gif", ".mkv", ".mov", ".webm", ".png", ".jpg", ".jpeg", ".zip"}:
         raise UsageError(f"output {output}: {path.suffix} cannot be written; give a name ending in .mp4, or a folder")
     return MaskFolderWriter(path, name=name)

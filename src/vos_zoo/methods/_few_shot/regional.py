@@ -8,6 +8,7 @@ from typing import ClassVar, TypeVar
 
 from torch import Tensor
 
+from vos_zoo.engine.decoded import Decoded
 from vos_zoo.engine.memory import MemoryT
 from vos_zoo.engine.target_model import TargetModel, TrackSettings, Unrolled
 from vos_zoo.losses import mask_losses
@@ -107,6 +108,13 @@ class RegionalModel(TargetModel[MemoryT, RegionalT, Tensor]):
         """Store the merged prediction ``(B, 1, 1, h, w)`` as a sample and learn from it."""
         with in_full_precision(masks):
             return self.target.update(memory, self._encode_sample(features, masks), rows)
+
+    def evidence(self, memory: MemoryT, readout: Tensor, features: RegionalT, decoded: Decoded) -> Tensor | None:
+        """Minus the learner's residual on each object's newest sample, ``(B, T, 1)``."""
+        residual = self.target.residual(memory)
+        if residual is None:
+            return None
+        return -residual[:, None, None].expand(-1, decoded.logits.shape[1], 1)
 
     def _encode_sample(self, features: RegionalT, masks: Tensor) -> dict[str, Tensor]:
         """One sample per object: features and encoded masks."""

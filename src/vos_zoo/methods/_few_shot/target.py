@@ -109,6 +109,10 @@ class Target(ABC, Generic[MemoryT, SeenT]):
     def update(self, memory: MemoryT, sample: Mapping[str, Tensor], rows: Sequence[int] | None) -> MemoryT:
         """Learn one sample of each of the objects `rows` (None: all)."""
 
+    def residual(self, memory: MemoryT) -> Tensor | None:
+        """What fitting leaves of each object's newest sample, ``(B,)``, 0 or more; None: nothing is fitted."""
+        return None
+
 
 @dataclass(frozen=True)
 class FewShotFeatures(Pyramid):
@@ -231,6 +235,15 @@ class FewShotTarget(Target[FewShotMemory, FewShotFeatures]):
         memory = FewShotMemory(memory.schedule, samples, memory.kernel, writes)
         due = [row for row in rows if (writes[row] + 1) % memory.schedule.every == 0]
         return self._refine(memory, due) if due else memory
+
+    def residual(self, memory: FewShotMemory) -> Tensor:
+        """Squared error of the filter on each object's newest sample, by that of a zero filter, ``(B,)`` (eq. 1)."""
+        store, rows = memory.samples, list(range(len(memory.writes)))
+        scores, labels, weights = (
+            store.buffers[name][list(store.latest), rows].flatten(1) for name in ("scores", "labels", "weights")
+        )
+        error, whole = (weights * (scores - labels)).square().sum(dim=1), (weights * labels).square().sum(dim=1)
+        return error / whole.clamp(min=1e-9)
 
     def fit(
         self, fit: FilterState, samples: Mapping[str, Tensor], iterations: int, temporal: Tensor | None = None

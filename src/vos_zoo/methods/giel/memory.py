@@ -148,6 +148,10 @@ class GielMemory:
         first = next((place for place, frame in enumerate(frames) if frame.number in self.starts), 0)
         return frames, first
 
+    def given(self, slot: int) -> SupportFrame | None:
+        """The frame in which an object was given; None where it is no longer held."""
+        return next((frame for frame in self.frames if frame.number == self.starts[slot]), None)
+
     def drop(self, slots: Sequence[int]) -> GielMemory:
         """The memory without the objects in `slots`; without any object nothing is held."""
         kept = [slot for slot in range(len(self.starts)) if slot not in set(slots)]

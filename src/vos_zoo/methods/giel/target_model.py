@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vos_zoo.engine.decoded import Decoded
+from vos_zoo.engine.evidence import cover, matching_margin
 from vos_zoo.engine.merge import GIVEN_LOGIT
 from vos_zoo.engine.target_model import TrackSettings, Unrolled
 from vos_zoo.engine.views import FullFrame
@@ -152,6 +153,27 @@ class Giel(GielNetwork):
             maps = (maps if absent is None else maps.masked_fill(absent, -torch.inf)).softmax(dim=1)
         return _fuse(maps, saliency)
 
+    def evidence(
+        self, memory: GielMemory, readout: GielReadout, features: GielFeatures, decoded: Decoded
+    ) -> Tensor | None:
+        """The matching margin of each object against the frame where it was given, ``(B, 1, K)``."""
+        if self.mode == "per_object":
+            return None
+        assert features.key is not None
+        found = _cover(decoded.logits[:, 0].sigmoid())
+        queries = full_precision(features.key[:, 0]).flatten(2).transpose(1, 2)
+        result = torch.full_like(found[..., 0], torch.nan)
+        for start in set(memory.starts):
+            slots = [slot for slot, own in enumerate(memory.starts) if own == start]
+            frame = memory.given(slots[0])
+            if frame is None:
+                continue
+            scores = queries @ full_precision(frame.shared["key"]).flatten(2) / queries.shape[-1] ** 0.5
+            for canvas, own in enumerate(scores):
+                given = full_precision(frame.owned["cover"][canvas, slots])
+                result[canvas, slots] = matching_margin(own, given, found[canvas, slots])
+        return result[:, None]
+
     # -- memory ------------------------------------------------------------------------------------------------------
 
     def new_memory(self, settings: TrackSettings | None = None) -> GielMemory:
@@ -196,10 +218,11 @@ class Giel(GielNetwork):
         key, value = self._encode_support(pixels, self._objects_mask(features, masks, new))
         if self.label_encoder is None:
             codes = F.avg_pool2d(F.pad(masks, margins(*features.size)), STRIDE)[:, :, None]
-            return memory.write({"key": key, "value": value}, {"value": codes})
+            return memory.write({"key": key, "value": value}, {"value": codes, "cover": _cover(masks)})
         labels = _present(label_channels(_distribution(masks)), valid)
         codes = _scatter(self.label_encoder(labels), valid, masks.shape[:2])
-        return memory.write({"key": key, "value": value}, {"value": value[:, None] * codes})
+        owned = {"value": value[:, None] * codes, "cover": _cover(masks)}
+        return memory.write({"key": key, "value": value}, owned)
 
     def _encode_support(self, pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of frames ``(N, 3, h, w)`` with the mask ``(N, 1, h, w)`` of all objects."""
@@ -250,6 +273,11 @@ class Giel(GielNetwork):
             own, truth = (maps.transpose(1, 2)[valid] for maps in (unrolled.logits, unrolled.truth))
             terms["global"] = global_loss(own, (truth > 0.5).long())
         return {**terms, **mask_losses(unrolled.logits, unrolled.truth, self.more_losses, valid)}
+
+
+def _cover(masks: Tensor) -> Tensor:
+    """Share of each position of the padded picture that masks ``(B, K, h, w)`` cover, ``(B, K, P)``."""
+    return cover(F.pad(masks, margins(masks.shape[-2], masks.shape[-1])), STRIDE)
 
 
 def _distribution(masks: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from vos_zoo.engine.evidence import matching_margin
 from vos_zoo.methods.pcvos.frame_bank import BankPolicy, FrameBank
 from vos_zoo.methods.pcvos.matching import Matches, gather_values, match, similarities
 from vos_zoo.methods.pcvos.settings import PCVOSTrackSettings
@@ -39,7 +40,8 @@ class ClipMemory:
     """Keys and values of the frames that queries are matched with.
 
     Attributes:
-        bank: "keys" ``(S, B, P, C)``, shared by all objects, and "values" ``(S, B, K, P, C')``; P positions in a frame.
+        bank: "keys" ``(S, B, P, C)``, shared by all objects, and "values" ``(S, B, K, P, C')``; P positions in a frame;
+            "cover" ``(S, B, K, P)``, the share of each position that an object covers.
         policy: how they are read.
     """
 
@@ -69,15 +71,33 @@ class ClipMemory:
         """The same memory on `device`."""
         return replace(self, bank=self.bank.to(device))
 
-    def write(self, keys: Tensor, values: Tensor, new: Sequence[int] = ()) -> ClipMemory:
+    def write(self, keys: Tensor, values: Tensor, new: Sequence[int] = (), cover: Tensor | None = None) -> ClipMemory:
         """Store a frame.
 
         Args:
             keys: ``(B, P, C)``.
             values: ``(B, K, P, C')`` of all objects.
             new: objects that start here; their first frame is pinned.
+            cover: share of each position that an object covers, ``(B, K, P)``, for `margin`; in all frames or in none.
         """
-        return replace(self, bank=self.bank.write({"keys": keys}, {"values": values}, new, pinned=bool(new)))
+        owned = {"values": values} if cover is None else {"values": values, "cover": cover}
+        return replace(self, bank=self.bank.write({"keys": keys}, owned, new, pinned=bool(new)))
+
+    def margin(self, query: Tensor, found: Tensor) -> Tensor:
+        """Matching margin of each object against the frame where it was given, ``(K,)``; NaN where that is gone.
+
+        Args:
+            query: keys of a frame, ``(P, C)``.
+            found: share of each position that the objects' new masks cover, ``(K, P)``.
+        """
+        bank = self.bank
+        margins = found.new_full((bank.objects,), torch.nan)
+        for start in set(bank.starts) & set(bank.numbers):
+            slots = [slot for slot, own in enumerate(bank.starts) if own == start]
+            frame = bank.numbers.index(start)
+            scores = similarities(query, bank.shared["keys"][frame, 0])
+            margins[slots] = matching_margin(scores, bank.owned["cover"][frame, 0, slots], found[slots])
+        return margins
 
     def read(self, queries: Tensor, positions: Sequence[int] | None = None) -> Tensor:
         """Read the memory for frames of one clip.

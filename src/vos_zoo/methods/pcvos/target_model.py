@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from vos_zoo.engine.decoded import Decoded
+from vos_zoo.engine.evidence import cover
 from vos_zoo.engine.features import ClipPlan
 from vos_zoo.engine.target_model import TargetModel, TrackSettings, Unrolled
 from vos_zoo.engine.views import FullFrame
@@ -26,6 +28,8 @@ from vos_zoo.nn.precision import full_precision
 from vos_zoo.types import Batch, UsageError
 
 _OWN_LOSSES = ("cross_entropy", "dice")
+STRIDE = 16
+"""Pixels from one position of keys and values to the next."""
 
 
 class PCVOS(TargetModel[ClipMemory, PCVOSFeatures, Tensor]):
@@ -167,8 +171,17 @@ class PCVOS(TargetModel[ClipMemory, PCVOSFeatures, Tensor]):
         for t in range(masks.shape[1]):
             values = self.value_encoder(features.pixels[:, t], masks[:, t], features.f16[:, t])
             rows = full_precision(values.flatten(3).transpose(2, 3))
-            memory = memory.write(full_precision(features.keys[:, t]), rows, new)
+            memory = memory.write(full_precision(features.keys[:, t]), rows, new, cover(masks[:, t], STRIDE))
         return memory
+
+    def evidence(self, memory: ClipMemory, readout: Tensor, features: PCVOSFeatures, decoded: Decoded) -> Tensor | None:
+        """The matching margin of each object against the frame where it was given, ``(1, T, K)``."""
+        if "cover" not in memory.bank.owned:
+            return None
+        plan = features.plan or ClipPlan.whole(readout.shape[1])
+        found = cover(decoded.logits[0].sigmoid(), STRIDE)
+        keys = [features.keys[0, plan.encoded.index(position)] for position in plan.decoded]
+        return torch.stack([memory.margin(key, own) for key, own in zip(keys, found, strict=True)])[None]
 
     # -- objects meet ------------------------------------------------------------------------------------------------
 

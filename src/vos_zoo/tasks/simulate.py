@@ -1,0 +1,64 @@
+"""`vos-zoo simulate`: what corrections are worth, by who chooses the frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from vos_zoo.config.layers import RunConfig
+from vos_zoo.console import say
+from vos_zoo.data.datamodule import VOSDataModule
+from vos_zoo.evaluation.simulation import LEVELS, CorrectedVideo, annotation_curve, area
+from vos_zoo.tasks.evaluate import load_model
+from vos_zoo.types import UsageError
+from vos_zoo.video.curve_chart import curve_chart
+from vos_zoo.video.panels import write_picture
+
+
+def run_simulate(
+    *, config: RunConfig, weights: str, policies: Sequence[str], step: int = 1, output: str | None = None
+) -> int:
+    """Print J&F after each number of corrected frames per video, and the area under it, for each policy.
+
+    Args:
+        config: data set (its test split) and inference settings.
+        weights: what `VOSModel.from_pretrained` takes.
+        policies: of `vos_zoo.evaluation.simulation.POLICIES`.
+        step: use every n-th frame of the videos only.
+        output: folder for curves.json and the chart curves.png; None: printed only.
+    """
+    if step < 1:
+        raise UsageError(f"--step: {step} must be at least 1")
+    model, options = load_model(config, weights)
+    found = VOSDataModule.from_config(config.data).videos("test")
+    videos = []
+    for sequence in found:
+        try:
+            videos.append(CorrectedVideo(sequence, partial(model.track, **options), step))
+        except UsageError as error:
+            say(f"left out: {error}")
+    if not videos:
+        raise UsageError(f"data set {config.data.name!r} has no video that can be corrected; give another")
+    for video in tqdm(videos, unit="video"):
+        video.run_from(0)
+    curves = {policy: annotation_curve(videos, policy) for policy in policies}
+    say(f"{'policy':10}" + "".join(f"{level:>8}" for level in LEVELS) + f"{'area':>8}")
+    for policy, curve in curves.items():
+        cells = [*curve.values(), area(curve)]
+        say(f"{policy:10}" + "".join(f"{100 * value:8.1f}" for value in cells))
+    if output is not None:
+        folder = Path(output)
+        folder.mkdir(parents=True, exist_ok=True)
+        numbers = {
+            policy: {"J&F": {str(n): round(v, 4) for n, v in curve.items()}, "area": round(area(curve), 4)}
+            for policy, curve in curves.items()
+        }
+        record = {"weights": weights, "data": config.data.name, "step": step, "videos": len(videos), "curves": numbers}
+        (folder / "curves.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_picture(folder / "curves.png", curve_chart(curves, "corrected frames per video", "J&F"))
+        say(f"results: {folder}")
+    return 0
