@@ -6,6 +6,7 @@ A new method passes by adding one entry to `tests/helpers/contract_settings.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,19 @@ def check(results: list[FrameResult], video: Video) -> None:
         torch.testing.assert_close(result.probabilities.sum(0), torch.ones(video.frames.shape[1:3]), atol=1e-4, rtol=0)
         assert result.label_map().dtype == np.uint8
         assert set(np.unique(result.label_map())) <= {0, *result.ids}
+        check_confidence(result)
+
+
+def check_confidence(result: FrameResult) -> None:
+    """Numbers of every object, in their ranges; an object without a mask is lost."""
+    assert result.confidence is not None
+    for f in fields(result.confidence):
+        values = getattr(result.confidence, f.name)
+        assert values.shape == (len(result.ids),), f.name
+        if f.name in ("expected_iou", "soft_iou", "inside", "border"):
+            assert ((values >= 0) & (values <= 1)).all(), f.name
+    empty = torch.tensor([not (result.label_map()[::2, ::2] == i).any() for i in result.ids], dtype=torch.bool)
+    assert result.confidence.lost.cpu()[empty].all()
 
 
 def difference(ours: list[FrameResult], theirs: list[FrameResult]) -> float:

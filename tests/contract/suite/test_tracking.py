@@ -11,6 +11,7 @@ from tests.helpers.contract_settings import (
     Video,
     moving_squares,
 )
+from vos_zoo.engine.target_model import TargetModel
 from vos_zoo.model import VOSModel
 
 # -- running ---------------------------------------------------------------------------------------------------------
@@ -136,3 +137,16 @@ def test_permuting_the_object_ids_permutes_the_outputs(model: VOSModel) -> None:
     for a, b in zip(straight, swapped, strict=True):
         rows = [0, *(1 + b.ids.index(i) for i in (9, 4, 7))]
         torch.testing.assert_close(a.probabilities, b.probabilities[rows], atol=1e-3, rtol=0)
+
+
+def test_a_method_says_what_its_evidence_is_or_the_probabilities_count_alone(model: VOSModel) -> None:
+    own = type(model.network).evidence is not TargetModel.evidence
+    first, *later = run(model, moving_squares(4))
+    assert first.confidence is not None and (first.confidence.expected_iou == 1).all(), "the masks are given"
+    for result in later:
+        assert result.confidence is not None
+        assert torch.isnan(result.confidence.evidence).all() == (not own)
+        assert torch.isfinite(result.confidence.evidence).all() == own
+        if not own:
+            soft = torch.logit(result.confidence.soft_iou, 1e-6).clamp(-4, 4).sigmoid()
+            torch.testing.assert_close(result.confidence.expected_iou, soft)

@@ -39,7 +39,7 @@ def setting(
     Args:
         default: its default; lists and dicts are copied.
         meaning: what it means, in a phrase.
-        choices: the texts allowed.
+        choices: the texts allowed, of a list for each of its items.
         length: how many values a list has (a tuple's type says it by itself).
         minimum: the smallest value.
         above: values are larger than this.
@@ -149,9 +149,9 @@ def _broken_rule(value: Any, rules: Mapping[str, Any]) -> str | None:
     """What the first broken rule expects, or None."""
     if value is None:
         return None
-    if "choices" in rules and value not in rules["choices"]:
-        return f"one of: {', '.join(rules['choices'])}"
     numbers = value if isinstance(value, list | tuple) else [value]
+    if "choices" in rules and not all(item in rules["choices"] for item in numbers):
+        return f"{'a list of' if numbers is value else 'one of'}: {', '.join(rules['choices'])}"
     if "length" in rules and len(value) != rules["length"]:
         return f"{rules['length']} values"
     holds = {
