@@ -8,7 +8,7 @@ import numpy as np
 
 from vos_zoo.types import Frame
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 400, 56, 150, 16, 44
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 400, 56, 150, 28, 44
 _PAPER, _INK, _GRID = (255, 255, 255), (60, 60, 60), (225, 225, 225)
 _COLOURS = ((31, 119, 180), (255, 127, 14), (127, 127, 127), (44, 160, 44), (214, 39, 40))
 
@@ -43,7 +43,7 @@ def curve_chart(curves: Mapping[str, Mapping[int, float]], across: str, up: str)
     for number in sorted({number for number, _ in points}):
         draw.text((place(number, low)[0] - 4, _HEIGHT - _BOTTOM + 6), str(number), fill=_INK, font=font)
     draw.text((_LEFT, _HEIGHT - 20), across, fill=_INK, font=font)
-    draw.text((4, 2), up, fill=_INK, font=font)
+    draw.text((_LEFT - 30, 4), up, fill=_INK, font=font)
     for row, (name, curve) in enumerate(curves.items()):
         colour = _COLOURS[row % len(_COLOURS)]
         line = [place(number, score) for number, score in sorted(curve.items())]

@@ -10,7 +10,7 @@ import numpy as np
 from vos_zoo.types import Frame
 from vos_zoo.video.masks import davis_palette
 
-_WIDTH, _HEIGHT, _LEFT, _GAP = 960, 72, 64, 10
+_WIDTH, _HEIGHT, _LEFT, _GAP, _BETWEEN = 960, 72, 64, 10, 22
 _PAPER, _INK, _GRID, _LOST, _AGAIN = (255, 255, 255), (60, 60, 60), (225, 225, 225), (250, 205, 205), (40, 140, 60)
 
 
@@ -41,13 +41,13 @@ def strip_chart(strips: Sequence[Strip]) -> Frame:
     from PIL import Image, ImageDraw, ImageFont
 
     last = max((strip.frames[-1] for strip in strips), default=0)
-    height = _GAP + len(strips) * (_HEIGHT + _GAP) + 18
+    height = _GAP + len(strips) * (_HEIGHT + _BETWEEN) + 18
     image = Image.new("RGB", (_WIDTH, height), _PAPER)
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(12)
     scale = (_WIDTH - _LEFT - _GAP) / (last + 1)
     palette = davis_palette()
     for number, strip in enumerate(strips):
-        top = _GAP + number * (_HEIGHT + _GAP)
+        top = _GAP + number * (_HEIGHT + _BETWEEN)
         bottom = top + _HEIGHT
         for frame, lost in zip(strip.frames, strip.lost, strict=True):
             if lost:
