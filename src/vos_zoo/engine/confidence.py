@@ -110,7 +110,7 @@ def measure(probabilities: Tensor, areas: Tensor, evidence: Tensor | None = None
     """
     seen = probabilities[:, ::STRIDE, ::STRIDE].float()
     own = seen[1:]
-    masks = seen.argmax(dim=0) == torch.arange(1, len(seen), device=seen.device)[:, None, None]
+    masks = (own >= own.amax(dim=0)) & (own > seen[0]) if len(own) else own > 0
     border = _borders(masks)
     inside, area, total = _sums(own * masks), _sums(masks), _sums(own)
     edge = _sums(border).clamp(min=1)

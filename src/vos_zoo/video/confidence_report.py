@@ -111,13 +111,12 @@ def read_report(path: Path) -> list[ConfidenceRow]:
 
 def _row(record: dict[str, Any]) -> ConfidenceRow:
     flags = {"0": False, "1": True}
-    return ConfidenceRow(
-        int(record["index"]),
-        record["frame"],
-        int(record["object"]),
-        *(float(record[name] or "nan") for name in ("expected_iou", "inside", "border", "evidence")),
-        *(flags[record[name]] for name in ("lost", "reappeared")),
+    expected, inside, border, evidence = (
+        float(record[name] or "nan") for name in ("expected_iou", "inside", "border", "evidence")
     )
+    lost, reappeared = (flags[record[name]] for name in ("lost", "reappeared"))
+    index, identity = int(record["index"]), int(record["object"])
+    return ConfidenceRow(index, record["frame"], identity, expected, inside, border, evidence, lost, reappeared)
 
 
 def _cell(value: Any) -> Any:
