@@ -25,6 +25,7 @@ from benchmarks.common import REPOSITORY, one_thread
 from vos_zoo.config.resources import shipped_folder
 from vos_zoo.data.opening import open_dataset
 from vos_zoo.engine.confidence import CONFIDENCE_FILE, SIGNS, Calibration
+from vos_zoo.files.atomic import write_text
 from vos_zoo.metrics.jaccard import region_similarity
 from vos_zoo.model import VOSModel
 
@@ -158,7 +159,7 @@ def main() -> None:
             cache.write_text(json.dumps(collect(name, options.root, options.step)))
         data = json.loads(cache.read_text())
         results[name] = left_out(data)
-        fit(list(data.values())).save(shipped_folder() / name / CONFIDENCE_FILE)
+        write_text(shipped_folder() / name / CONFIDENCE_FILE, fit(list(data.values())).to_json())
         print(name, results[name], flush=True)
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
 

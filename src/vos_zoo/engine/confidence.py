@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vos_zoo.files.atomic import write_text
 from vos_zoo.types import Confidence, UsageError
 
 CONFIDENCE_FILE = "confidence.json"
@@ -73,9 +72,9 @@ class Calibration:
         """What the weights multiply, ``(N, 4)`` in the order of `SIGNS`; for fitting."""
         return torch.stack([self._scaled(name, signs[name]) for name in SIGNS], dim=-1)
 
-    def save(self, path: Path) -> None:
-        """Write it as JSON, atomically."""
-        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
+    def to_json(self) -> str:
+        """The content of its file."""
+        return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
     def load(cls, path: Path) -> Calibration:

@@ -74,7 +74,7 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
             save_file(state, temporary, metadata={"format": "pt", "vos_zoo": config})
         write_text(save_directory / CONFIG_FILE, config)
         if self.calibration != Calibration():
-            self.calibration.save(save_directory / CONFIDENCE_FILE)
+            write_text(save_directory / CONFIDENCE_FILE, self.calibration.to_json())
         card = self._card()
         for name, picture in card_pictures(card).items():
             (save_directory / name).parent.mkdir(exist_ok=True)

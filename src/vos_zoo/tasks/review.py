@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from vos_zoo.config.layers import RunConfig
 from vos_zoo.console import say
+from vos_zoo.files.atomic import write_text
 from vos_zoo.files.outputs import REPORT_TABLE
 from vos_zoo.metrics import region_similarity
 from vos_zoo.suggestions import Suggestion, combine, suggest
@@ -59,9 +60,8 @@ def run_review(
     found = suggest(quality, count, given=starts)
     pictures = _draw(video, masks, found, target)
     lines = [_line(each, masks.names[each.frame], curves, others) for each in found]
-    target.mkdir(parents=True, exist_ok=True)
     shown = [(line, pictures[each.frame]) for line, each in zip(lines, found, strict=True)]
-    (target / "review.html").write_text(_page(folder, shown), encoding="utf-8")
+    write_text(target / "review.html", _page(folder, shown))
     for line in lines:
         say(line)
     say(f"page: {target / 'review.html'}")

@@ -13,6 +13,7 @@ from vos_zoo.config.layers import RunConfig
 from vos_zoo.console import say
 from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.evaluation.simulation import LEVELS, CorrectedVideo, annotation_curve, area
+from vos_zoo.files.atomic import write_text
 from vos_zoo.tasks.evaluate import load_model
 from vos_zoo.types import UsageError
 from vos_zoo.video.curve_chart import curve_chart
@@ -52,13 +53,12 @@ def run_simulate(
         say(f"{policy:10}" + "".join(f"{100 * value:8.1f}" for value in cells))
     if output is not None:
         folder = Path(output)
-        folder.mkdir(parents=True, exist_ok=True)
         numbers = {
             policy: {"J&F": {str(n): round(v, 4) for n, v in curve.items()}, "area": round(area(curve), 4)}
             for policy, curve in curves.items()
         }
         record = {"weights": weights, "data": config.data.name, "step": step, "videos": len(videos), "curves": numbers}
-        (folder / "curves.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_text(folder / "curves.json", json.dumps(record, indent=2) + "\n")
         write_picture(folder / "curves.png", curve_chart(curves, "corrected frames per video", "J&F"))
         say(f"results: {folder}")
     return 0

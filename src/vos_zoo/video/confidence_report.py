@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from vos_zoo.files.atomic import write_text
 from vos_zoo.files.outputs import report_paths
 from vos_zoo.types import FrameResult, UsageError
 from vos_zoo.video.panels import write_picture
@@ -73,13 +73,7 @@ class ConfidenceReport:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([f.name for f in fields(ConfidenceRow)])
         writer.writerows([_cell(getattr(row, f.name)) for f in fields(row)] for row in self.rows)
-        table.parent.mkdir(parents=True, exist_ok=True)
-        temporary = table.with_name(f".{table.name}-{os.getpid()}.tmp")
-        try:
-            temporary.write_text(text.getvalue(), encoding="utf-8")
-            os.replace(temporary, table)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_text(table, text.getvalue())
         write_picture(chart, strip_chart(strips(self.rows)))
         return table, chart
 
