@@ -116,7 +116,7 @@ def test_confidence_does_not_depend_on_which_frames_are_wanted() -> None:
     model, video = build_lively("pcvos"), moving_squares(7)
     prompts = {0: video.only(1), 3: video.only(2, frame=3)}
     everything = {r.index: r.confidence for r in model.track(video.frames, prompts)}
-    for result in model.track(video.frames, prompts, wanted=[1, 5, 6]):
+    for result in model.track(video.frames, prompts, output_frames=[1, 5, 6]):
         whole, part = everything[result.index], result.confidence
         assert whole is not None and part is not None
         for name in ("expected_iou", "shrink", "evidence"):
