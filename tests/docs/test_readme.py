@@ -32,7 +32,10 @@ SHIPPED = sorted((REPOSITORY / "src" / "vos_zoo" / "shipped").glob("*/README.md"
 PAGES = [README, *CARDS, *SHIPPED, *sorted((REPOSITORY / "docs").rglob("*.md")), REPOSITORY / "CONTRIBUTING.md"]
 PUBLISHED = ("81.5", "81.0", "70.4", "70.8", "81.6")
 PUBLISHED_WORDS = re.compile(r"\bpublished\b", re.IGNORECASE)
-NOT_KEYS = {"model.py", "model.track", "model.network", "model.safetensors", "data.mixture.coco.root", "data.mixture.coco.weight"}
+NOT_KEYS = {
+    *("model.py", "model.track", "model.network", "model.safetensors"),
+    *("data.mixture.coco.root", "data.mixture.coco.weight"),
+}
 HUB_TASKS = {"image-segmentation", "mask-generation", "video-classification"}
 
 pytestmark = pytest.mark.skipif(not README.is_file(), reason="the tests run outside the repository: no README")

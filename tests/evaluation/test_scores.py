@@ -51,8 +51,8 @@ def test_the_first_and_the_last_frame_are_not_scored() -> None:
 def test_a_late_object_is_scored_from_the_frame_after_its_mask() -> None:
     report = quiet(perfect, [Squares(starts={1: 0, 5: 3})])
     early, late = report.objects
-    assert (early.id, early.start, len(early.frames)) == (1, "00000", 6)
-    assert (late.id, late.start, late.frames) == (5, "00015", ("00020", "00025", "00030"))
+    assert (early.object_id, early.start, len(early.frames)) == (1, "00000", 6)
+    assert (late.object_id, late.start, late.frames) == (5, "00015", ("00020", "00025", "00030"))
     assert report.jf == 1.0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from vos_zoo.files.atomic import atomic_file
 from vos_zoo.types import LabelMap, UsageError
 from vos_zoo.video.formats.coco import to_youtube_vis
 from vos_zoo.video.formats.track_masks import TrackMasks
@@ -69,15 +69,11 @@ def export(
     if kind == "overlay":
         yield from _overlay(source, labels, path)
         return
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with atomic_file(path) as temporary:
         if kind == "masks":
             yield from _masks(source, length, labels, temporary)
         else:
             yield from _coco(source, length, labels, names, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _overlay(source: FrameSource, labels: Labels, path: Path) -> Generator[int]:
