@@ -33,7 +33,7 @@ from benchmarks.training import train_step
 from vos_zoo.config.layers import available_recipes, load_config, to_plain
 from vos_zoo.create import convert_checkpoint
 from vos_zoo.data.datamodule import VOSDataModule
-from vos_zoo.evaluation.report import write_text
+from vos_zoo.files.atomic import write_text
 from vos_zoo.model import VOSModel
 from vos_zoo.registry import available_models
 from vos_zoo.types import Batch, Frame, LabelMap
