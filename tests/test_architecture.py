@@ -40,10 +40,11 @@ ALLOWED = {
     "dataset_registry": {"types", "registry"},
     "files": {"types", "files"},
     "config": SETTINGS,
-    "nn": {"types", "tensors", "environment", "nn"},
+    "nn": {"types", "registry", "tensors", "environment", "downloads.published", "nn"},
     "engine": {"types", "tensors", "prompts", "nn", "config.settings.rules", "engine"},
     "methods": NETWORKS | {"registry", "config.settings.rules", "engine", "methods"},
-    "hub": NETWORKS | SETTINGS | {"environment", "engine", "hub"},
+    "downloads": {"types", "registry", "environment", "files.atomic", "downloads"},
+    "hub": NETWORKS | SETTINGS | {"downloads", "environment", "engine", "hub"},
     "metrics": MASKS | {"types", "files", "metrics"},
     "video": SCORES,
     "data": MASKS | GROUPS | {"dataset_registry", "types", "tensors", "files", "data"},
@@ -60,8 +61,10 @@ ALLOWED = {
     | SETTINGS
     | SCORES
     | RUN
-    | {"engine", "hub", "model", "create", "data", "evaluation", "suggestions", "training", "demo", "tasks"},
-    "cli": SETTINGS | {"samples", "hub.download", "hub.weights", "files", "labels", "prompts", "tasks", "cli"},
+    | {"downloads", "engine", "hub", "model", "create", "data", "evaluation", "suggestions", "training", "demo", "tasks"},
+    "cli": SETTINGS
+    | {"samples", "downloads.fetching", "hub.weights", "hub.result_masks", "files", "labels", "prompts", "tasks"}
+    | {"cli"},
     "__main__": {"cli"},
 }
 

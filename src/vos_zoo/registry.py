@@ -22,20 +22,18 @@ ENTRY_POINT_GROUP = "vos_zoo.methods"
 _FOLDER = Path(__file__).resolve().parent / "methods"
 
 
-@dataclass(frozen=True)
-class WeightsEntry:
-    """Trained weights with a name, and where to get them; published ones are listed in `methods/<name>/weights.py`.
+@dataclass(frozen=True, kw_only=True)
+class PublishedFile:
+    """A file with a name that others published, and where to get it.
 
     Attributes:
-        name: their name for the command line and `from_pretrained`; unique.
+        name: its name on the command line; unique.
         file: name of the published file.
         page: page of the publishers with a link to it.
         licence: the publishers' licence.
-        about: one sentence on its training data and its prompts.
-        converted: whether the file is the authors' and needs conversion (else it is ours).
-        url: address for a direct download, or None.
-        sha256: digest of the file, or None if unknown; nothing is downloaded without it.
-        track: inference settings that belong to these weights.
+        about: one sentence on what it is.
+        url: address for a download: of the file, or of a file or a folder of Google Drive; None: by hand only.
+        sha256: digest of the file; None if none is published: the first download is then recorded and trusted.
         published: data set -> score -> value in percent, as published for this file, not measured by us.
     """
 
@@ -44,11 +42,22 @@ class WeightsEntry:
     page: str
     licence: str
     about: str
-    converted: bool = True
     url: str | None = None
     sha256: str | None = None
-    track: Mapping[str, Any] = field(default_factory=dict)
     published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsEntry(PublishedFile):
+    """Trained weights with a name, for `from_pretrained`; published ones are listed in `methods/<name>/weights.py`.
+
+    Attributes:
+        converted: whether the file is the authors' and needs conversion (else it is ours).
+        track: inference settings that belong to these weights.
+    """
+
+    converted: bool = True
+    track: Mapping[str, Any] = field(default_factory=dict)
 
 
 KnownWeights = WeightsEntry
@@ -70,6 +79,7 @@ class MethodInfo:
         target_model: dotted path "package.module:Class" of its target model.
         converter: dotted path "package.module:function" from the authors' weights to ours, or None.
         weights: published weights, the default ones first.
+        masks: published result masks, zip archives that `vos-zoo score` reads.
     """
 
     name: str
@@ -82,6 +92,7 @@ class MethodInfo:
     target_model: str
     converter: str | None = None
     weights: tuple[WeightsEntry, ...] = ()
+    masks: tuple[PublishedFile, ...] = ()
 
     def load_target_model(self) -> Any:
         """Import the class of the target model (imports torch)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 import time
@@ -20,7 +21,10 @@ class Site:
         address: "http://127.0.0.1:PORT".
         files: path -> content.
         faults: path -> what goes wrong with the next requests for it, one by one: a status code, "cut" (half of the
-            bytes, then silence), "hang" (half, then nothing until the client gives up), "page" (a web page instead).
+            bytes, then silence), "hang" (half, then nothing until the client gives up), "page" (a web page instead),
+            "short" (half, without saying how much there is), "slow" (in ten pieces).
+        pages: path -> a web page that is answered instead of a file.
+        tags: whether files have entity tags, which change with their content.
         ranges: whether the server can send a part of a file.
         asked: (path, Range header) of every request.
         hooks: asked first: verb, path and body of a request -> headers and body of the answer, or None.
@@ -29,6 +33,8 @@ class Site:
     address: str
     files: dict[str, bytes] = field(default_factory=dict)
     faults: dict[str, list[int | str]] = field(default_factory=dict)
+    pages: dict[str, str] = field(default_factory=dict)
+    tags: bool = False
     ranges: bool = True
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     hooks: Callable[[str, str, bytes], tuple[dict[str, str], bytes] | None] | None = None
@@ -73,24 +79,33 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, int):
             self.send_error(fault)
             return
-        content = self.site.files.get(self.path)
+        page = self.site.pages.get(self.path, "<html>sign in, please</html>" if fault == "page" else None)
+        content = self.site.files.get(self.path) if page is None else page.encode()
         if content is None:
             self.send_error(404)
             return
-        if fault == "page":
-            content = b"<html>sign in, please</html>"
-        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and self.site.ranges else 0
+        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and self.site.ranges and page is None else 0
         if start >= len(content):
             self.send_error(416)
             return
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - start))
-        self.send_header("Content-Type", "text/html" if fault == "page" else "application/octet-stream")
+        if fault != "short":
+            self.send_header("Content-Length", str(len(content) - start))
+        if self.site.tags:
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("Content-Type", "application/octet-stream" if page is None else "text/html; charset=utf-8")
         self.end_headers()
         body = content[start:]
-        if fault in ("cut", "hang"):
+        if fault == "slow":
+            step = len(body) // 10 + 1
+            for first in range(0, len(body), step):
+                self.wfile.write(body[first : first + step])
+                self.wfile.flush()
+                time.sleep(0.02)
+            return
+        if fault in ("cut", "hang", "short"):
             self.wfile.write(body[: len(body) // 2])
             self.wfile.flush()
             time.sleep(4 if fault == "hang" else 0)

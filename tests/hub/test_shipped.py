@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from tests.helpers.contract_settings import build, moving_squares
 from tests.helpers.shipped import ABOUT, ship_small
 from tests.helpers.shipped_tests import METHODS
-from vos_zoo.hub.download import file_digest
+from vos_zoo.downloads.fetching import file_digest
 from vos_zoo.hub.weights import find_weights
 from vos_zoo.model import VOSModel
 from vos_zoo.types import UsageError

@@ -23,11 +23,13 @@ from tests.helpers.contract_settings import moving_squares, toy_installed
 from tests.helpers.unruly_server import Site, serve
 from vos_zoo.cli import main
 from vos_zoo.create import convert_checkpoint, create_model
+from vos_zoo.downloads import drive
 from vos_zoo.hub import pretrained
 from vos_zoo.hub.formats import FORMAT_VERSION, MIGRATIONS, migrate
+from vos_zoo.hub.result_masks import published_masks
 from vos_zoo.hub.weights import find_weights, known_weights, published_weights
 from vos_zoo.model import VOSModel
-from vos_zoo.registry import WeightsEntry, available_methods, load_method
+from vos_zoo.registry import PublishedFile, WeightsEntry, available_methods, load_method
 from vos_zoo.tasks.leaderboard import published_rows
 from vos_zoo.types import Conversion, UsageError, VOSError
 
@@ -94,7 +96,6 @@ def test_every_entry_of_the_tables_is_complete_and_has_a_name_of_its_own() -> No
         known = each.known
         assert known.page.startswith("https://") and known.file and known.licence and known.about
         assert known.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", known.sha256)
-        assert not (known.url and not known.sha256), f"{known.name}: an address without a digest is never followed"
         assert all(0 < value <= 100 for scores in known.published.values() for value in scores.values())
         load_method(each.method).load_target_model().settings_type  # noqa: B018
         assert not known.converted or callable(load_method(each.method).load_converter())
@@ -102,6 +103,7 @@ def test_every_entry_of_the_tables_is_complete_and_has_a_name_of_its_own() -> No
 
 def test_the_scores_in_the_tables_are_the_boards_published_rows() -> None:
     titles = {
+        "davis16": "davis2016-val",
         "davis17": "davis2017-val",
         "youtube_vos18": "youtube_vos2018-valid",
         "youtube_vos19": "youtube_vos2019-valid",
@@ -123,8 +125,11 @@ def test_what_is_missing_is_listed_with_the_way_to_get_it(capsys: pytest.Capture
     assert main(["weights"]) == 0
     text = capsys.readouterr().out
     for each in published_weights():
-        assert re.search(rf"^{each.known.name} .*missing", text, re.MULTILINE)
-        assert f"get {each.known.file} from {each.known.page} and put it at {tmp_path / 'home'}" in text
+        state = "to download" if each.known.url else "missing"
+        assert re.search(rf"^{each.known.name} .*{state}", text, re.MULTILINE)
+    for masks in published_masks():
+        assert re.search(rf"^{masks.known.name} .*to download", text, re.MULTILINE)
+    assert f"get toy_authors.pth from https://example.org/toy and put it at {tmp_path / 'home'}" in text
     assert main(["weights", "toy"]) == 0
     text = capsys.readouterr().out
     assert "published  davis17: J&F 12.3" in text and "GPL-3.0" in text
@@ -164,6 +169,67 @@ def test_a_file_that_is_not_the_authors_leaves_nothing_behind(tmp_path: Path) ->
     with pytest.raises(UsageError, match="lacks the entry"):
         VOSModel.from_pretrained("toy-authors")
     assert not (tmp_path / "home" / "models").exists()
+
+
+def test_authors_files_by_name_are_downloaded_by_themselves_and_their_first_download_is_recorded(
+    small: VOSModel, tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_authors_file(small, tmp_path / "w.pth")
+    site.files["/uc?export=download&id=abc"] = (tmp_path / "w.pth").read_bytes()
+    monkeypatch.setattr(drive, "SITE", site.address)
+    known = replace(AUTHORS, url=f"{site.address}/file/d/abc/view")
+    monkeypatch.setattr(toy, "METHOD", replace(toy.METHOD, weights=(known,)))
+    load_method.cache_clear()
+    assert same(VOSModel.from_pretrained("toy-authors"), small)
+    told = capfd.readouterr().err
+    assert known.url in told and "licence: GPL-3.0" in told and known.page in told and told.count("\n") == 1
+    kept = tmp_path / "home" / "downloads" / "toy-authors"
+    assert (kept / "toy_authors.pth.lock.json").is_file()
+    shutil.rmtree(tmp_path / "home" / "models")
+    (kept / "toy_authors.pth").unlink()
+    site.files["/uc?export=download&id=abc"] = b"PK rubbish"
+    with pytest.raises(VOSError, match=r"the file changed: .*; or get toy_authors\.pth from https://example\.org/toy"):
+        VOSModel.from_pretrained("toy-authors")
+
+
+def test_an_authors_file_that_is_cut_off_is_neither_recorded_nor_kept(
+    small: VOSModel, tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_authors_file(small, tmp_path / "w.pth")
+    site.files["/w.pth"] = (tmp_path / "w.pth").read_bytes()
+    site.faults["/w.pth"] = ["short"]
+    known = replace(AUTHORS, url=f"{site.address}/w.pth")
+    monkeypatch.setattr(toy, "METHOD", replace(toy.METHOD, weights=(known,)))
+    load_method.cache_clear()
+    with pytest.raises(VOSError, match="the file is damaged or incomplete"):
+        VOSModel.from_pretrained("toy-authors")
+    assert same(VOSModel.from_pretrained("toy-authors"), small)
+
+
+def test_published_masks_are_scored_by_name_beside_the_published_number(
+    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = [f"data.synthetic.{split}_videos=1" for split in ("train", "val", "test")]
+    videos = [*counts, "data.synthetic.frames=4", "data.synthetic.size=[48, 64]"]
+    assert main(["make-data", "synthetic", "--output", str(tmp_path / "davis"), *videos]) == 0
+    shutil.make_archive(str(tmp_path / "masks"), "zip", tmp_path / "davis" / "Annotations" / "480p")
+    site.files["/masks.zip"] = (tmp_path / "masks.zip").read_bytes()
+    masks = PublishedFile(
+        name="toy-masks",
+        file="masks.zip",
+        page="https://example.org/toy",
+        licence="MIT",
+        about="the authors' masks",
+        url=f"{site.address}/masks.zip",
+        published={"davis17": {"J&F": 99.0}},
+    )
+    monkeypatch.setattr(toy, "METHOD", replace(toy.METHOD, masks=(masks,)))
+    load_method.cache_clear()
+    words = ["--data", "davis17", f"data.root={tmp_path / 'davis'}", "--output", str(tmp_path / "scored")]
+    assert main(["score", "toy-masks", *words]) == 0, capsys.readouterr().err
+    assert "published: J&F 99.0 (reported by those who made the masks)" in capsys.readouterr().out
+    assert main(["weights", "toy-masks"]) == 0
+    assert "davis17: J&F 99.0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("converted", [True, False])

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from vos_zoo.downloads.published import by_hand
 from vos_zoo.methods._few_shot.decoder import SegmentationDecoder, UpsampleProject
 from vos_zoo.methods._few_shot.learner import (
     FewShotLearner,
@@ -26,7 +27,7 @@ from vos_zoo.methods._few_shot.learner import (
     kernel_to_filter,
 )
 from vos_zoo.methods.lwl.label_encoder import LabelEncoder, rasterise_boxes
-from vos_zoo.nn.backbones import CAFFE, IMAGENET, ResNet, build_backbone
+from vos_zoo.nn.backbones import CAFFE, IMAGENET, MASK_RCNN_CAFFE, ResNet, build_backbone
 from vos_zoo.nn.norms import FrozenBatchNorm2d, instance_l2_norm
 from vos_zoo.nn.resize import resize_to
 from vos_zoo.types import UsageError
@@ -313,6 +314,17 @@ def test_normalisations_differ_in_channel_order_and_range() -> None:
     torch.testing.assert_close(CAFFE(red).flatten(), torch.tensor([-102.9801, -115.9465, 255 - 122.7717]))
     expected = torch.tensor([(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225])
     torch.testing.assert_close(IMAGENET(red).flatten(), expected)
+
+
+def test_mask_rcnn_weights_of_the_caffe_wiring_are_the_file_that_joints_authors_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOS_ZOO_HOME", str(tmp_path))
+    state = build_backbone("resnet50_caffe").state_dict()
+    by_hand(MASK_RCNN_CAFFE).parent.mkdir()
+    torch.save(state, by_hand(MASK_RCNN_CAFFE))
+    found = build_backbone("resnet50_caffe", "mask_rcnn", stages=3).state_dict()
+    assert found and all(torch.equal(tensor, state[name]) for name, tensor in found.items())
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 from vos_zoo import samples
 from vos_zoo.cli.options import method_names
 from vos_zoo.config.resources import config_folder, model_card, variants
+from vos_zoo.downloads.fetching import is_url
 from vos_zoo.files.names import camera_number, list_files, list_folders, list_pictures
 from vos_zoo.files.outputs import masks_to_replace, refuse_overwriting, report_paths
-from vos_zoo.hub.download import is_url
+from vos_zoo.hub.result_masks import masks_details, masks_table, named_masks, published_masks
 from vos_zoo.hub.weights import (
+    aligned,
     known_weights,
     missing_weights_error,
     named_weights,
+    saved_settings,
     unknown_weights_error,
     weights_details,
     weights_table,
@@ -33,20 +36,20 @@ if TYPE_CHECKING:
 
 def run_fit(options: argparse.Namespace) -> int | None:
     """Train: one stage, or all stages of a recipe."""
-    config = _config(options)
+    config = configuration(options)
     if options.ckpt not in (None, "last"):
         _existing(options.ckpt, "--ckpt")
     from vos_zoo import tasks
 
     if config.stages:
-        stages = {name: _config(options, stage=name) for name in config.stages}
+        stages = {name: configuration(options, stage=name) for name in config.stages}
         return tasks.run_stages(stages=stages, recipe=options.recipe, ckpt=options.ckpt, command=options.line)
     return tasks.run_fit(config=config, ckpt=options.ckpt, command=options.line)
 
 
 def run_validate(options: argparse.Namespace) -> int | None:
     """Evaluate on the validation split."""
-    config = _config(options)
+    config = configuration(options)
     from vos_zoo import tasks
 
     return tasks.run_validate(config=config, weights=options.weights, output=options.output)
@@ -54,7 +57,7 @@ def run_validate(options: argparse.Namespace) -> int | None:
 
 def run_test(options: argparse.Namespace) -> int | None:
     """Evaluate on the test split by its protocol."""
-    config = _config(options)
+    config = configuration(options)
     from vos_zoo import tasks
 
     return tasks.run_test(config=config, weights=options.weights, output=options.output)
@@ -74,7 +77,7 @@ def run_track(options: argparse.Namespace) -> int | None:
     if options.mask is not None:
         _existing(options.mask, "--mask")
     _keep_inputs(options)
-    config = _config(options)
+    config = configuration(options)
     from vos_zoo import tasks
 
     return tasks.run_track(
@@ -165,7 +168,7 @@ def run_convert(options: argparse.Namespace) -> int | None:
     """Convert the authors' weights to a model folder."""
     if not is_url(options.source):
         _existing(options.source, "authors' file")
-    config = _config(options)
+    config = configuration(options)
     from vos_zoo import tasks
 
     return tasks.run_convert(config=config, source=options.source, output=options.output)
@@ -175,8 +178,9 @@ def run_score(options: argparse.Namespace) -> int | None:
     """Score anybody's masks, or compare two results."""
     sources = [word for word in options.masks if not word.startswith("data.") or "=" not in word]
     overrides = [word for word in options.masks if word not in sources]  # key=value right behind the masks
-    for path in sources:
-        _existing(path, "masks")
+    for word in sources:
+        if named_masks(word) is None:
+            _existing(word, "masks")
     from vos_zoo import tasks
 
     return tasks.run_score(
@@ -234,9 +238,7 @@ def run_models(options: argparse.Namespace) -> None:
         info = load_method(further.get(name, name))
         config = "yes" if (config_folder() / f"{name}.yaml").is_file() else "no"
         rows.append((name, str(info.year), info.title, info.paper, config, "yes" if model_card(info.name) else "no"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print("\n".join(aligned(rows)))
 
 
 def run_config(options: argparse.Namespace) -> None:
@@ -253,17 +255,19 @@ def run_weights(options: argparse.Namespace) -> None:
     everything = known_weights()
     if options.name is None:
         print(weights_table(everything))
+        print(f"\n{masks_table(published_masks())}")
         return
-    chosen = [each for each in everything if options.name in (each.known.name, each.method)]
+    chosen = [weights_details(each) for each in everything if options.name in (each.known.name, each.method)]
+    chosen += [masks_details(each) for each in published_masks() if options.name in (each.known.name, each.method)]
     if not chosen:
         raise unknown_weights_error(options.name)
-    print("\n\n".join(weights_details(each) for each in chosen))
+    print("\n\n".join(chosen))
 
 
 def run_check_data(options: argparse.Namespace) -> int | None:
     """Check a data set."""
     data = options.data or _layout_of(Path(_existing(options.folder, "folder")))
-    config = _config(options, needs_method=False, data=data, flags={"data": {"root": options.folder}})
+    config = configuration(options, needs_method=False, data=data, flags={"data": {"root": options.folder}})
     from vos_zoo import tasks
 
     return tasks.run_check_data(config=config)
@@ -285,7 +289,7 @@ def _layout_of(folder: Path) -> str:
 def run_check_submission(options: argparse.Namespace) -> int | None:
     """Validate an archive for a server."""
     _existing(options.source, "archive")
-    config = _config(options, needs_method=False)
+    config = configuration(options, needs_method=False)
     from vos_zoo import tasks
 
     return tasks.run_check_submission(config=config, source=options.source)
@@ -293,13 +297,13 @@ def run_check_submission(options: argparse.Namespace) -> int | None:
 
 def run_make_data(options: argparse.Namespace) -> int | None:
     """Write generated videos."""
-    config = _config(options, needs_method=False, data=options.kind)
+    config = configuration(options, needs_method=False, data=options.kind)
     from vos_zoo import tasks
 
     return tasks.run_make_data(config=config, kind=options.kind, output=options.output)
 
 
-def _config(options: argparse.Namespace, needs_method: bool = True, **more: Any) -> RunConfig:
+def configuration(options: argparse.Namespace, needs_method: bool = True, **more: Any) -> RunConfig:
     """The configuration of the options; the method is that of --model, the weights, or a --config."""
     from vos_zoo.config.layers import load_config
 
@@ -317,25 +321,12 @@ def _config(options: argparse.Namespace, needs_method: bool = True, **more: Any)
         trained=weights is not None,
     )
     config = load()
-    if weights is None and config.init_from and (start := _settings_of(config.init_from)):
+    if weights is None and config.init_from and (start := saved_settings(config.init_from)):
         config = load(start=start)
     if needs_method and config.method is None:
         _check_weights(weights)
         raise UsageError(f"which method? give --model, one of: {', '.join(method_names())}")
     return config
-
-
-def _settings_of(source: str) -> dict[str, Any]:
-    """Keys `model` and `track` of a saved model, a folder or a name; empty for a checkpoint or unconverted weights."""
-    named = named_weights(source)
-    path = (named.folder if named else Path(source)) / "config.json"
-    if not path.is_file():
-        return {}
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        return {key: saved[key] for key in ("model", "track") if saved.get(key)}
-    except (ValueError, AttributeError, TypeError):
-        raise UsageError(f"init_from {source!r}: {path} is not a model's configuration") from None
 
 
 def _check_weights(weights: str | None) -> None:

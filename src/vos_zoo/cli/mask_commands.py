@@ -29,9 +29,9 @@ def score(commands: Any) -> None:
         "masks",
         metavar="MASKS",
         nargs="+",
-        help="a folder of PNGs (VIDEO/FRAME.png, or VIDEO/OBJECT/FRAME.png), a zip of one, or a COCO run-length JSON "
-        "file; two of them, or of folders that score and test wrote, are compared: differences per object, and a "
-        "bootstrap over videos",
+        help="a folder of PNGs (VIDEO/FRAME.png, or VIDEO/OBJECT/FRAME.png), a zip of one, a COCO run-length JSON "
+        "file, or the name of published masks that `vos-zoo weights` lists; two of them, or of folders that score and "
+        "test wrote, are compared: differences per object, and a bootstrap over videos",
     )
     parser.add_argument(
         "--data",

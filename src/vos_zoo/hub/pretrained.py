@@ -17,10 +17,11 @@ from torch import Tensor
 
 from vos_zoo import __version__
 from vos_zoo.config.resources import card_pictures, model_card
+from vos_zoo.downloads.fetching import fetch, file_digest, is_url, offline, split_url
+from vos_zoo.downloads.published import get_file
 from vos_zoo.engine.confidence import CONFIDENCE_FILE, Calibration
 from vos_zoo.engine.target_model import AnyTargetModel
 from vos_zoo.files.atomic import atomic_file, atomic_folder, write_text
-from vos_zoo.hub.download import fetch, file_digest, is_url, offline, split_url
 from vos_zoo.hub.formats import FORMAT_VERSION, migrate
 from vos_zoo.hub.shared_entries import read_entries
 from vos_zoo.hub.weights import (
@@ -224,12 +225,11 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
     @classmethod
     def _load_named(cls, local: LocalWeights, overrides: dict[str, Any]) -> Self:
         """Load weights by name: shipped ones, or published ones, downloaded if possible and converted once."""
-        known, file, folder = local.known, local.file, local.folder
+        known, folder = local.known, local.folder
         if not (folder / CONFIG_FILE).is_file():
-            if file is None and known.url and known.sha256:
-                file = fetch(known.url, known.sha256)
-            if file is None:
+            if local.state == "missing":
                 raise missing_weights_error(local)
+            file = get_file(known, read_state_dict if known.converted else None)
             if not known.converted:
                 return cls._load_file(file, str(file), overrides)
             cls._convert_to(folder, file, local)

@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vos_zoo.hub.download import file_digest
+from vos_zoo.downloads.fetching import file_digest
 from vos_zoo.types import UsageError
 
 

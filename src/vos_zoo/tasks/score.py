@@ -12,6 +12,7 @@ from typing import Any
 
 from vos_zoo import __version__
 from vos_zoo.console import say
+from vos_zoo.downloads.published import check_zip, get_file
 from vos_zoo.evaluation.referee.compare import Result, compare, read_result
 from vos_zoo.evaluation.referee.protocols import PROTOCOLS, ScoringProtocol
 from vos_zoo.evaluation.referee.results import open_results
@@ -21,6 +22,7 @@ from vos_zoo.evaluation.referee.truth import TruthSettings
 from vos_zoo.evaluation.referee.written import SCORES_FILE, main_score, write_scores
 from vos_zoo.files.atomic import write_text
 from vos_zoo.files.outputs import refuse_overwriting
+from vos_zoo.hub.result_masks import named_masks
 from vos_zoo.labels import check_threshold
 from vos_zoo.registry import suggestion
 from vos_zoo.types import UsageError
@@ -40,7 +42,8 @@ def run_score(
     """Score masks, or compare two results; see the command's help.
 
     Args:
-        masks: one folder, zip or JSON file of masks; or two of them, or of folders that were written before.
+        masks: one folder, zip or JSON file of masks, or the name of published ones; or two of them, or of folders that
+            were written before.
         data: name of the protocol; may be left out where two written results are compared.
         overrides: ``data.KEY=VALUE``.
         official: reproduce the official program's quirks.
@@ -55,7 +58,7 @@ def run_score(
         return _compare(masks, data, overrides, official, missing, output)
     if data is None:
         raise UsageError(f"which protocol? give --data, one of: {', '.join(PROTOCOLS)}")
-    protocol, settings = find_protocol(data), read_settings(overrides)
+    protocol, settings, known = find_protocol(data), read_settings(overrides), named_masks(masks[0])
     scored, title = _score(masks[0], protocol, settings, official, missing)
     chosen = name or Path(masks[0]).resolve().stem
     now = datetime.now().astimezone()
@@ -65,10 +68,18 @@ def run_score(
     write_scores(scored, protocol, title, folder)
     time = now.isoformat(timespec="seconds")
     record = make_score_record(
-        scored, protocol, title=title, name=chosen, source=source, time=time, version=__version__
+        scored,
+        protocol,
+        title=title,
+        name=chosen,
+        source=source or (known.known.page if known else ""),
+        time=time,
+        version=__version__,
     )
     write_score_record(record, folder)
     say(str(scored.report))
+    for score, value in known.known.published.get(data, {}).items() if known else ():
+        say(f"published: {score} {value:.1f} (reported by those who made the masks)")
     say(f"results: {folder} (vos-zoo leaderboard {folder.parent} shows them)")
     return 0
 
@@ -131,8 +142,9 @@ def read_settings(overrides: Sequence[str]) -> TruthSettings:
 def _score(
     masks: str, protocol: ScoringProtocol, settings: TruthSettings, official: bool, missing: Missing
 ) -> tuple[ScoredMasks, str]:
-    truth = protocol.find(settings)
-    with open_results(masks, truth.videos, truth.masks.threshold) as results:
+    truth, known = protocol.find(settings), named_masks(masks)
+    found = masks if known is None else str(get_file(known.known, check_zip))
+    with open_results(found, truth.videos, truth.masks.threshold) as results:
         return score_masks(protocol, settings, truth, results, official=official, missing=missing), truth.title
 
 

@@ -11,6 +11,7 @@ WEIGHTS = (
     WeightsEntry(
         name="joint-youtubevos",
         file="joint_ytvos.pth.tar",
+        url="https://drive.google.com/file/d/1U48rlb1Xplb2CN2urwFtaB_o62B2Y4xo/view",
         page=_PAGE,
         licence=_LICENCE,
         about="the authors', trained on YouTube-VOS and DAVIS, for YouTube-VOS (stores every 5th frame)",
@@ -20,6 +21,7 @@ WEIGHTS = (
     WeightsEntry(
         name="joint-davis",
         file="joint_davis.pth.tar",
+        url="https://drive.google.com/file/d/1UB_gDc0LMg0yixIQmkxpAt2AMF4m9zRq/view",
         page=_PAGE,
         licence=_LICENCE,
         about="the authors', trained on YouTube-VOS and DAVIS, for DAVIS (stores every 3rd frame)",

@@ -8,6 +8,7 @@ WEIGHTS = (
     WeightsEntry(
         name="llb",
         file="JOINTNet_ep0090.pth.tar",
+        url="https://drive.google.com/drive/folders/1Kkm1cOfgSySpSgHvzW7hgbdAjeb5iiwj",
         page="https://github.com/ViTAE-Transformer/VOS-LLB",
         licence="none stated: all rights are the authors'",
         about="the authors', trained on COCO images, YouTube-VOS and DAVIS, one file for both data sets",

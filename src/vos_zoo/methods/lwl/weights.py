@@ -11,6 +11,7 @@ WEIGHTS = (
     WeightsEntry(
         name="lwl-youtubevos",
         file="lwl_stage2.pth",
+        url="https://drive.google.com/file/d/1Xnm4A2BRBliDBKO4EEFHAQfGyfOMsVyY/view",
         page=_PAGE,
         licence=_LICENCE,
         about="the authors', trained on YouTube-VOS and DAVIS, starts from masks",
@@ -19,6 +20,7 @@ WEIGHTS = (
     WeightsEntry(
         name="lwl-boxes",
         file="lwl_boxinit.pth",
+        url="https://drive.google.com/file/d/1aAsj_N1LAMpmmcb1iOxo2z66tJM6MEuM/view",
         page=_PAGE,
         licence=_LICENCE,
         about="the authors', mask weights trained further on YouTube-VOS and COCO, starts from boxes",

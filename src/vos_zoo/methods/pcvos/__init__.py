@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vos_zoo.methods.pcvos.weights import WEIGHTS
+from vos_zoo.methods.pcvos.weights import MASKS, WEIGHTS
 from vos_zoo.registry import MethodInfo
 
 METHOD = MethodInfo(
@@ -16,4 +16,5 @@ METHOD = MethodInfo(
     target_model="vos_zoo.methods.pcvos.target_model:PCVOS",
     converter="vos_zoo.methods.pcvos.checkpoint:convert_state_dict",
     weights=WEIGHTS,
+    masks=MASKS,
 )

@@ -5,30 +5,22 @@ from __future__ import annotations
 import hashlib
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.unruly_server import Site, serve
-from vos_zoo.hub import download
-from vos_zoo.hub.download import cached_file, fetch, split_url
+from tests.helpers.unruly_server import Site
+from vos_zoo.downloads import transfer
+from vos_zoo.downloads.fetching import cached_file, fetch, split_url
 from vos_zoo.types import UsageError, VOSError
 
 CONTENT = bytes(range(256)) * 3000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setenv("VOS_ZOO_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("VOS_ZOO_OFFLINE", raising=False)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(download, "PAUSE", 0.01)
-    monkeypatch.setattr(download, "TIMEOUT", 20.0)
-    with serve() as site:
-        site.files["/w/model.bin"] = CONTENT
-        yield site
+@pytest.fixture(autouse=True)
+def _file(site: Site) -> None:
+    site.files["/w/model.bin"] = CONTENT
 
 
 def url(site: Site) -> str:
@@ -64,7 +56,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_stopped(
     site: Site, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if fault == "hang":
-        monkeypatch.setattr(download, "TIMEOUT", 1.0)
+        monkeypatch.setattr(transfer, "TIMEOUT", 1.0)
     site.faults["/w/model.bin"] = [fault, fault]
     assert fetch(url(site), DIGEST).read_bytes() == CONTENT
     starts = [int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0 for _, asked in site.asked]
@@ -160,7 +152,7 @@ def test_addresses_that_are_not_followed(site: Site, source: str, digest: str | 
 
 
 def test_a_full_disk_is_a_failure_before_the_first_byte(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
     with pytest.raises(VOSError, match=f"{len(CONTENT)} bytes are needed, 10 are free"):
         fetch(url(site), DIGEST)
 
