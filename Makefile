@@ -1,10 +1,11 @@
-# make quickstart   train on generated videos, evaluate, write a picture, print the scores (MODEL=name chooses the method)
+# make quickstart   track a clip with the shipped weights, train a little, evaluate, compare: under two minutes
+# make train-demo   train from nothing on generated videos, evaluate, write pictures (MODEL=name chooses the method)
 # make test         everything that is checked on every change: ruff, mypy, pytest
-# Both work in a fresh clone with nothing but Python 3.11 or later: they make .venv and install what they need into it.
+# All work in a fresh clone with nothing but Python 3.11 or later: they make .venv and install what they need into it.
 
 VENV  ?= .venv
 MODEL ?= joint
-RUN   ?= runs/quickstart-$(MODEL)
+RUN   ?= runs/train-demo-$(MODEL)
 JOBS  ?= 2
 
 # The first Python that is new enough, really starts, and can make an environment.
@@ -17,7 +18,7 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NO_ALBUMENTATIONS_UPDATE=1 WANDB
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev quickstart test lint types pytest format build docs clean distclean
+.PHONY: help install install-dev quickstart train-demo test lint types pytest format build docs clean distclean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -41,7 +42,10 @@ install: $(VENV)/.installed ## Install the package into .venv
 
 install-dev: $(VENV)/.installed-dev ## Install the package and the tools of development into .venv
 
-quickstart: $(VENV)/.installed ## Train, evaluate and draw on generated videos (MODEL=name)
+quickstart: $(VENV)/.installed ## Track the sample clip, train a little, evaluate and compare (restartable)
+	$(BIN)/vos-zoo quickstart --output runs/quickstart --train joint-small
+
+train-demo: $(VENV)/.installed ## Train from nothing, evaluate and draw on generated videos (MODEL=name)
 	rm -rf $(RUN)
 	$(BIN)/vos-zoo fit --model $(MODEL) --recipe quickstart output=$(dir $(RUN)) run_name=$(notdir $(RUN))
 	$(BIN)/vos-zoo test --model $(MODEL) --recipe quickstart --weights $(RUN)/model --output $(RUN)/test

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import shutil
 import subprocess
 import sys
@@ -28,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from vos_zoo import methods
 from vos_zoo.config.resources import shipped_folder
 from vos_zoo.evaluation.board.published import PUBLISHED_FILE, read_published
+from vos_zoo.evaluation.fingerprint import processor
 from vos_zoo.hub.weights import CARD_FILE, NUMBERS_FILE
 from vos_zoo.registry import load_method
 
@@ -239,14 +239,6 @@ def measure_card(model: str, memory: int, frames: int) -> None:
     }
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(numbers, indent=2) + "\n")
-
-
-def processor() -> str:
-    """The processor's name."""
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text().splitlines() if facts.is_file() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next(iter(named), platform.processor() or platform.machine())
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Three drawn videos on which trackers fail, and what a model makes of them: the picture in its model card.
 
-    python benchmarks/failures.py --weights runs/quickstart-joint/model --output model_cards/assets/joint-failures.png
+    python benchmarks/failures.py --weights runs/train-demo-joint/model --output model_cards/assets/joint-failures.png
 
 Look-alikes that pass each other; an object that leaves on the left and comes back on the right; a small and a thin
 object. The first mask is given; predictions stand above the truth.

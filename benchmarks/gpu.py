@@ -33,6 +33,7 @@ from benchmarks.training import train_step
 from vos_zoo.config.layers import available_recipes, load_config, to_plain
 from vos_zoo.create import convert_checkpoint
 from vos_zoo.data.datamodule import VOSDataModule
+from vos_zoo.evaluation.speed import measure_speed
 from vos_zoo.files.atomic import write_text
 from vos_zoo.model import VOSModel
 from vos_zoo.registry import available_models
@@ -223,12 +224,9 @@ def tracking(method: str, options: argparse.Namespace, device: torch.device) -> 
     height, width = frames[0].shape[:2]
     for objects in (1, 5):
         for precision in ("float32", "bf16"):
-            given = {0: stripes(objects, height, width, share=0.6)}
-            list(model.track(frames[:3], given, precision=precision))
-            with Meter(device) as meter:
-                list(model.track(frames, given, precision=precision))
+            row = measure_speed(model, frames, stripes(objects, height, width, 0.6), warm_up=3, precision=precision)
             key = f"{objects} objects, {precision}"
-            found[key] = {"frames_per_second": len(frames) / meter.seconds, "peak_bytes": meter.peak}
+            found[key] = {"frames_per_second": row.fps, "peak_bytes": row.peak_memory}
     return found
 
 

@@ -1,6 +1,6 @@
 """How far reduced precision moves the results of trained weights, against float32 on generated videos.
 
-python benchmarks/precision.py --weights runs/quickstart-joint/model --precision bf16
+python benchmarks/precision.py --weights runs/train-demo-joint/model --precision bf16
 """
 
 from __future__ import annotations

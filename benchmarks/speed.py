@@ -25,6 +25,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.common import fill_memory, model_named, one_thread, seconds, stripes, video, yardstick
 from vos_zoo.data.synthetic.videos import SyntheticDataset, SyntheticSettings
+from vos_zoo.evaluation.speed import time_stream
 
 
 def measure(options: argparse.Namespace, objects: int) -> dict[str, float]:
@@ -65,13 +66,8 @@ def measure_stream(name: str, objects: int, warm_up: int, frames: int) -> dict[s
         size=(480, 854), frames=warm_up + frames, min_objects=objects, max_objects=objects, late_objects=0.0
     )
     sequence = SyntheticDataset(videos=1, split="test", settings=settings)[0]
-    total = 0.0
-    for t in range(warm_up + frames):
-        frame, prompt = sequence.frame(t), sequence.labels(t) if t == 0 else None
-        began = time.process_time()
-        for result in engine.push(frame, prompt):
-            result.label_map()
-        total += (time.process_time() - began) if t >= warm_up else 0.0
+    images = (sequence.frame(t) for t in range(warm_up + frames))
+    total = time_stream(engine, images, sequence.labels(0), warm_up, time.process_time)
     after = yardstick(device)
     return {"R_before": before, "R_after": after, "frame": total / frames, "held_bytes": engine.nbytes}
 

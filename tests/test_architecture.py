@@ -61,7 +61,8 @@ ALLOWED = {
     | SETTINGS
     | SCORES
     | RUN
-    | {"downloads", "engine", "hub", "model", "create", "data", "evaluation", "suggestions", "training", "demo", "tasks"},
+    | {"samples", "downloads", "engine", "hub", "model", "create", "data", "evaluation", "suggestions", "training"}
+    | {"demo", "tasks"},
     "cli": SETTINGS
     | {"samples", "downloads.fetching", "hub.weights", "hub.result_masks", "files", "labels", "prompts", "tasks"}
     | {"cli"},

@@ -20,10 +20,15 @@ from vos_zoo.types import Box, UsageError, VOSError
 
 METHOD = available_methods()[0]
 COMMANDS = (
+    "quickstart",
     "fit",
     "validate",
     "test",
     "track",
+    "demo",
+    "review",
+    "simulate",
+    "benchmark",
     "convert",
     "leaderboard",
     "score",

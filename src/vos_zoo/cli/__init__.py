@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vos_zoo import __version__
-from vos_zoo.cli import correction_commands, handlers, mask_commands
+from vos_zoo.cli import correction_commands, handlers, mask_commands, model_commands
+from vos_zoo.cli.completion import SHELLS, Completion
 from vos_zoo.cli.options import Parser, add_config, add_model, add_weights, command, finish
 from vos_zoo.registry import suggestion
 from vos_zoo.types import UsageError, VOSError
@@ -78,8 +79,15 @@ def build_parser() -> argparse.ArgumentParser:
         prog="vos-zoo", description="Video object segmentation: train, evaluate and run the methods of the zoo."
     )
     parser.add_argument("--version", action="version", version=f"vos-zoo {__version__}")
+    parser.add_argument(
+        "--completion",
+        action=Completion,
+        choices=SHELLS,
+        help='print a completion script: eval "$(vos-zoo --completion bash)"',
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for build in (
+        model_commands.quickstart,
         _fit,
         _validate,
         _test,
@@ -87,6 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
         _demo,
         correction_commands.review,
         correction_commands.simulate,
+        model_commands.benchmark,
         _convert,
         mask_commands.score,
         _leaderboard,

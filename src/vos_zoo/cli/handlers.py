@@ -124,7 +124,7 @@ def run_review(options: argparse.Namespace) -> int | None:
     if options.count < 1:
         raise UsageError(f"--count: {options.count} must be at least 1")
     refuse_overwriting([options.output], [options.results, options.video])
-    config = None if options.weights is None else _config(options)
+    config = None if options.weights is None else configuration(options)
     from vos_zoo import tasks
 
     return tasks.run_review(
@@ -139,7 +139,7 @@ def run_review(options: argparse.Namespace) -> int | None:
 
 def run_simulate(options: argparse.Namespace) -> int | None:
     """Measure what corrections are worth."""
-    config = _config(options)
+    config = configuration(options)
     from vos_zoo import tasks
 
     policies = list(dict.fromkeys(options.policies)) or ["suggest", "uniform", "random"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import platform
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from platform import python_version
 from typing import Any
 
@@ -52,13 +54,27 @@ def weights_digest(state: Mapping[str, Any]) -> str:
 
 
 def describe_device(tracker: Any) -> str:
-    """The device of a network's parameters, with the GPU's name; empty for trackers without parameters."""
+    """The device of a network's parameters: "cuda:0 (NVIDIA ...)" or "cpu"; empty for trackers without parameters."""
     owner = getattr(tracker, "__self__", tracker)
     first = next(iter(owner.parameters()), None) if hasattr(owner, "parameters") else None
     if first is None:
         return ""
     torch = sys.modules["torch"]
     return f"{first.device} ({torch.cuda.get_device_name(first.device)})" if first.is_cuda else str(first.device)
+
+
+def named_device(tracker: Any) -> str:
+    """The same with the processor's name: "cpu (AMD ...)"."""
+    device = describe_device(tracker)
+    return f"cpu ({processor()})" if device == "cpu" else device
+
+
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(encoding="utf-8").splitlines() if facts.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(named), platform.processor() or platform.machine())
 
 
 def package_versions() -> dict[str, str]:

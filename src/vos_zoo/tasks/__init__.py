@@ -23,6 +23,8 @@ _HOMES = {
     "run_track": "track",
     "run_review": "review",
     "run_simulate": "simulate",
+    "run_quickstart": "quickstart",
+    "run_benchmark": "benchmark",
     "run_convert": "convert",
     "run_demo": "demo",
     "run_check_data": "data",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from vos_zoo.console import say
 from vos_zoo.evaluation.board.page import format_page
 from vos_zoo.evaluation.board.published import PUBLISHED_FILE, PublishedRow, read_published
+from vos_zoo.evaluation.board.speed import speed_groups
 from vos_zoo.evaluation.board.table import Board, Published, build_board
 from vos_zoo.evaluation.board.text import format_csv, format_markdown, format_text
 from vos_zoo.evaluation.record import RunRecord, find_records, read_record
 from vos_zoo.evaluation.referee.score_record import ScoreRecord, find_score_records, read_score_record
+from vos_zoo.evaluation.speed_record import SpeedRecord, find_speed_records, read_speed_record
 from vos_zoo.files.atomic import write_text
 from vos_zoo.registry import available_methods, load_method
 from vos_zoo.types import UsageError, VOSError
@@ -44,9 +47,14 @@ def run_leaderboard(
     """
     records, warnings = _collect(source, folders, project)
     scored, more = _collect_scored(folders) if source == "runs" else ([], [])
-    if not records and not scored and published != "all":
-        raise UsageError(f"no record in {_places(source, folders, project)}; vos-zoo test and score write one")
-    board = build_board(records, published_rows(), scored, across=across, show=published, warnings=[*warnings, *more])
+    speeds, others = _collect_speeds(folders) if source == "runs" else ([], [])
+    if not records and not scored and not speeds and published != "all":
+        raise UsageError(
+            f"no record in {_places(source, folders, project)}; vos-zoo test, score and benchmark write one"
+        )
+    warnings = [*warnings, *more, *others]
+    board = build_board(records, published_rows(), scored, across=across, show=published, warnings=warnings)
+    board = replace(board, groups=(*board.groups, *speed_groups(speeds)))
     say(format_text(board))
     if output is not None:
         for path in write_board(board, Path(output)):
@@ -118,6 +126,17 @@ def _collect_scored(folders: Sequence[str]) -> tuple[list[ScoreRecord], list[str
     for path in find_score_records(folders or ["runs"]):
         try:
             records.append(read_score_record(path))
+        except VOSError as error:
+            warnings.append(f"left out: {error}")
+    return records, warnings
+
+
+def _collect_speeds(folders: Sequence[str]) -> tuple[list[SpeedRecord], list[str]]:
+    """Records of speed, and a line for each one that cannot be used."""
+    records, warnings = [], []
+    for path in find_speed_records(folders or ["runs"]):
+        try:
+            records.append(read_speed_record(path))
         except VOSError as error:
             warnings.append(f"left out: {error}")
     return records, warnings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vos_zoo.config.layers import RunConfig
-from vos_zoo.evaluation.fingerprint import describe_device
+from vos_zoo.evaluation.fingerprint import named_device
 from vos_zoo.evaluation.record import (
     DataFacts,
     Environment,
@@ -91,7 +90,7 @@ def make_record(
         unscored=content["unscored"],
         failures=content["failures"],
     )
-    environment = Environment(_device(model), git_revision(), dict(report.settings["versions"]))
+    environment = Environment(named_device(model), git_revision(), dict(report.settings["versions"]))
     stamp = datetime.now().astimezone().isoformat(timespec="seconds")
     return RunRecord(result, environment, run_facts(report, stamp, str(weights)))
 
@@ -100,17 +99,3 @@ def _title(videos: VideoDataset, name: str, split: str) -> str:
     """The data set's own name, with the split if that is not part of it."""
     own = str(getattr(videos, "name", "") or name)
     return own if split in own.split("-") else f"{own}-{split}"
-
-
-def _device(model: VOSModel) -> str:
-    """The device with its name: "cuda:0 (NVIDIA ...)", "cpu (AMD ...)"."""
-    device = describe_device(model)
-    return f"cpu ({_processor()})" if device == "cpu" else device
-
-
-def _processor() -> str:
-    """The processor's name as the system gives it."""
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text(encoding="utf-8").splitlines() if facts.is_file() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next(iter(named), platform.processor() or platform.machine())
