@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vos_zoo.suggestions import combine, suggest
+from vos_zoo.suggestions import combine, quality_by_distance, suggest
 from vos_zoo.types import UsageError
 
 LENGTH = 40
@@ -20,15 +20,25 @@ def curve(**low: int) -> np.ndarray:
     return values
 
 
-def test_a_correction_is_suggested_in_the_middle_of_what_is_wrong_if_it_helps_both_ways() -> None:
+def test_a_correction_is_suggested_where_all_that_is_wrong_is_within_the_reach_of_a_given_frame() -> None:
     (best,) = suggest({1: curve(start=10, stop=21)}, 1)
-    assert (best.frame, best.object) == (15, 1)
-    assert best.quality == pytest.approx(0.2)
+    assert 11 <= best.frame <= 19 and best.object == 1, (
+        "quality holds for 9 frames from a given one, here from the first"
+    )
+    assert (best.quality, best.gain) == (pytest.approx(0.2), pytest.approx(11 * 0.8))
 
 
 def test_a_correction_is_suggested_where_the_error_begins_if_it_helps_forward_only() -> None:
     (best,) = suggest({1: curve(start=10, stop=21)}, 1, backwards=False)
-    assert best.frame == 10
+    assert (best.frame, best.gain) == (10, pytest.approx(10 * 0.8))
+
+
+def test_the_quality_of_a_distance_is_the_mean_over_objects_and_never_rises() -> None:
+    quality = {1: np.array([1.0, 0.8, 0.9, np.nan]), 2: np.array([np.nan, 0.7, 0.6, 0.5])}
+    found = quality_by_distance(quality, {1: [0], 2: [1]}, backwards=False)
+    np.testing.assert_allclose(found, [1.0, 0.7, 0.7, 0.7])
+    both = quality_by_distance({1: np.array([0.5, 0.9, 1.0, 0.7, 0.3])}, {1: [2]})
+    np.testing.assert_allclose(both[:3], [1.0, 0.8, 0.4])
 
 
 def test_suggestions_are_spread_over_the_stretches_and_objects_that_are_wrong() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,6 @@ from vos_zoo.types import UsageError
 
 Curve = NDArray[np.float64]
 """A number per frame of a video, ``(T,)``."""
-REACH = 0.15
-"""The distance, as a share of the video, over which what a correction gains falls to 1/e."""
 
 
 @dataclass(frozen=True)
@@ -40,48 +38,71 @@ def suggest(
     given: Mapping[int, Collection[int]] | None = None,
     candidates: Collection[int] | None = None,
     backwards: bool = True,
-    reach: float = REACH,
 ) -> list[Suggestion]:
     """The masks whose correction is expected to help most, the best first.
 
-    A correction makes its own frame right, and of what is wrong in frame t it mends exp(-|t - f| / (reach T)), up to
-    the next frame in which the object is given. The best frame is chosen, what it mends is taken off, and so on:
-    suggestions are therefore spread over what is wrong.
+    A correction in frame f is expected to give frame t the quality that this video has at the distance |t - f| from a
+    given frame (`quality_by_distance`), up to the next frame in which the object is given. The frame with the largest
+    sum of gains is chosen, its gains are added, and so on: suggestions are therefore spread over what is wrong.
 
     Args:
         quality: object id -> expected quality of its mask in each frame, 0..1, as `combine` makes it; NaN where the
             object has no result.
         count: how many.
-        given: object id -> frames in which it is given; these are not suggested.
+        given: object id -> frames in which it is given; these are not suggested. An object without any is given in the
+            first frame that has a result.
         candidates: frames that may be suggested; None: all.
         backwards: whether a correction also helps the frames before it.
-        reach: see `REACH`.
 
     Raises:
         UsageError: `count` is less than 1, or the objects differ in the number of frames.
     """
     if count < 1 or len({len(curve) for curve in quality.values()}) > 1:
         raise UsageError(f"suggest: {count} masks of curves of {[len(c) for c in quality.values()]} frames; check both")
-    fixed = {identity: sorted((given or {}).get(identity, ())) for identity in quality}
-    missing = {identity: 1 - np.nan_to_num(curve, nan=1.0) for identity, curve in quality.items()}
+    fixed = {identity: _given_frames(curve, (given or {}).get(identity, ())) for identity, curve in quality.items()}
+    fresh = quality_by_distance(quality, fixed, backwards)
+    now = {identity: np.nan_to_num(curve, nan=1.0) for identity, curve in quality.items()}
     found: list[Suggestion] = []
     while len(found) < count:
         options = []
-        for identity, lack in missing.items():
-            gains = _gains(lack, fixed[identity], backwards, reach)
+        for identity, curve in now.items():
+            gains = np.array([_gains(curve, fresh, t, fixed[identity], backwards).sum() for t in range(len(curve))])
             gains[[*fixed[identity], *np.flatnonzero(np.isnan(quality[identity]))]] = -1
             if candidates is not None:
                 gains[[frame for frame in range(len(gains)) if frame not in candidates]] = -1
-            frame = int(gains.argmax())
-            options.append((float(gains[frame]), identity, frame))
+            frame = int(np.lexsort((curve, -gains))[0]) if len(curve) else 0
+            options.append((float(gains[frame]) if len(curve) else -1.0, identity, frame))
         gain, identity, frame = max(options, key=lambda option: option[0], default=(-1.0, 0, 0))
         if gain <= 0:
             break
         found.append(Suggestion(frame, identity, gain, float(quality[identity][frame])))
-        mended = _mended(len(missing[identity]), frame, fixed[identity], backwards, reach)
-        missing[identity] = missing[identity] * (1 - mended)
+        now[identity] = now[identity] + _gains(now[identity], fresh, frame, fixed[identity], backwards)
         fixed[identity] = sorted([*fixed[identity], frame])
     return found
+
+
+def quality_by_distance(
+    quality: Mapping[int, Curve], given: Mapping[int, Sequence[int]], backwards: bool = True
+) -> Curve:
+    """Mean quality of a video's masks at each distance from the nearest given frame, ``(T,)``; it never rises.
+
+    Args:
+        quality: as in `suggest`.
+        given: object id -> frames in which it is given.
+        backwards: whether given frames count for the frames before them, too.
+    """
+    length = max((len(curve) for curve in quality.values()), default=0)
+    total, seen = np.zeros(length), np.zeros(length)
+    for identity, curve in quality.items():
+        offsets = np.arange(length)[:, None] - np.asarray(given[identity], dtype=np.int64)[None]
+        offsets = np.abs(offsets) if backwards else np.where(offsets < 0, length, offsets)
+        nearest = offsets.min(axis=1, initial=length)
+        known = ~np.isnan(curve) & (nearest < length)
+        np.add.at(total, nearest[known], curve[known])
+        np.add.at(seen, nearest[known], 1)
+    mean = np.where(seen > 0, total / np.maximum(seen, 1), np.inf)
+    mean[:1] = 1.0
+    return np.asarray(np.minimum.accumulate(mean))
 
 
 def combine(expected: Curve, others: Mapping[str, Curve] | None = None) -> Curve:
@@ -98,16 +119,16 @@ def combine(expected: Curve, others: Mapping[str, Curve] | None = None) -> Curve
     return np.where(np.isnan(expected), np.nan, mean)
 
 
-def _gains(lack: Curve, fixed: list[int], backwards: bool, reach: float) -> Curve:
-    frames = range(len(lack))
-    return np.array([float((_mended(len(lack), frame, fixed, backwards, reach) * lack).sum()) for frame in frames])
+def _given_frames(curve: Curve, given: Collection[int]) -> list[int]:
+    known = np.flatnonzero(~np.isnan(curve))
+    return sorted(given) or [int(frame) for frame in known[:1]]
 
 
-def _mended(length: int, frame: int, fixed: list[int], backwards: bool, reach: float) -> Curve:
-    """Share of what is wrong in each frame that a correction in `frame` mends."""
-    distance = np.arange(length) - frame
-    share = np.exp(-np.abs(distance) / max(reach * length, 1e-9))
-    after = next((other for other in fixed if other > frame), length)
-    before = next((other for other in reversed(fixed) if other < frame), -1)
-    share[: before + 1] = share[after:] = 0
-    return share if backwards else np.where(distance >= 0, share, 0.0)
+def _gains(now: Curve, fresh: Curve, frame: int, fixed: Sequence[int], backwards: bool) -> Curve:
+    """What a correction in `frame` adds to the quality of each frame, ``(T,)``."""
+    after = next((other for other in fixed if other > frame), len(now))
+    before = next((other for other in reversed(fixed) if other < frame), -1) if backwards else frame - 1
+    gains = np.zeros_like(now)
+    reached = np.arange(before + 1, after)
+    gains[reached] = np.maximum(fresh[np.abs(reached - frame)] - now[reached], 0)
+    return gains
