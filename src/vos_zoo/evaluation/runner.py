@@ -34,9 +34,9 @@ from vos_zoo.evaluation.report import (
     Failure,
     SequenceResult,
     write_report,
-    write_text,
 )
 from vos_zoo.evaluation.results_folder import check_results_folder
+from vos_zoo.files.atomic import write_text
 from vos_zoo.metrics.streaming import StreamScorer, scored_frames, wanted_frames, why_unscored, with_given
 from vos_zoo.revision import git_revision
 from vos_zoo.types import Frame, FrameResult, LabelMap, UsageError, VideoSequence, VOSError
