@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,6 @@ from vos_zoo.methods.giel.target_model import Giel
 from vos_zoo.types import Batch, UsageError, VOSError
 
 VERSIONS = pytest.mark.parametrize("version", BOTH, ids=["full", "fast"])
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def total(net: Giel, clip: Batch) -> Tensor:
