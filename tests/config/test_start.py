@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vos_zoo.cli.handlers import _config
+from vos_zoo.cli.handlers import configuration
 from vos_zoo.config.resources import config_folder
 from vos_zoo.hub.weights import shipped_weights
 from vos_zoo.tasks.fit import build_model
@@ -18,7 +18,7 @@ METHODS = sorted(path.parent.name for path in config_folder().glob("recipe/*/fin
 
 
 def config_of(method: str, *overrides: str, recipe: str | None = None):  # type: ignore[no-untyped-def]
-    return _config(argparse.Namespace(model=method, data="synthetic", recipe=recipe, overrides=list(overrides)))
+    return configuration(argparse.Namespace(model=method, data="synthetic", recipe=recipe, overrides=list(overrides)))
 
 
 @pytest.mark.parametrize("method", METHODS)
