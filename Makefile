@@ -18,7 +18,7 @@ TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NO_ALBUMENTATIONS_UPDATE=1 WANDB
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev quickstart train-demo test lint types pytest format build docs clean distclean
+.PHONY: help install install-dev quickstart train-demo test lint types pytest format build docs notebooks clean distclean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ build: $(VENV)/.installed-dev ## Build the wheel and the source archive into dis
 
 docs: $(VENV)/.installed-dev ## Build the documentation site into build/site, without a network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+notebooks: $(VENV)/.installed-dev ## Run the notebooks and keep their outputs
+	NO_ALBUMENTATIONS_UPDATE=1 $(BIN)/python docs/_site/run_notebooks.py
 
 clean: ## Remove caches and builds
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
