@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from vos_zoo.types import UsageError
+
+PATIENCE = timedelta(days=7)
+"""How long a process waits for the others. One that ends is noticed at once; this bounds only how much longer the
+videos of one process may take than those of another."""
 
 
 def processes(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
@@ -16,6 +21,36 @@ def processes(environ: Mapping[str, str] = os.environ) -> tuple[int, int]:
     if "SLURM_PROCID" in environ and environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
         return int(environ.get("SLURM_NTASKS", 1)), int(environ["SLURM_PROCID"])
     return 1, int(environ.get("LOCAL_RANK", 0))  # Lightning sets the rank of its own children first
+
+
+def local_rank(environ: Mapping[str, str] = os.environ) -> int:
+    """Number of this process among those of its machine."""
+    if "LOCAL_RANK" not in environ and "WORLD_SIZE" not in environ and processes(environ)[0] > 1:
+        return int(environ.get("SLURM_LOCALID", 0))
+    return int(environ.get("LOCAL_RANK", 0))
+
+
+def device_number(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> int:
+    """Number of the GPU on which this process evaluates.
+
+    Args:
+        options: the trainer's; `devices` lists the numbers of the machine's processes ([2, 3], "2,3"), or says how many
+            there are (2, "2", "auto").
+        environ: what torchrun or SLURM have set.
+
+    Raises:
+        UsageError: the list is shorter than the number of processes.
+    """
+    devices, place = options.get("devices", "auto"), local_rank(environ)
+    if isinstance(devices, str) and "," in devices:
+        devices = [int(number) for number in devices.split(",") if number.strip()]
+    if isinstance(devices, str) or not isinstance(devices, Sequence):
+        return place
+    if place >= len(devices):
+        raise UsageError(
+            f"trainer.devices is {list(devices)}, but this machine has a process number {place}; list one for each"
+        )
+    return int(devices[place])
 
 
 def is_first(environ: Mapping[str, str] = os.environ) -> bool:
@@ -69,7 +104,15 @@ def agree(value: Any) -> Any:
 
 
 def _connect(size: int, rank: int) -> None:
+    """Start the process group; under SLURM the first node of the job is where the processes meet."""
     import torch.distributed as dist
 
-    if not dist.is_initialized():
-        dist.init_process_group("gloo", rank=rank, world_size=size)
+    if dist.is_initialized():
+        return
+    if "SLURM_PROCID" in os.environ and "WORLD_SIZE" not in os.environ:
+        from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+
+        nodes = os.environ.get("SLURM_JOB_NODELIST") or os.environ.get("SLURM_NODELIST", "127.0.0.1")
+        os.environ.setdefault("MASTER_ADDR", SLURMEnvironment.resolve_root_node_address(nodes))
+        os.environ.setdefault("MASTER_PORT", str(15000 + int(os.environ.get("SLURM_JOB_ID", "0")[-4:])))
+    dist.init_process_group("gloo", rank=rank, world_size=size, timeout=PATIENCE)

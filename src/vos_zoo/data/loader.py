@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader, DistributedSampler
 
 from vos_zoo.data.clips.numbered import NumberedClips
-from vos_zoo.types import Batch, VOSError
+from vos_zoo.types import Batch, VideoDataset, VOSError
 
 SHARED_MEMORY = "/dev/shm"
 """Linux's shared memory, through which loader processes return batches."""
@@ -66,12 +66,16 @@ class ClipNumbers(DistributedSampler[int]):
 
 
 class VideoNumbers(DistributedSampler[int]):
-    """Numbers of the videos of this process: every video once, none twice (unlike the base class, which pads)."""
+    """Numbers of the videos of this process: every video once, and the same count in each process.
 
-    def __init__(self, videos: Any) -> None:
+    Every process must take part in what the processes do together in a validation. One with fewer videos than the
+    others gets a spare: numbers from ``len(videos)`` on, see `vos_zoo.data.spare.WithSpares`.
+    """
+
+    def __init__(self, videos: VideoDataset) -> None:
         world, rank = _ranks()
-        super().__init__(videos, num_replicas=world, rank=rank, shuffle=False)
-        self.numbers = range(rank, len(videos), world)
+        super().__init__(videos, num_replicas=world, rank=rank, shuffle=False)  # type: ignore[arg-type]
+        self.numbers = range(rank, -(-len(videos) // world) * world, world)
 
     def __len__(self) -> int:
         return len(self.numbers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from vos_zoo.evaluation import (
 from vos_zoo.metrics.streaming import NO_TRUTH
 from vos_zoo.model import VOSModel
 from vos_zoo.nn.cpu.allocator import keep_large_blocks
-from vos_zoo.processes import agree
+from vos_zoo.processes import agree, device_number
 from vos_zoo.tasks.distributed import evaluate_together
 from vos_zoo.tasks.records import record_run
 from vos_zoo.types import UsageError, VideoDataset
@@ -118,14 +117,27 @@ def load_model(config: RunConfig, weights: str) -> tuple[VOSModel, dict[str, Any
 
 
 def pick_device(config: RunConfig) -> torch.device:
-    """The device of `trainer.accelerator`; "auto" is a GPU if there is one."""
-    wanted = config.trainer.get("accelerator", "auto")
-    if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    if wanted in ("gpu", "cuda"):
-        raise UsageError(f"trainer.accelerator is {wanted!r}, but no GPU is usable here; use auto or cpu")
+    """The device of `trainer.accelerator` and `trainer.devices`; "auto" is a GPU if there is one."""
+    if uses_gpu(config):
+        number = device_number(config.trainer)
+        if number >= torch.cuda.device_count():
+            raise UsageError(f"this process needs GPU {number}, but there are {torch.cuda.device_count()}")
+        return torch.device("cuda", number)
     keep_large_blocks()
     return torch.device("cpu")
+
+
+def uses_gpu(config: RunConfig) -> bool:
+    """Whether `trainer.accelerator` is a GPU, or "auto" where there is one; "cpu" does not look for one.
+
+    Raises:
+        UsageError: it is a GPU, and there is none.
+    """
+    wanted = config.trainer.get("accelerator", "auto")
+    found = wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    if wanted in ("gpu", "cuda") and not found:
+        raise UsageError(f"trainer.accelerator is {wanted!r}, but no GPU is usable here; use auto or cpu")
+    return found
 
 
 def _videos(config: RunConfig, split: str) -> VideoDataset:

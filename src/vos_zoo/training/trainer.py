@@ -10,10 +10,11 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.strategies import DDPStrategy
 
 from vos_zoo.config.layers import RunConfig, to_plain
 from vos_zoo.evaluation.wandb_runs import goes_online
-from vos_zoo.processes import fill_in_processes
+from vos_zoo.processes import PATIENCE, fill_in_processes
 from vos_zoo.training.averaging import MovingAverage
 from vos_zoo.training.checkpoint_files import SafeCheckpointIO
 from vos_zoo.training.images import ValidationImages
@@ -37,7 +38,10 @@ def make_trainer(config: RunConfig, folder: Path) -> tuple[pl.Trainer, RunMonito
         options.setdefault("gradient_clip_val", config.optim.clip_norm)
     options.setdefault("profiler", clock)
     options["plugins"] = [*(options.get("plugins") or []), SafeCheckpointIO()]
-    return pl.Trainer(default_root_dir=folder, logger=logger, callbacks=callbacks, **options), monitor
+    trainer = pl.Trainer(default_root_dir=folder, logger=logger, callbacks=callbacks, **options)
+    if isinstance(trainer.strategy, DDPStrategy):
+        trainer.strategy._timeout = PATIENCE  # its default of 30 minutes is short for the videos of another process
+    return trainer, monitor
 
 
 class RunCheckpoint(ModelCheckpoint):
