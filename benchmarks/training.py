@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.common import one_thread, seconds, yardstick
 from vos_zoo.config.layers import load_config
 from vos_zoo.model import VOSModel
-from vos_zoo.nn.precision import autocast
+from vos_zoo.nn.precision import number_format
 from vos_zoo.types import Batch
 
 
@@ -54,7 +54,7 @@ def train_step(model: VOSModel, batch: Batch, precision: str = "float32") -> tor
     """Forward, loss and backward; returns the loss."""
     for parameter in model.parameters():
         parameter.grad = None
-    with autocast(batch.frames.device, precision):
+    with number_format(batch.frames.device, precision):
         unrolled = model.network.training_forward(batch)
         loss = torch.stack(list(model.network.losses(unrolled, batch).values())).sum()
     loss.backward()

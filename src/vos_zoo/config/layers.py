@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vos_zoo.config.checking import check_keywords, plain_lists
 from vos_zoo.config.merging import Layer, check_required, last_value, merge_layers
+from vos_zoo.config.precision import with_precision
 from vos_zoo.config.resources import config_folder, variants
 from vos_zoo.config.schema import LoggerConfig, OptimConfig, RunConfig, key_types
 from vos_zoo.config.settings.data import DataConfig
@@ -112,6 +113,7 @@ def load_config(
         layers = [*given[complete[-1] :], *recipes] if recipe else given[complete[-1] :]
     layers = [*layers, *_reader_layers(data)]
 
+    layers = [Layer(layer.source, with_precision(layer.tree)) for layer in layers]
     config = merge_layers(layers)
     config.stages = list(stages) if stage is None else []
     for name, path in config.paths.items():

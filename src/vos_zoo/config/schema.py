@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from vos_zoo.config.precision import TRAINER_PRECISIONS
 from vos_zoo.config.settings.data import DataConfig, MixturePart
 from vos_zoo.config.settings.rules import Settings, group, key_hints, setting
 
@@ -76,6 +77,13 @@ class RunConfig(Settings):
     logger: LoggerConfig = group(LoggerConfig, "where scores go")
     output: str = setting("runs", "folder under which run folders are created")
     run_name: str | None = setting(None, "name of the run's folder; null for one made from the method and the time")
+    precision: str | None = setting(
+        None,
+        "number format of tracking and training, on a GPU: `float32` (IEEE), `tf32`, `bf16` or `fp16`; sets "
+        "`track.precision`, and `trainer.precision` to `32-true`, `bf16-mixed` or `16-mixed`, where the layer does "
+        "not; null leaves both",
+        choices=tuple(TRAINER_PRECISIONS),
+    )
     seed: int = setting(0, "seed of the run", minimum=0)
     init_from: str | None = setting(None, "weights the run starts from (a checkpoint or a saved folder)")
     stages: list[Any] = setting(

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 
 from vos_zoo.config.layers import RunConfig, check_signatures, save_config, to_plain
 from vos_zoo.console import say
@@ -13,7 +14,9 @@ from vos_zoo.data.datamodule import VOSDataModule
 from vos_zoo.data.loader import loader_failure
 from vos_zoo.files.atomic import write_text
 from vos_zoo.model import VOSModel
+from vos_zoo.nn.precision import allow_tf32
 from vos_zoo.processes import check_run_name, is_first
+from vos_zoo.tasks.evaluate import uses_gpu
 from vos_zoo.training.checkpoint_files import newest_checkpoint
 from vos_zoo.training.finished import SUMMARY_FILE, is_saved, reached_limit
 from vos_zoo.training.monitoring import format_summary
@@ -55,7 +58,9 @@ def run_fit(*, config: RunConfig, ckpt: str | None = None, command: str = "") ->
     if is_first():
         folder.mkdir(parents=True, exist_ok=True)
         save_config(config, folder / "config.yaml")
-        record_start(folder, command, resumed)
+        device = torch.cuda.get_device_name() if uses_gpu(config) else "cpu"
+        record_start(folder, command, resumed, device, _precision(config))
+    allow_tf32(config.precision == "tf32")
     trainer, monitor = make_trainer(config, folder)
     say(f"{config.method}: {_size(model)}; training in {folder}" + (f", resuming {resumed}" if resumed else ""))
     say(_batch(config, trainer))
@@ -124,6 +129,11 @@ def start_from(model: VOSModel, source: str, groups: list[str]) -> None:
         raise UsageError(f"init_from {source!r} lacks {untrained[0]!r}, and optim.groups does not train it")
     model.network.load_state_dict({**ours, **earlier})
     model.origin = {**start.origin, "trained": "further"} if start.origin else {}
+
+
+def _precision(config: RunConfig) -> str:
+    """The number format of the training, for its record."""
+    return config.precision or str(config.trainer.get("precision") or "float32")
 
 
 def _size(model: VOSModel) -> str:

@@ -9,7 +9,6 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
 import yaml
 
 from vos_zoo import __version__
@@ -94,8 +93,8 @@ def _age(folder: Path) -> float:
     return max(path.stat().st_mtime for path in (folder / "checkpoints").glob("*.ckpt"))
 
 
-def record_start(folder: Path, command: str, resumed: str | None) -> None:
-    """Command line, git revision and package versions of every start, appended to run.json."""
+def record_start(folder: Path, command: str, resumed: str | None, device: str, precision: str) -> None:
+    """Command line, device, number format, git revision and package versions of every start, appended to run.json."""
     path = folder / "run.json"
     starts = json.loads(path.read_text()) if path.is_file() else []
     starts.append(
@@ -103,10 +102,11 @@ def record_start(folder: Path, command: str, resumed: str | None) -> None:
             "time": datetime.now().isoformat(timespec="seconds"),
             "command": command,
             "resumed": resumed,
+            "precision": precision,
             "vos_zoo": __version__,
             "git": git_revision(),
             "python": platform.python_version(),
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            "device": device,
             "packages": {name: version(name) for name in PACKAGES},
         }
     )
