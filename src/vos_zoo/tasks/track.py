@@ -6,11 +6,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 from tqdm import tqdm
 
@@ -19,7 +19,9 @@ from vos_zoo.console import say
 from vos_zoo.create import create_model
 from vos_zoo.model import VOSModel
 from vos_zoo.tasks.evaluate import load_model, pick_device
+from vos_zoo.threads import ahead
 from vos_zoo.types import Box, Frame, FrameResult, Prompt, UsageError, VOSError
+from vos_zoo.video.background import BackgroundWriter
 from vos_zoo.video.confidence_report import ConfidenceReport
 from vos_zoo.video.opencv_source import CameraSource
 from vos_zoo.video.prompts import parse_prompts
@@ -86,7 +88,8 @@ def run_track(
         raise frames.error or VOSError(f"{source}: has no frames")
     progress = partial(tqdm, total=video.length, unit="frame", desc=video.name, file=sys.stderr)
     table = ConfidenceReport()
-    with _stopped_by_ctrl_c(video), _writer(video, output, overlay, every, table) as writer:
+    writing = BackgroundWriter(_writer(video, output, overlay, every, table))
+    with closing(pairs), _stopped_by_ctrl_c(video), writing as writer:
         for frame, result in progress(chain([first], pairs)):
             if report:
                 table.add(video.frame_name(result.index), result)
@@ -121,6 +124,10 @@ def _stopped_by_ctrl_c(video: FrameSource) -> Iterator[None]:
         signal.signal(signal.SIGINT, usual)
 
 
+Pairs: TypeAlias = Generator[tuple[Frame, FrameResult], None, None]
+"""Frames with their results."""
+
+
 class _Readable:
     """The frames of a video up to the first unreadable one, whose error is raised at the end."""
 
@@ -129,13 +136,14 @@ class _Readable:
         self.error: VOSError | None = None
 
     def __iter__(self) -> Iterator[Frame]:
+        live = isinstance(self.video, CameraSource)  # a frame of a camera is read when it is needed, not before
         try:
-            yield from self.video
+            yield from self.video if live else ahead(self.video)
         except VOSError as error:
             self.error = error
 
 
-def _results(track: Track, frames: _Readable, prompts: Mapping[int, Prompt]) -> Iterator[tuple[Frame, FrameResult]]:
+def _results(track: Track, frames: _Readable, prompts: Mapping[int, Prompt]) -> Pairs:
     """Frames with their results; a broken video that ends before a prompt is not an error of the prompt."""
     try:
         yield from with_frames(track, frames, prompts)

@@ -16,6 +16,9 @@ from vos_zoo.types import FrameResult, UsageError
 from vos_zoo.video.panels import write_picture
 from vos_zoo.video.strip_chart import Strip, strip_chart
 
+_RECENT = 16 * 254
+"""Rows among which a frame's are: overlays are drawn a few frames behind, with at most 254 objects each."""
+
 
 @dataclass(frozen=True)
 class ConfidenceRow:
@@ -62,8 +65,8 @@ class ConfidenceReport:
             self.rows.append(ConfidenceRow(result.index, name, identity, *values))
 
     def caption(self, index: int) -> str:
-        """The newest frame in words, as "1: 0.93   2: lost"; empty for other frames."""
-        newest = [row for row in self.rows[-254:] if row.index == index]
+        """A recent frame in words, as "1: 0.93   2: lost"; empty for other frames."""
+        newest = [row for row in self.rows[-_RECENT:] if row.index == index]
         return "   ".join(f"{row.object}: {'lost' if row.lost else f'{row.expected_iou:.2f}'}" for row in newest)
 
     def write(self, output: str | Path) -> tuple[Path, Path]:
