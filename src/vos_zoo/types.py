@@ -121,7 +121,7 @@ class FrameResult:
 
     def label_map(self) -> LabelMap:
         """The most probable id of every pixel, uint8 ``(H, W)``; ties go to the background, then the older object."""
-        winners = self.probabilities.max(dim=0).indices.cpu().numpy()
+        winners = self.probabilities.max(dim=0).indices.byte().cpu().numpy()  # ids are below 255: one byte each
         return np.asarray((0, *self.ids), dtype=np.uint8)[winners]
 
 
@@ -226,7 +226,8 @@ class Batch:
     skipped: list[str] = field(default_factory=list)
 
     def to(self, device: torch.device | str, **options: Any) -> Batch:
-        """The same batch with its tensors on `device`, frames and masks as float32."""
+        """The same batch with its tensors on `device`, frames and masks as float32; the host does not wait for it."""
+        options = {"non_blocking": str(device).startswith("cuda"), **options}
         moved = {name: getattr(self, name).to(device, **options) for name in ("frames", "masks", "valid", "boxes")}
         moved.update({name: moved[name].float() for name in ("frames", "masks")})
         return replace(self, **moved)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.helpers.runs import fit
 from vos_zoo.training.monitoring import StepClock, format_summary, peak_memory
@@ -63,4 +64,4 @@ def test_the_table_has_a_row_per_finding_and_none_for_what_is_missing() -> None:
         "clips per second  2.346",
         "J&F by step       3 0.5  6 0.75",
     ]
-    assert peak_memory() > 2**20
+    assert peak_memory(torch.device("cpu")) > 2**20

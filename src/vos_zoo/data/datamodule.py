@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.accelerators import CUDAAccelerator
 from pytorch_lightning.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
@@ -26,6 +27,7 @@ from vos_zoo.data.datasets.checking import Selection, keep_sound
 from vos_zoo.data.datasets.packing import pack_dataset
 from vos_zoo.data.loader import ClipLoader, ClipNumbers, VideoNumbers, seed_worker
 from vos_zoo.data.opening import open_dataset
+from vos_zoo.data.spare import WithSpares
 from vos_zoo.dataset_registry import load_dataset
 from vos_zoo.types import UsageError, VideoDataset
 
@@ -80,8 +82,6 @@ class VOSDataModule(pl.LightningDataModule):
         }
         self._opened: dict[str, VideoDataset] = {}
         self._clips: NumberedClips | None = None
-        # With few videos a process may have none to evaluate; that is no error.
-        self.allow_zero_length_dataloader_with_multiple_devices = True
 
     @classmethod
     def from_config(cls, config: DataConfig) -> VOSDataModule:
@@ -178,10 +178,16 @@ class VOSDataModule(pl.LightningDataModule):
             sampler=ClipNumbers(clips, self.batch_size, self.batches_per_epoch, self._trained),
             num_workers=self.workers,
             collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self._on_gpu(),
             worker_init_fn=seed_worker,
             persistent_workers=self.workers > 0,
         )
+
+    def _on_gpu(self) -> bool:
+        """Whether batches go to a GPU; a run on the CPU does not touch one that is there."""
+        if self.trainer is not None:
+            return isinstance(self.trainer.accelerator, CUDAAccelerator)
+        return torch.cuda.is_available()
 
     def _trained(self) -> int | None:
         """Batches the run has been trained on; None outside a run."""
@@ -218,7 +224,7 @@ class VOSDataModule(pl.LightningDataModule):
         return self._video_loader("test")
 
     def _video_loader(self, part: str) -> DataLoader[Any]:
-        videos: Any = self.videos(part)
+        videos: Any = WithSpares(self.videos(part))
         return DataLoader(videos, batch_size=None, sampler=VideoNumbers(videos), num_workers=0, collate_fn=_as_it_is)
 
 

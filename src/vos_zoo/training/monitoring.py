@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.profilers import Profiler
 
+from vos_zoo.training.later import Later
 from vos_zoo.types import Batch
 
 _WAIT, _WORK = "train_dataloader_next", "run_training_batch"
@@ -67,6 +68,8 @@ class RunMonitor(Callback):
         self._recent: deque[tuple[float, float, float]] = deque(maxlen=_WINDOW)
         self._totals = [0.0, 0.0, 0.0]
         self._norms: list[float] = []
+        self._coming: list[Later] = []
+        self._device = torch.device("cpu")
         self._scores: dict[int, float] = {}
         self._losses: dict[str, float] = {}
         self._started, self._seconds, self._memory = time.monotonic(), 0.0, 0
@@ -77,11 +80,11 @@ class RunMonitor(Callback):
         """Save the state."""
         checkpoint[_KEY] = {
             "totals": list(self._totals),
-            "norms": torch.tensor(self._norms, dtype=torch.float64),
+            "norms": torch.tensor(self._arrived(), dtype=torch.float64),
             "scores": dict(self._scores),
             "losses": self._last_losses(trainer),
             "seconds": self._seconds + time.monotonic() - self._started,
-            "memory": max(self._memory, peak_memory()),
+            "memory": max(self._memory, peak_memory(self._device)),
         }
 
     def on_load_checkpoint(
@@ -100,8 +103,9 @@ class RunMonitor(Callback):
         self._started = time.monotonic()
         if self.clock is not None:
             self.clock.take()
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
+        self._device = pl_module.device
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -109,8 +113,9 @@ class RunMonitor(Callback):
         """Log the means over the last steps."""
         norm = trainer.callback_metrics.get("train/grad_norm")
         if norm is not None:
-            self._norms.append(float(norm))
-        memory = peak_memory() / 2**30
+            self._coming.append(Later(norm))
+            self._arrived(leave=1)
+        memory = peak_memory(self._device) / 2**30
         pl_module.log("train/peak_memory_gb", memory, on_step=True, batch_size=1)
         if self.clock is None:
             return
@@ -120,6 +125,12 @@ class RunMonitor(Callback):
         clips, wait, work = (sum(values) for values in zip(*self._recent, strict=True))
         pl_module.log("train/clips_per_second", clips / max(wait + work, 1e-9), on_step=True, batch_size=1)
         pl_module.log("train/data_wait", wait / max(wait + work, 1e-9), on_step=True, batch_size=1)
+
+    def _arrived(self, leave: int = 0) -> list[float]:
+        """The norms so far, without the newest `leave` of this start: they may not be there yet."""
+        while len(self._coming) > leave:
+            self._norms.append(float(self._coming.pop(0).read()))
+        return self._norms
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record J&F over time."""
@@ -137,6 +148,7 @@ class RunMonitor(Callback):
     def summary(self, trainer: pl.Trainer) -> dict[str, Any]:
         """The numbers of the run, over all its starts, by name; see `format_summary`."""
         clips, wait, work = self._totals
+        norms = self._arrived()
         found: dict[str, Any] = {
             "steps": trainer.global_step,
             "steps since this start": trainer.global_step - self.first_step,
@@ -144,10 +156,10 @@ class RunMonitor(Callback):
             "seconds": self._seconds + time.monotonic() - self._started,
             "clips per second": clips / (wait + work) if wait + work else None,
             "data wait": wait / (wait + work) if wait + work else None,
-            "peak memory (GiB)": max(self._memory, peak_memory()) / 2**30,
+            "peak memory (GiB)": max(self._memory, peak_memory(self._device)) / 2**30,
             "learning rates": {str(g["name"]): g["lr"] for o in trainer.optimizers for g in o.param_groups},
             "losses": self._last_losses(trainer),
-            "gradient norm (median, largest)": [median(self._norms), max(self._norms)] if self._norms else None,
+            "gradient norm (median, largest)": [median(norms), max(norms)] if norms else None,
             "J&F by step": dict(self._scores),
         }
         if self._scores:
@@ -156,10 +168,10 @@ class RunMonitor(Callback):
         return found
 
 
-def peak_memory() -> int:
-    """Peak bytes: memory allocated by torch on the GPU, or else the resident memory of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
+def peak_memory(device: torch.device) -> int:
+    """Peak bytes: memory allocated by torch on a GPU, or else the resident memory of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 
