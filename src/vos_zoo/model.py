@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Container, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -18,6 +19,7 @@ from vos_zoo.config.schema import OptimConfig
 from vos_zoo.config.settings.rules import build_settings
 from vos_zoo.engine.box_start import BoxModel
 from vos_zoo.engine.confidence import Calibration
+from vos_zoo.engine.device_form import device_form, shared_copy
 from vos_zoo.engine.former_hooks import adapt_former_hooks
 from vos_zoo.engine.propagator import Propagator
 from vos_zoo.engine.target_model import AnyTargetModel, TrackSettings
@@ -25,9 +27,11 @@ from vos_zoo.hub.pretrained import Pretrained
 from vos_zoo.hub.weights import box_weights
 from vos_zoo.metrics import DavisScores
 from vos_zoo.nn.cpu import accelerate_cpu
+from vos_zoo.nn.cpu import plain_cpu as use_plain_modules
 from vos_zoo.prompts import PromptParser, check_fit, check_frame
 from vos_zoo.registry import load_method
 from vos_zoo.tensors import ordinary_tensors
+from vos_zoo.training.later import FiniteCheck
 from vos_zoo.training.optimisation import (
     check_groups,
     freeze_unnamed,
@@ -36,7 +40,7 @@ from vos_zoo.training.optimisation import (
     parameter_groups,
 )
 from vos_zoo.training.validation import pictured_frames, track_and_score
-from vos_zoo.types import Batch, Frame, FrameResult, Prompt, UsageError, VideoSequence, VOSError
+from vos_zoo.types import Batch, Frame, FrameResult, Prompt, UsageError, VideoSequence
 
 
 class VOSModel(Pretrained):
@@ -88,7 +92,9 @@ class VOSModel(Pretrained):
         self._scores: DavisScores | None = None
         self._optimised = False
         self._compiled = False
-        self._names: list[str] = []
+        self._finite = FiniteCheck()
+        self._form: tuple[Any, AnyTargetModel] | None = None
+        self._stopped = partial(_stopped, 0, [])
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -107,7 +113,21 @@ class VOSModel(Pretrained):
             overrides: single inference settings.
         """
         settings = self.track_settings(preset, **overrides)
-        return Propagator(self.network, settings, self.device, mask_threshold, self._find_box_model, self.calibration)
+        network = self._network_of(settings.precision)
+        return Propagator(network, settings, self.device, mask_threshold, self._find_box_model, self.calibration)
+
+    def _network_of(self, precision: str) -> AnyTargetModel:
+        """The network as its device runs it fastest; on a GPU a copy, made anew when weights have changed."""
+        if self.device.type != "cuda":
+            return self.network
+        tensors = (*self.network.parameters(), *self.network.buffers())
+        key = precision, tuple((id(tensor), tensor._version) for tensor in tensors)
+        if self._form is None or self._form[0] != key:
+            with ordinary_tensors():
+                form = shared_copy(self.network)
+                use_plain_modules(form)
+                self._form = key, device_form(form, precision)
+        return self._form[1]
 
     @property
     def boxes_drawn_by(self) -> str | None:
@@ -270,14 +290,16 @@ class VOSModel(Pretrained):
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """Unroll a batch of mini-sequences and sum the method's losses."""
+        self._finite.settle()
         batch = replace(batch, step=self.global_step)
         unrolled = self.network.training_forward(batch)
         terms = self.network.losses(unrolled, batch)
-        loss = torch.stack(list(terms.values())).sum()
-        self._names = batch.names
-        if not torch.isfinite(loss):
-            found = ", ".join(f"{name} {float(value.detach()):g}" for name, value in terms.items())
-            raise VOSError(self._stopped(f"the loss is {float(loss.detach()):g} ({found})"))
+        parts = torch.stack(list(terms.values()))
+        loss = parts.sum()
+        self._stopped = partial(_stopped, self.global_step, batch.names)
+        self._finite.watch(
+            torch.cat([loss.detach()[None], parts.detach()]), partial(_bad_loss, self._stopped, [*terms])
+        )
         size, shared = len(batch.frames), self._trainer is not None and self.trainer.world_size > 1
         self.log(
             "train/loss", loss.detach(), prog_bar=True, on_step=True, on_epoch=True, batch_size=size, sync_dist=shared
@@ -296,19 +318,20 @@ class VOSModel(Pretrained):
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         self.log("train/grad_norm", norm, on_step=True, batch_size=1)
-        if getattr(self.trainer.precision_plugin, "scaler", None) is None and not torch.isfinite(norm):
-            raise VOSError(self._stopped(f"the norm of the gradient is {float(norm):g}"))
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None:
+            self._finite.watch(norm[None], partial(_bad_norm, self._stopped))
 
-    def _stopped(self, reason: str) -> str:
-        """The error for a stopped training, with the clips of the batch and possible fixes."""
-        shown = ", ".join(self._names[:8]) + (", ..." if len(self._names) > 8 else "")
-        return (
-            f"training stopped at step {self.global_step}: {reason}, for the clips {shown}; check these clips, lower "
-            "optim.groups, or set optim.clip_norm"
-        )
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save no weights that a loss or gradient which is not finite has changed."""
+        self._finite.settle()
+
+    def on_train_end(self) -> None:
+        """Check the last step."""
+        self._finite.settle()
 
     def on_validation_epoch_start(self) -> None:
-        """Reset the counters."""
+        """Check the steps so far, and reset the counters."""
+        self._finite.settle()
         self._scores = DavisScores().to(self.device)
 
     def validation_step(self, sequence: VideoSequence, index: int) -> dict[str, Any]:
@@ -342,5 +365,27 @@ def mean_jaccard(logits: Tensor, target: Tensor, valid: Tensor | None = None) ->
     intersection = (predicted & present).sum(dim=(-2, -1)).float()
     union = (predicted | present).sum(dim=(-2, -1)).float()
     values = torch.where(union > 0, intersection / union.clamp(min=1), torch.ones_like(union))
-    counted = values if valid is None else values.transpose(1, 2)[valid]
-    return counted.mean() if counted.numel() else values.new_ones(())
+    counted = torch.ones_like(values) if valid is None else valid[:, None].expand_as(values).to(values.dtype)
+    number = counted.sum()
+    return torch.where(number > 0, (values * counted).sum() / number.clamp(min=1), torch.ones_like(number))
+
+
+def _stopped(step: int, names: Sequence[str], reason: str) -> str:
+    """The error for a stopped training, with the clips of the batch and possible fixes."""
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return (
+        f"training stopped at step {step}: {reason}, for the clips {shown}; check these clips, lower optim.groups, or "
+        "set optim.clip_norm"
+    )
+
+
+def _bad_loss(stopped: Callable[[str], str], names: Sequence[str], values: Tensor) -> str:
+    """The error for a loss and its terms, ``(1 + n,)``."""
+    total, *terms = values.tolist()
+    found = ", ".join(f"{name} {value:g}" for name, value in zip(names, terms, strict=True))
+    return stopped(f"the loss is {total:g} ({found})")
+
+
+def _bad_norm(stopped: Callable[[str], str], values: Tensor) -> str:
+    """The error for the norm of a gradient, ``(1,)``."""
+    return stopped(f"the norm of the gradient is {float(values[0]):g}")

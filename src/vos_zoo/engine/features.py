@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 import torch
 from torch import Tensor
 
+from vos_zoo.tensors import picked
 from vos_zoo.types import Box, Points
 
 _NOT_PER_FRAME = ("window", "plan", "hints")
@@ -77,7 +78,7 @@ class Features:
     def rows(self, rows: Sequence[int]) -> Self:
         """The features as seen by the objects `rows` only; a class that adds tensors per object overrides this."""
         window = torch.arange(self.pixels.shape[0], device=self.pixels.device) if self.window is None else self.window
-        return self.spread(window[list(rows)])
+        return self.spread(picked(window, rows))
 
     def frames(self, start: int, stop: int | None) -> Self:
         """Frames `start` to `stop` of the clip (None: to its end), without a copy."""
@@ -107,7 +108,11 @@ class Features:
         return replace(self, **gone)
 
     def _select(self, frames: slice | list[int]) -> Self:
-        chosen: dict[str, Any] = {name: value[:, frames] for name, value in self._per_frame().items()}
+        own = self._per_frame().items()
+        if isinstance(frames, slice):
+            chosen: dict[str, Any] = {name: value[:, frames] for name, value in own}
+        else:
+            chosen = {name: picked(value, frames, dim=1) for name, value in own}
         return replace(self, **chosen, plan=None)
 
     def _per_frame(self) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from vos_zoo.engine.memory import Memory
 from vos_zoo.engine.schedule import WriteSchedule
 from vos_zoo.engine.track_settings import TrackSettings
 from vos_zoo.engine.views import Canvases
+from vos_zoo.tensors import joined, seen
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,7 @@ class Clock:
 
 def in_order(parts: Sequence[Tensor], order: Sequence[int]) -> Tensor:
     """Parts ``(T, n, ...)`` of groups whose slots are `order`, joined and sorted by slot."""
-    stacked = torch.cat(list(parts), dim=1)
-    return stacked[:, [order.index(slot) for slot in range(len(order))]]
+    return seen(joined(parts, dim=1), [order.index(slot) for slot in range(len(order))], dim=1)
 
 
 def object_evidence(predicted: Sequence[Predicted], order: Sequence[int], count: int) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vos_zoo.engine.box_start import BoxModel, BoxStart
+from vos_zoo.engine.compiled import compiled_verbs
 from vos_zoo.engine.confidence import Calibration, ConfidenceMeter
 from vos_zoo.engine.decoded import as_decoded
 from vos_zoo.engine.features import ClipPlan, Features
@@ -19,9 +21,9 @@ from vos_zoo.engine.prompted import Given, draw_given
 from vos_zoo.engine.smoothing import Smoother
 from vos_zoo.engine.target_model import AnyTargetModel, TrackSettings
 from vos_zoo.engine.views import Canvases
-from vos_zoo.nn.precision import at_least_float32, autocast, full_precision
+from vos_zoo.nn.precision import at_least_float32, full_precision, number_format
 from vos_zoo.prompts import ObjectPrompt, PromptParser, check_frame
-from vos_zoo.tensors import ordinary_tensors
+from vos_zoo.tensors import ordinary_tensors, picked, stacked, upload
 from vos_zoo.types import Frame, FrameResult, Prompt, UsageError
 
 
@@ -66,6 +68,7 @@ class Propagator:
         self.view = model.make_view(settings)
         self.meter = ConfidenceMeter(calibration)
         self.smoother = Smoother(settings)
+        self._verbs = compiled_verbs(model) if settings.compile else model
         self.ids: list[int] = []
         self._clock = Clock()
         self._groups: list[Group] = []
@@ -100,7 +103,7 @@ class Propagator:
         """
         self._check(frame)
         given = self._parse(prompt, frame)
-        image = torch.from_numpy(np.ascontiguousarray(frame)).to(self.device)
+        image = upload(torch.from_numpy(np.ascontiguousarray(frame)), self.device)
         self._size = (frame.shape[0], frame.shape[1])
         self._buffer.append(_Waiting(image.permute(2, 0, 1).to(self.dtype), self._next, wanted))
         self._next += 1
@@ -152,7 +155,7 @@ class Propagator:
         plan = self._plan(clip, due, given is not None)
         if not plan.decoded:
             return []
-        frames = torch.stack([clip[t].image for t in plan.encoded])
+        frames = stacked([clip[t].image for t in plan.encoded])
         order = [slot for group in self._groups for slot in group.slots]
         predicted = [self._predict(group, frames, plan) for group in self._groups]
         if given is None and not predicted:
@@ -233,10 +236,10 @@ class Propagator:
         """One group's objects on the merge plane."""
         self._write(group)
         canvases = self.view.project(frames, group.slots)
-        with self._autocast():
-            features = replace(self.model.encode(canvases.pixels).spread(canvases.window), plan=plan)
+        with self._format():
+            features = replace(self._verbs.encode(canvases.pixels).spread(canvases.window), plan=plan)
             readout = self.model.read(group.memory, features)
-            decoded = as_decoded(self.model.decode(readout, features))
+            decoded = as_decoded(self._verbs.decode(readout, features))
             evidence = self.model.evidence(group.memory, readout, features, decoded)
             group.memory = self.model.carry(group.memory, readout, decoded)
             features = self.model.clips.retain(features, readout, decoded)
@@ -257,13 +260,14 @@ class Propagator:
         """Schedule the writes of these frames; they run when the next frame needs them, if ever."""
         assert group.canvases is not None and group.features is not None
         if due:
-            merged = self.view.lower(probabilities[:, [slot + 1 for slot in group.slots]], group.canvases)
+            objects = picked(probabilities, [slot + 1 for slot in group.slots], dim=1)
+            merged = self.view.lower(objects, group.canvases)
         for write in due:
             features, masks = group.features.pick([plan.encoded.index(at) for at in write.positions]), merged
             if len(write.positions) < len(plan.decoded):
-                masks = masks[:, [plan.decoded.index(at) for at in write.positions]]
+                masks = picked(masks, [plan.decoded.index(at) for at in write.positions], dim=1)
             if write.rows is not None:
-                features, masks = features.rows(write.rows), masks[write.rows]
+                features, masks = features.rows(write.rows), picked(masks, write.rows)
             group.pending.append((features, masks, write.rows))
         group.canvases = group.features = None
 
@@ -271,7 +275,7 @@ class Propagator:
         """Run the group's pending writes."""
         pending, group.pending = group.pending, []
         for features, masks, rows in pending:
-            with self._autocast():
+            with self._format():
                 group.memory = self.model.update(group.memory, features, masks, rows)
 
     def _emit(
@@ -287,7 +291,7 @@ class Propagator:
     ) -> list[FrameResult]:
         """Results of the wanted frames; `newcomers` objects (the last slots) exist from the last frame on."""
         rows = [row for row, position in enumerate(plan.decoded) if clip[position].wanted]
-        wanted = probabilities if len(rows) == len(probabilities) else probabilities[rows]
+        wanted = probabilities if len(rows) == len(probabilities) else picked(probabilities, rows)
         full = (wanted if plain or not rows else self.view.emit(wanted)).float()
         results = []
         for row, own in zip(rows, full, strict=True):
@@ -307,9 +311,9 @@ class Propagator:
             self.meter.start(given.ids, given.masks)
         return results
 
-    def _autocast(self) -> torch.autocast:
+    def _format(self) -> AbstractContextManager[None]:
         """The number format of all verbs."""
-        return autocast(self.device, self.settings.precision)
+        return number_format(self.device, self.settings.precision)
 
     # -- prompts -----------------------------------------------------------------------------------------------------
 
@@ -326,7 +330,7 @@ class Propagator:
 
     def _given(self, objects: dict[int, ObjectPrompt]) -> Given:
         """What was given in the newest frame; slots are assigned by `_register`."""
-        with self._autocast():
+        with self._format():
             return draw_given(self.model, self._buffer[-1].image, objects)
 
     def _register(self, given: Given) -> None:
@@ -349,7 +353,7 @@ class Propagator:
         """Start the slots `members` of a group; the canvases are encoded if their features are not available."""
         hints = [given.hints[given.slots.index(slot)] for slot in members]
         placed = tuple(None if hint is None else self.view.on_canvas(hint) for hint in hints)
-        with self._autocast():
+        with self._format():
             if features is None:
                 features = self.model.encode(canvases.pixels)
             features = replace(features.spread(canvases.window), hints=placed if any(placed) else None)

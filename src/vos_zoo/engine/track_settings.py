@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vos_zoo.config.settings.rules import Settings, setting
-from vos_zoo.nn.precision import FORMATS
+from vos_zoo.nn.precision import PRECISIONS
 
 SMOOTH = ("specks", "nearest", "holes")
 """What `smooth` may hold; done in this order."""
@@ -22,8 +22,14 @@ class TrackSettings(Settings):
     )
     precision: str = setting(
         "float32",
-        "number format of the networks; `vos_zoo.nn.precision` says what stays in float32",
-        choices=tuple(FORMATS),
+        "number format of the networks: `float32` (IEEE), `tf32` (a GPU computes products and convolutions of "
+        "float32 in TF32), `bf16` or `fp16`; `vos_zoo.nn.precision` says what stays in float32",
+        choices=PRECISIONS,
+    )
+    compile: bool = setting(
+        False,
+        "compile encoding and decoding for sizes that recur (`torch.compile`, on a GPU as CUDA graphs), which takes "
+        "minutes at first; what cannot be compiled runs as it is",
     )
     smooth: tuple[str, ...] = setting(
         (),

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vos_zoo.tensors import constant
 from vos_zoo.types import Box, Points
 
 
@@ -156,7 +157,7 @@ class FullFrame(View):
         size, pad = self._sizes(*self._video)
         if size != self._video:
             frames = F.interpolate(frames, size, mode=self.resize, align_corners=False)
-        value = frames.new_tensor(self.pad_value)[:, None, None]
+        value = constant(tuple(self.pad_value), frames.device, frames.dtype)[:, None, None]
         return Canvases((F.pad(frames - value, pad) + value)[None] if any(pad) else frames[None], None, tuple(slots))
 
     def lift(self, logits: Tensor, canvases: Canvases) -> Tensor:

@@ -19,7 +19,9 @@ CPU_BLOCK = 512
 """Keys per block on the CPU, so that a block of weights fits the cache."""
 
 
-def fused_attention(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+def fused_attention(
+    queries: Tensor, keys: Tensor, values: Tensor, scale: float, hidden: Tensor | None = None
+) -> Tensor:
     """Softmax attention of unit vectors, with gradients: by torch's fused kernel, or on a CPU by two products.
 
     Fused kernels want values as wide as keys: wider values are split into heads that share queries and keys. They save
@@ -30,18 +32,20 @@ def fused_attention(queries: Tensor, keys: Tensor, values: Tensor, scale: float)
         keys: ``(B, m, d)``.
         values: ``(B, m, c)``.
         scale: factor of the logits.
+        hidden: bool ``(B, 1, m)``, keys that are not seen; None: all are.
 
     Returns:
         ``(B, n, c)``.
     """
-    if queries.device.type == "cpu":
+    if queries.device.type == "cpu" and hidden is None:
         numerators, denominators = attention_sums(queries, keys, values, scale)
         return numerators / denominators[..., None]
     width, channels = queries.shape[-1], values.shape[-1]
     heads = channels // width if channels % width == 0 else 1
     q, k = (x[:, None].expand(-1, heads, -1, -1) for x in (queries, keys))
     v = values.unflatten(-1, (heads, -1)).transpose(1, 2)
-    return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2).flatten(2)
+    shown = None if hidden is None else ~hidden[:, None]
+    return F.scaled_dot_product_attention(q, k, v, shown, scale=scale).transpose(1, 2).flatten(2)
 
 
 def attention_sums(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from vos_zoo.nn.norms import FrozenBatchNorm2d
 from vos_zoo.nn.smp_encoder import SmpFeatures
 from vos_zoo.nn.timm_encoder import NORMS, freeze_and_fold, read_state, timm_features
 from vos_zoo.registry import PublishedFile
+from vos_zoo.tensors import constant
 from vos_zoo.types import UsageError, VOSError
 
 MASK_RCNN_CAFFE = PublishedFile(**json.loads((Path(__file__).parent / "mask_rcnn_caffe.json").read_text("utf-8")))
@@ -44,8 +45,8 @@ class Normalisation:
         frames = frames.flip(1) if self.bgr else frames
         if self.unit != 1:
             frames = frames / self.unit
-        frames = frames - frames.new_tensor(self.mean)[:, None, None]
-        return frames if self.std == (1.0, 1.0, 1.0) else frames / frames.new_tensor(self.std)[:, None, None]
+        mean, std = (constant(tuple(x), frames.device, frames.dtype)[:, None, None] for x in (self.mean, self.std))
+        return frames - mean if self.std == (1.0, 1.0, 1.0) else (frames - mean) / std
 
 
 CAFFE = Normalisation(True, 1.0, (102.9801, 115.9465, 122.7717), (1.0, 1.0, 1.0))

@@ -86,11 +86,11 @@ class _Correlated(torch.autograd.Function):
 
 
 def _chunks(samples: Tensor, objects: int) -> Sequence[Tensor]:
-    """Samples in chunks of about 16 images, to keep intermediates small."""
+    """Samples in chunks of about 16 images on a CPU, to keep intermediates in its caches; elsewhere all at once."""
     chunk = max(16 // objects, 1)
-    return (
-        [samples] if len(samples) <= chunk else samples.split(chunk)
-    )  # splitting into one chunk would copy the gradients
+    if samples.device.type != "cpu" or len(samples) <= chunk:
+        return [samples]  # splitting into one chunk would copy the gradients
+    return samples.split(chunk)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from vos_zoo.tensors import upload
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class SampleMemory:
     Attributes:
         policy: how weights evolve.
         buffers: name -> tensor ``(S, B, ...)``; slots that hold no sample are zero.
-        weights: temporal weights, float32 ``(S, B)``; zero for empty slots.
+        weights: temporal weights, float32 ``(S, B)``, zero for empty slots; on the CPU, where slots are chosen.
         counts: samples stored so far per object (at most `policy.capacity`).
         latest: slot written last, per object.
     """
@@ -83,8 +86,8 @@ class SampleMemory:
         return self.buffers[name][: self.filled]
 
     def sample_weights(self) -> Tensor:
-        """Temporal weights of the filled slots, ``(filled, B)``."""
-        return self.weights[: self.filled]
+        """Temporal weights of the filled slots, ``(filled, B)``, on the device of the samples."""
+        return upload(self.weights[: self.filled], next(iter(self.buffers.values())).device)
 
     def start(self, samples: dict[str, Tensor], rows: Sequence[int]) -> SampleMemory:
         """Start the objects `rows` with their first sample; rows from ``len(self)`` on are new objects.
@@ -107,8 +110,7 @@ class SampleMemory:
                 buffer[:, list(rows)] = 0
                 buffer[0, list(rows)] = sample
             buffers[name] = buffer
-        first = next(iter(samples.values()))
-        weights = torch.zeros(slots, total, device=first.device)
+        weights = torch.zeros(slots, total)
         if known:
             weights[:, :known] = self.weights
         weights[:, list(rows)] = 0
@@ -129,16 +131,27 @@ class SampleMemory:
         if self.grows:
             return self._append(samples)
         slots = self.next_slots(rows)
+        place = self._place(slots, rows)
         for name, sample in samples.items():
-            self.buffers[name][slots, list(rows)] = sample.to(self.buffers[name].dtype)
+            self.buffers[name][place] = sample.to(self.buffers[name].dtype)
         counts, latest = list(self.counts), list(self.latest)
-        weights = self.weights.cpu()
+        weights = self.weights.clone()
         for row, slot in zip(rows, slots, strict=True):
             weights[:, row] = self._reweigh(weights[:, row].clone(), row, slot)
             counts[row] = min(counts[row] + 1, self.policy.capacity)
             latest[row] = slot
-        self.weights.copy_(weights)
-        return SampleMemory(self.policy, self.buffers, self.weights, tuple(counts), tuple(latest))
+        return SampleMemory(self.policy, self.buffers, weights, tuple(counts), tuple(latest))
+
+    def newest(self, *names: str) -> tuple[Tensor, ...]:
+        """The sample that each object was given last, from the buffers `names`, ``(B, ...)`` each."""
+        place = self._place(self.latest, range(len(self)))
+        return tuple(self.buffers[name][place] for name in names)
+
+    def _place(self, slots: Sequence[int], rows: Sequence[int]) -> Any:
+        """Index of one slot of each of the objects `rows`: the slot itself where all objects have it in common."""
+        if len(set(slots)) == 1 and list(rows) == list(range(len(self))):
+            return slots[0]
+        return tuple(upload(torch.tensor([list(slots), list(rows)]), next(iter(self.buffers.values())).device))
 
     def _append(self, samples: dict[str, Tensor]) -> SampleMemory:
         """Out-of-place growth by one slot, equal weights, for training."""
@@ -185,4 +198,4 @@ class SampleMemory:
     def to(self, device: torch.device | str) -> SampleMemory:
         """The same memory on `device`."""
         buffers = {name: buffer.to(device) for name, buffer in self.buffers.items()}
-        return SampleMemory(self.policy, buffers, self.weights.to(device), self.counts, self.latest)
+        return SampleMemory(self.policy, buffers, self.weights, self.counts, self.latest)

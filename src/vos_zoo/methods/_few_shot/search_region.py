@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vos_zoo.engine.merge import GIVEN_LOGIT
 from vos_zoo.engine.views import Canvases, View
+from vos_zoo.tensors import constant, stacked
 
 Pair = NDArray[np.floating[Any]]
 
@@ -193,17 +194,16 @@ def mask_moments(probabilities: Tensor) -> tuple[NDArray[Any], NDArray[Any], NDA
     Returns:
         Mass ``(N,)``, centre (y, x) ``(N, 2)``, and 4 standard deviations per axis (h, w) ``(N, 2)``.
     """
-    marginals = (probabilities.sum(dim=2).double(), probabilities.sum(dim=1).double())
-    mass = marginals[0].sum(dim=1)
+    length = max(probabilities.shape[1:])
+    along = [probabilities.sum(dim=2), probabilities.sum(dim=1)]
+    marginals = torch.stack([F.pad(own, (0, length - own.shape[1])) for own in along], dim=1).double()
+    position = constant(tuple(range(length)), marginals.device, torch.float64)
+    mass = marginals[:, :1].sum(dim=2)
     safe = mass.clamp(min=1e-12)
-    stacked = [mass]
-    for marginal in marginals:
-        position = torch.arange(marginal.shape[1], device=marginal.device, dtype=torch.float64)
-        mean = (marginal * position).sum(dim=1) / safe
-        variance = (marginal * (position - mean[:, None]).square()).sum(dim=1) / safe
-        stacked += [mean, 4 * variance.sqrt()]
-    moments = torch.stack(stacked, dim=1).cpu().numpy()
-    return moments[:, 0], moments[:, [1, 3]].astype(np.float32), moments[:, [2, 4]].astype(np.float32)
+    mean = (marginals * position).sum(dim=2) / safe
+    variance = (marginals * (position - mean[..., None]).square()).sum(dim=2) / safe
+    moments = torch.cat([mass, mean, 4 * variance.sqrt()], dim=1).cpu().numpy()
+    return moments[:, 0], moments[:, 1:3].astype(np.float32), moments[:, 3:].astype(np.float32)
 
 
 @dataclass
@@ -275,10 +275,10 @@ class SearchRegion(View):
         self._image = (frames.shape[-2], frames.shape[-1])
         windows = [self.window_of(slot) for slot in slots]
         distinct = list(dict.fromkeys(windows))
-        pixels = torch.stack([cut(frames, own, self.size) for own in distinct])
+        pixels = stacked([cut(frames, own, self.size) for own in distinct])
         if len(distinct) == len(windows):
             return Canvases(pixels, None, windows)
-        window = torch.tensor([distinct.index(own) for own in windows], device=frames.device)
+        window = constant(tuple(distinct.index(own) for own in windows), frames.device, torch.int64)
         return Canvases(pixels, window, windows)
 
     def lift(self, logits: Tensor, canvases: Canvases) -> Tensor:
@@ -287,13 +287,13 @@ class SearchRegion(View):
         for own, window in zip(logits, canvases.places, strict=True):
             scale, centre = placement(window.corners, self.size)
             pasted.append(paste(own[:, 0], scale, centre, self._image))
-        return torch.stack(pasted, dim=1)
+        return stacked(pasted, dim=1)
 
     def lower(self, probabilities: Tensor, canvases: Canvases) -> Tensor:
         """Crop the objects' probabilities with the last windows, ``(T, B, H, W)`` -> ``(B, T, 1, h, w)``."""
         objects = probabilities.unbind(dim=1)
         masks = [cut(own[:, None], w, self.size, mask=True) for own, w in zip(objects, canvases.places, strict=True)]
-        return torch.stack(masks)
+        return stacked(masks)
 
     def to_plane(self, maps: Tensor, outside: float = 0.0) -> Tensor:
         """The identity: objects are merged in the image."""

@@ -23,6 +23,7 @@ from vos_zoo.methods._few_shot.learner import FewShotLearner, FilterState, apply
 from vos_zoo.methods._few_shot.sample_memory import SampleMemory, SamplePolicy
 from vos_zoo.nn.norms import instance_l2_norm
 from vos_zoo.nn.precision import full_precision
+from vos_zoo.tensors import constant, seen
 from vos_zoo.types import UsageError
 
 SeenT = TypeVar("SeenT", bound=Pyramid, contravariant=True)
@@ -229,7 +230,7 @@ class FewShotTarget(Target[FewShotMemory, FewShotFeatures]):
         """Store the samples and refine the filters that are due (sec. 3.5)."""
         rows = list(range(len(memory.writes)) if rows is None else rows)
         own = {name: sample[name] for name in ("features", "labels", "weights")}
-        own["scores"] = apply_kernel(own["features"][None], memory.kernel[rows])[0]
+        own["scores"] = apply_kernel(own["features"][None], seen(memory.kernel, rows))[0]
         samples = memory.samples.write(own, rows)
         writes = tuple(count + (row in rows) for row, count in enumerate(memory.writes))
         memory = FewShotMemory(memory.schedule, samples, memory.kernel, writes)
@@ -238,10 +239,8 @@ class FewShotTarget(Target[FewShotMemory, FewShotFeatures]):
 
     def residual(self, memory: FewShotMemory) -> Tensor:
         """Squared error of the filter on each object's newest sample, by that of a zero filter, ``(B,)`` (eq. 1)."""
-        store, rows = memory.samples, list(range(len(memory.writes)))
-        scores, labels, weights = (
-            store.buffers[name][list(store.latest), rows].flatten(1) for name in ("scores", "labels", "weights")
-        )
+        newest = memory.samples.newest("scores", "labels", "weights")
+        scores, labels, weights = (own.flatten(1) for own in newest)
         error, whole = (weights * (scores - labels)).square().sum(dim=1), (weights * labels).square().sum(dim=1)
         return error / whole.clamp(min=1e-9)
 
@@ -268,8 +267,8 @@ class FewShotTarget(Target[FewShotMemory, FewShotFeatures]):
         picked = {name: store.samples(name) for name in store.buffers}
         temporal, kernel = store.sample_weights(), memory.kernel
         if not everyone:
-            picked = {name: value[:, rows] for name, value in picked.items()}
-            temporal, kernel = temporal[:, rows], kernel[rows]
+            picked = {name: seen(value, rows, dim=1) for name, value in picked.items()}
+            temporal, kernel = seen(temporal, rows, dim=1), seen(kernel, rows)
         scores = picked["scores"]
         if max(memory.writes[row] for row in rows) % RESCORE_EVERY == 0:
             scores = apply_kernel(picked["features"], kernel)
@@ -280,7 +279,7 @@ class FewShotTarget(Target[FewShotMemory, FewShotFeatures]):
         if everyone:
             store.buffers["scores"][: store.filled] = fit.scores
             return replace(memory, kernel=fit.kernel)
-        store.buffers["scores"][: store.filled, rows] = fit.scores
-        kernel = memory.kernel.clone()
-        kernel[rows] = fit.kernel
+        own = constant(tuple(rows), kernel.device, torch.int64)
+        store.buffers["scores"][: store.filled].index_copy_(1, own, fit.scores)
+        kernel = memory.kernel.index_copy(0, own, fit.kernel)
         return replace(memory, kernel=kernel)

@@ -28,6 +28,7 @@ from vos_zoo.methods.giel.parts import GielSchedule
 from vos_zoo.methods.giel.settings import PRESETS, GielTrackSettings
 from vos_zoo.methods.giel.views import MirroredFrame
 from vos_zoo.nn.precision import full_precision
+from vos_zoo.tensors import constant, seen
 from vos_zoo.types import Batch
 
 
@@ -135,14 +136,13 @@ class Giel(GielNetwork):
         reads = readout.objects.flatten(0, 1) if valid is None else readout.objects[valid]
         step = readout.group or max(len(reads), 1)
         parts = []
-        for start in range(0, len(reads), step):
+        for start in range(0, max(len(reads), 1), step):  # once without objects, too: parameters get a gradient of zero
             part = slice(start, start + step)
             maps = full_precision(head(reads[part], shared, None if rows is None else rows[part]))
             if isinstance(head, CoarseHead):
                 maps = upsample(maps.sigmoid() if self.coarse_act == "sigmoid_first" else maps)
             parts.append(crop_margins(maps, features.size)[:, 0])
-        found = torch.cat(parts) if parts else full_precision(features.pixels).new_zeros(0, *features.size)
-        return _scatter(found, valid, slots)
+        return _scatter(torch.cat(parts), valid, slots)
 
     def _fuse_maps(self, maps: Tensor, saliency: Tensor | None, valid: Tensor | None = None) -> Tensor:
         """Objects' maps and the global logits ``(B, 1, h, w)`` -> logits of the product, ``(B, K, h, w)``."""
@@ -169,9 +169,11 @@ class Giel(GielNetwork):
             if frame is None:
                 continue
             scores = queries @ full_precision(frame.shared["key"]).flatten(2) / queries.shape[-1] ** 0.5
+            place = constant(tuple(slots), result.device, torch.int64)
             for canvas, own in enumerate(scores):
-                given = full_precision(frame.owned["cover"][canvas, slots])
-                result[canvas, slots] = matching_margin(own, given, found[canvas, slots])
+                given = full_precision(seen(frame.owned["cover"][canvas], slots))
+                margin = matching_margin(own, given, seen(found[canvas], slots))
+                result[canvas].index_copy_(0, place, margin)
         return result[:, None]
 
     # -- memory ------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ class AttentionUnit(nn.Module):
 
 
 class Moments(NamedTuple):
-    """Mean and inverse deviation of every channel over the pixels, ``(C,)``."""
+    """Mean and inverse deviation of every channel over the pixels, ``(..., C)``."""
 
     mean: Tensor
     inverse: Tensor
@@ -102,21 +102,25 @@ class JointTransformer(nn.Module):
         Instance norm and projection are one affine map of the tokens, so the normalised tokens are never computed.
 
         Args:
-            numerators: weighted sums of the tokens, ``(P, C)``.
-            denominators: sums of the weights, ``(P,)``.
-            tokens: the template's own tokens, ``(P, C)``.
+            numerators: weighted sums of the tokens, ``(P, C)``, or of several templates, ``(S, P, C)``.
+            denominators: sums of the weights, ``(P,)`` or ``(S, P)``.
+            tokens: the templates' own tokens, as the numerators.
 
         Returns:
-            Unit keys ``(P, width)``.
+            Unit keys ``(P, width)`` or ``(S, P, width)``.
         """
         unit = self.cross_attention.WK
-        residual = torch.addcdiv(tokens, numerators, denominators[:, None])
+        residual = torch.addcdiv(tokens, numerators, denominators[..., None])
         mean, inverse = token_moments(residual)
-        weight = unit.weight * inverse
-        return F.normalize(F.linear(residual, weight, unit.bias - weight @ mean), dim=-1, eps=1e-12)
+        if residual.dim() == 2:
+            weight = unit.weight * inverse
+            return F.normalize(F.linear(residual, weight, unit.bias - weight @ mean), dim=-1, eps=1e-12)
+        weights = unit.weight * inverse[:, None]
+        shifts = torch.baddbmm(unit.bias[:, None], weights, mean[..., None], alpha=-1)
+        return F.normalize(torch.baddbmm(shifts.mT, residual, weights.mT), dim=-1, eps=1e-12)
 
 
 def token_moments(x: Tensor, eps: float = 1e-5) -> Moments:
-    """Mean and inverse deviation (biased, `eps` added to the variance) of each channel of ``(P, C)``."""
-    mean = x.mean(dim=0)
-    return Moments(mean, ((x - mean).square().mean(dim=0) + eps).rsqrt())
+    """Mean and inverse deviation (biased, `eps` added to the variance) of each channel of ``(..., P, C)``."""
+    mean = x.mean(dim=-2)
+    return Moments(mean, ((x - mean[..., None, :]).square().mean(dim=-2) + eps).rsqrt())

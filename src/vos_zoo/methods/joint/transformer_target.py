@@ -16,10 +16,12 @@ from torch import Tensor
 
 from vos_zoo.methods._few_shot.sample_memory import SampleMemory
 from vos_zoo.methods._few_shot.target import FewShotFeatures, LearnerTrackSettings, Target, sample_policy
+from vos_zoo.methods.joint.batched_sums import add_template, encode_templates, forget_template
 from vos_zoo.methods.joint.settings import JointTrackSettings
 from vos_zoo.methods.joint.transformer import JointTransformer
 from vos_zoo.nn.attention import bounded_attention, bounded_weights, fused_attention, mutual_sums
 from vos_zoo.nn.precision import in_full_precision
+from vos_zoo.tensors import upload
 
 REBUILD_EVERY = 64
 """Writes after which the encoder's sums are recomputed, so that rounding errors do not accumulate."""
@@ -135,7 +137,12 @@ class TransformerTarget(Target[TransformerMemory, JointFeatures]):
         rows = list(range(len(memory.samples)) if rows is None else rows)
         slots = memory.samples.next_slots(rows)
         if memory.incremental:
-            self._forget(memory.samples, rows, slots)
+            if _batched(memory.samples):
+                for row, slot in zip(rows, slots, strict=True):
+                    if slot < memory.samples.counts[row]:
+                        forget_template(memory.samples, self.transformer, row, slot)
+            else:
+                self._forget(memory.samples, rows, slots)
         samples = memory.samples.write(self._entries(memory, sample), rows)
         writes = tuple(count + (row in rows) for row, count in enumerate(memory.writes))
         return self._encode(TransformerMemory(samples, memory.incremental, memory.calls + 1, writes), rows, slots)
@@ -147,7 +154,7 @@ class TransformerTarget(Target[TransformerMemory, JointFeatures]):
         with in_full_precision(features.tokens):
             normed = transformer.normed(features.tokens, features.numerators, features.denominators)
             queries = features.gather(transformer.cross_attention(normed))
-            if store.grows:
+            if store.grows or queries.device.type != "cpu":
                 read = self._read_fused(store, queries)
             else:
                 read = torch.stack([self._read_object(store, row, own) for row, own in enumerate(queries)])
@@ -156,11 +163,15 @@ class TransformerTarget(Target[TransformerMemory, JointFeatures]):
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def _read_fused(self, store: SampleMemory, queries: Tensor) -> Tensor:
-        """All objects at once, ``(B, T, P, width)`` -> ``(B, T, D, P)``; all have templates in all slots."""
+        """All objects at once, ``(B, T, P, width)`` -> ``(B, T, D, P)``; slots without a template are hidden."""
         objects, frames, pixels = queries.shape[:3]
+        counts, hidden = store.counts, None
+        if min(counts) < store.filled:
+            empty = torch.tensor([[slot >= count for slot in range(store.filled)] for count in counts])
+            hidden = upload(empty, queries.device)[..., None].expand(-1, -1, pixels).flatten(1)[:, None]
         keys = store.samples("encoded").transpose(0, 1).flatten(1, 2)
         values = store.samples("values")[:, :, :-1].permute(1, 0, 3, 2).flatten(1, 2)
-        read = fused_attention(queries.flatten(1, 2), keys, values, self.transformer.cross_attention.scale)
+        read = fused_attention(queries.flatten(1, 2), keys, values, self.transformer.cross_attention.scale, hidden)
         return read.view(objects, frames, pixels, -1).transpose(2, 3)
 
     def _read_object(self, store: SampleMemory, row: int, queries: Tensor) -> Tensor:
@@ -189,6 +200,12 @@ class TransformerTarget(Target[TransformerMemory, JointFeatures]):
         if store.grows:
             return replace(memory, samples=replace(store, buffers=self._encode_recorded(store.buffers)))
         fresh = [row for row in rows if not memory.incremental or memory.writes[row] % REBUILD_EVERY == 0]
+        if _batched(store):
+            for row, slot in zip(rows, slots, strict=True):
+                if row not in fresh:
+                    add_template(store, self.transformer, row, slot)
+                encode_templates(store, self.transformer, row, row in fresh, memory.incremental)
+            return memory
         if fresh:
             self._rebuild(store, fresh, keep=memory.incremental)
         added = [(row, slot) for row, slot in zip(rows, slots, strict=True) if row not in fresh]
@@ -271,6 +288,11 @@ class TransformerTarget(Target[TransformerMemory, JointFeatures]):
         """Weights of one object's template `query` on its template `key`, ``(P, P)``."""
         keys = store.buffers["keys"]
         return bounded_weights(keys[query, row], keys[key, row], self.transformer.self_attention.scale, out)
+
+
+def _batched(store: SampleMemory) -> bool:
+    """Whether few large products are faster than many small ones: not on a CPU, whose caches they exceed."""
+    return store.buffers["keys"].device.type != "cpu"
 
 
 def _scratch(store: SampleMemory) -> Tensor:

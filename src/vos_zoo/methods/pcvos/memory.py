@@ -13,6 +13,7 @@ from vos_zoo.methods.pcvos.frame_bank import BankPolicy, FrameBank
 from vos_zoo.methods.pcvos.matching import Matches, gather_values, match, similarities
 from vos_zoo.methods.pcvos.settings import PCVOSTrackSettings
 from vos_zoo.nn.precision import in_full_precision
+from vos_zoo.tensors import constant, seen, upload
 
 CPU_BYTES, CUDA_BYTES = 64 << 20, 256 << 20
 """Bytes of similarities computed at a time."""
@@ -96,7 +97,8 @@ class ClipMemory:
             slots = [slot for slot, own in enumerate(bank.starts) if own == start]
             frame = bank.numbers.index(start)
             scores = similarities(query, bank.shared["keys"][frame, 0])
-            margins[slots] = matching_margin(scores, bank.owned["cover"][frame, 0, slots], found[slots])
+            own = matching_margin(scores, seen(bank.owned["cover"][frame, 0], slots), seen(found, slots))
+            margins.index_copy_(0, constant(tuple(slots), margins.device, torch.int64), own)
         return margins
 
     def read(self, queries: Tensor, positions: Sequence[int] | None = None) -> Tensor:
@@ -123,9 +125,12 @@ class ClipMemory:
         scores = similarities(queries.flatten(1, 2), keys.transpose(0, 1).flatten(1, 2))
         readouts: list[Tensor | None] = [None] * bank.objects
         for group in bank.groups():
-            used = torch.tensor(bank.used_by(group[0]), device=keys.device)
-            hidden = ~used.repeat_interleave(keys.shape[2])
-            weights = scores.masked_fill(hidden, -torch.inf).softmax(dim=-1) if hidden.any() else scores.softmax(dim=-1)
+            used = bank.used_by(group[0])
+            if all(used):
+                weights = scores.softmax(dim=-1)
+            else:
+                hidden = ~upload(torch.tensor(used), keys.device)[:, None].expand(-1, keys.shape[2]).flatten()
+                weights = scores.masked_fill(hidden, -torch.inf).softmax(dim=-1)
             for slot in group:
                 own = values[:, :, slot].transpose(0, 1).flatten(1, 2)
                 readouts[slot] = (weights.to(own.dtype) @ own).unflatten(1, queries.shape[1:3])
@@ -181,7 +186,7 @@ class ClipMemory:
             fresh.append([slot for slot in frame_slots if used[slot]])
             frame_slots = [slot for slot in frame_slots if not used[slot]]
         blocks = [
-            [(keys[block].flatten(0, 1), _rows(block, values)) for block in _pieces(own, frames)] for own in fresh
+            [(seen(keys, block).flatten(0, 1), _rows(block, values)) for block in _pieces(own, frames)] for own in fresh
         ]
         found: list[list[Matches]] = [[] for _ in blocks]
         for some in queries.split(rows):
@@ -210,5 +215,5 @@ def _rows(frame_slots: Sequence[int], values: Tensor, start: int = 0) -> Tensor:
     """Rows of the first object's values in some frame slots, int64 ``(n P,)``; values ``(S, K, P, C)``."""
     _, objects, size, _ = values.shape
     frame = torch.arange(size, device=values.device)
-    numbers = torch.tensor(list(frame_slots), device=values.device)[:, None]
+    numbers = constant(tuple(frame_slots), values.device, torch.int64)[:, None]
     return (start + numbers * (objects * size) + frame).flatten()

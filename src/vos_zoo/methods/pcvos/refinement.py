@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vos_zoo.methods.pcvos.clips import Reach, in_one_window
 from vos_zoo.nn.passes import in_passes, per_pass, run_in_passes
 from vos_zoo.nn.precision import full_precision, in_full_precision
-from vos_zoo.tensors import cached_tensors
+from vos_zoo.tensors import cached_tensors, seen
 
 MASKED = -100.0
 """Added to the logits of pairs from different regions of a rolled volume; not minus infinity."""
@@ -252,6 +252,6 @@ class Refinement(nn.Module):
                 own = block.attend(attention, own, windows)
                 own = on_frames(block.feed_forward, own, frames, volume[0])
             if wanted is not None:
-                own = own.unflatten(2, (volume[0], -1))[:, :, list(wanted)].flatten(2, 3)
+                own = seen(own.unflatten(2, (volume[0], -1)), wanted, dim=2).flatten(2, 3)
             refined.append(self.norm(own))
         return torch.cat(refined, dim=1).unflatten(2, (-1, *volume[1:]))
