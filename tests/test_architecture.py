@@ -28,6 +28,7 @@ RUN = {"console", "processes", "revision"}
 ALLOWED = {
     "types": set(),
     "tensors": set(),
+    "threads": set(),
     "revision": set(),
     "environment": set(),
     "labels": {"types"},
@@ -46,13 +47,13 @@ ALLOWED = {
     "downloads": {"types", "registry", "environment", "files.atomic", "downloads"},
     "hub": NETWORKS | SETTINGS | {"downloads", "environment", "engine", "hub"},
     "metrics": MASKS | {"types", "files", "metrics"},
-    "video": SCORES,
+    "video": SCORES | {"threads"},
     "data": MASKS | GROUPS | {"dataset_registry", "types", "tensors", "files", "data"},
     "evaluation": SCORES | {"revision", "suggestions", "evaluation"},
     "training": SETTINGS | SCORES | RUN | {"hub", "evaluation", "training"},
     "model": NETWORKS
     | SETTINGS
-    | {"prompts", "engine", "hub", "metrics", "training.optimisation", "training.validation"},
+    | {"prompts", "engine", "hub", "metrics", "training.later", "training.optimisation", "training.validation"},
     "create": SETTINGS | {"model"},
     "core": set(),
     "samples": {"types", "video"},
@@ -62,7 +63,7 @@ ALLOWED = {
     | SCORES
     | RUN
     | {"samples", "downloads", "engine", "hub", "model", "create", "data", "evaluation", "suggestions", "training"}
-    | {"demo", "tasks"},
+    | {"demo", "threads", "tasks"},
     "cli": SETTINGS
     | {"samples", "downloads.fetching", "hub.weights", "hub.result_masks", "files", "labels", "prompts", "tasks"}
     | {"cli"},
@@ -141,11 +142,12 @@ def test_imports_run_one_way(module):
 DATA = {
     "datasets": set(),
     "opening": set(),
+    "spare": set(),
     "clips": {"datasets"},
     "synthetic": {"datasets"},
     "composed": {"datasets", "clips", "synthetic", "opening"},
     "loader": {"clips", "datasets"},
-    "datamodule": {"datasets", "clips", "opening", "loader"},
+    "datamodule": {"datasets", "clips", "opening", "loader", "spare"},
 }
 
 
