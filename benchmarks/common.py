@@ -111,7 +111,7 @@ def model_named(name: str, device: torch.device) -> VOSModel:
 def fill_memory(engine: Propagator, writes: int) -> None:
     """Write the sample that waits in each group again and again, by the method's own rule, until memory is full."""
     for group in engine._groups:
-        assert group.pending is not None, "push two frames first: nothing waits to be written"
-        features, masks, rows = group.pending
+        assert group.pending, "push two frames first: nothing waits to be written"
+        features, masks, rows = group.pending[0]
         for _ in range(writes):
             group.memory = engine.model.update(group.memory, features, masks, rows)
