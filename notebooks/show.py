@@ -64,7 +64,7 @@ def tiles(
 
 def _colours(values: Any) -> NDArray[np.uint8]:
     """RGB of a map: from dark blue over green to yellow; images stay as they are."""
-    array = values.detach().float().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    array = values.detach().float().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
     if array.ndim == 3:
         return array.astype(np.uint8)
     low, high = float(array.min()), float(array.max())
