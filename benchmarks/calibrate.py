@@ -161,7 +161,7 @@ def main() -> None:
         results[name] = left_out(data)
         write_text(shipped_folder() / name / CONFIDENCE_FILE, fit(list(data.values())).to_json())
         print(name, results[name], flush=True)
-        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+        write_text(RESULTS, json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from benchmarks.common import REPOSITORY, one_thread
 from vos_zoo.data.opening import open_dataset
 from vos_zoo.engine.smoothing import Smoother
 from vos_zoo.engine.track_settings import TrackSettings
+from vos_zoo.files.atomic import write_text
 from vos_zoo.metrics.scoring import score_frame
 from vos_zoo.model import VOSModel
 from vos_zoo.types import FrameResult
@@ -64,7 +65,7 @@ def main() -> None:
     for name in options.weights:
         results[name] = {"step": options.step, "J&F": measure(name, options.root, options.step)}
         print(name, results[name], flush=True)
-        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+        write_text(RESULTS, json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":
