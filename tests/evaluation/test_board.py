@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,8 @@ from tests.evaluation.test_records import example
 from tests.helpers.contract_settings import toy_installed
 from vos_zoo.cli import main
 from vos_zoo.evaluation.board.page import format_page
-from vos_zoo.evaluation.board.published import PublishedRow, read_published
+from vos_zoo.evaluation.board.plot import charts_of
+from vos_zoo.evaluation.board.published import PublishedRow, read_costs, read_published
 from vos_zoo.evaluation.board.table import Board, build_board
 from vos_zoo.evaluation.board.text import format_csv, format_markdown, format_text
 from vos_zoo.evaluation.record import RunRecord, write_record
@@ -28,6 +30,9 @@ from vos_zoo.types import VOSError
 PAPER = PublishedRow(
     "lwl", "LWL", "davis2017-val", 30, {"J&F": 81.6}, "ECCV 2020", "https://arxiv.org/abs/2003.11540", 14.0, "a GPU"
 )
+
+
+GROUPS = ("J_seen", "F_seen", "J_unseen", "F_unseen")
 
 
 def scored(method: str, jf: float, **changes: Any) -> RunRecord:
@@ -129,6 +134,14 @@ def test_recall_and_decay_stay_in_the_record_and_groups_of_categories_are_shown(
     assert build_board([example(scores=scores)]).groups[0].scores == ("G", "J_seen", "J&F", "J", "F")
 
 
+def test_lvos_is_ranked_by_its_mean_over_both_groups_and_shows_the_groups_behind_it() -> None:
+    scores = {"J&F": 0.7, "J": 0.6, "F": 0.8, "V": 0.1, "J_seen": 0.9, "F_seen": 0.9, "J_unseen": 0.3, "F_unseen": 0.7}
+    paper = PublishedRow("x", "X", "davis2017-val", 30, {"J&F": 80.0}, "a table", "https://a.b")
+    (group,) = build_board([example(scores=scores)], [paper]).groups
+    assert group.scores == ("J&F", "J", "F", "J_seen", "F_seen", "J_unseen", "F_unseen", "V")
+    assert [row.method for row in group.rows] == ["x", "lwl"]
+
+
 def test_published_rows_of_other_data_are_shown_on_request_only() -> None:
     other = PublishedRow("lwl", "LWL", "other-val", 5, {"G": 50.0}, "a paper", "https://example.org")
     records = [scored("lwl", 0.8)]
@@ -155,7 +168,7 @@ def test_the_terminal_table_marks_what_is_published() -> None:
     assert lines[0] == f"davis2017-val · {facts}"
     assert lines[3].split() == ["lwl", "*", "LWL", "81.6", "-", "-", "14.0", "-", "-", "-"]
     assert lines[4].split() == ["lwl", "weights/lwl", "80.0", "78.0", "82.0", "25.0", "1024", "42.0", "1"]
-    assert "* reported by the authors, not measured here" in text
+    assert "* published, not measured here" in text
 
 
 def test_markdown_keeps_names_as_they_are_and_links_sources() -> None:
@@ -181,13 +194,20 @@ def test_the_csv_table_holds_every_row_with_its_group() -> None:
 
 def test_every_published_row_says_where_it_stands_and_fits_the_others() -> None:
     rows = published_rows()
-    assert {row.method for row in rows} <= set(available_methods())
+    assert {"STCN", "XMem", "DeAOT", "Cutie", "SAM 2.1", "EdgeTAM"} <= {row.method for row in rows} - set(
+        available_methods()
+    )
     for row in rows:
-        assert row.source and row.url.startswith("https://") and row.videos > 0
-        assert set(row.scores) <= {"G", "J&F", "J", "F"} and all(0 < value < 100 for value in row.scores.values())
+        assert (
+            row.source and row.url.startswith("https://") and row.videos > 0 and re.match(r"20\d\d(-\d\d)?$", row.date)
+        )
+        assert set(row.scores) <= {"G", *GROUPS, "J&F", "J", "F"}
+        assert all(0 < value < 100 for value in row.scores.values())
         assert (row.fps is None) == (row.hardware == ""), f"{row.model}: a speed needs its hardware"
         if {"J", "F", "J&F"} <= set(row.scores):
             assert (row.scores["J"] + row.scores["F"]) / 2 == pytest.approx(row.scores["J&F"], abs=0.1)
+        if set(GROUPS) <= set(row.scores):
+            assert sum(row.scores[name] for name in GROUPS) / 4 == pytest.approx(row.scores["G"], abs=0.1)
     assert all(len({r.videos for r in rows if r.data == data}) == 1 for data in {row.data for row in rows})
 
 
@@ -218,6 +238,41 @@ def test_a_published_row_without_a_source_is_refused(content: str, message: str,
     with pytest.raises(VOSError, match=r"published\.json") as caught:
         read_published(tmp_path / "published.json", "lwl")
     assert message.split()[-1] in str(caught.value)
+
+
+def test_one_method_of_two_sources_is_two_rows_with_their_sources_and_devices() -> None:
+    board = build_board([scored("lwl", 0.8)], published_rows(), costs=read_costs())
+    (group,) = board.groups
+    stcn = {(row.model, row.scores["J&F"], row.fps, row.device) for row in group.rows if row.method == "STCN"}
+    assert stcn == {("STCN, s012", 85.3, 20.2, "RTX 2080 Ti"), ("STCN", 85.4, 62.8, "A100")}
+    assert all(row.date and row.source for row in group.rows)
+    edge = next(row for row in group.rows if row.model == "EdgeTAM")
+    assert (edge.scores["J&F"], edge.fps, edge.cost) == (87.7, 150.9, 3.58)
+    assert "2025-01; one speed for all data sets" in format_page(board)
+
+
+def test_speeds_of_different_devices_are_never_in_one_chart() -> None:
+    records = [scored("lwl", 0.8), scored("joint", 0.82, tracking_fps=9.0)]
+    (group,) = build_board(records, published_rows(), costs=read_costs()).groups
+    charts = charts_of(group.rows, "J&F")
+    assert {"speed on A100", "speed on cuda:0 (GPU)"} <= {chart.title for chart in charts[:-2]}
+    assert [chart.title for chart in charts][-2:] == ["parameters", "cost on one CPU core, measured here"]
+    for chart in charts[:-2]:
+        assert len({row.device for row in group.rows if chart.value(row)}) == 1
+    assert {row.model for row in group.rows if charts[-1].value(row)} >= {"Cutie-base", "XMem", "PCVOS, L = 5"}
+
+
+def test_costs_on_a_cpu_core_are_a_table_of_their_own_without_scores() -> None:
+    records = [scored("lwl", 0.8)]
+    assert build_board(records, published_rows(), costs=read_costs()).costs == ()
+    board = build_board(records, published_rows(), costs=read_costs(), show="all")
+    text, page, markdown = format_text(board), format_page(board), format_markdown(board)
+    assert re.search(r"EfficientTAM +EfficientTAM-Ti, 512 px +1.39 +5.42 +72 +281", text)
+    assert all("Cost on one CPU core" in one and "EfficientTAM-Ti" in one for one in (page, markdown))
+    titles = {group.title for group in board.groups}
+    assert {"mose-valid", "sav-val", "sav-test", "lvos_v2-valid", "youtube_vos2019-valid"} <= titles
+    names = {row.model for row in published_rows()}
+    assert all(set(cost.published_as) <= names for cost in read_costs())
 
 
 def test_a_method_of_another_package_needs_no_published_rows() -> None:

@@ -14,7 +14,7 @@ from tests.evaluation.test_board import board_of_all
 from tests.evaluation.test_records import example
 from tests.helpers.browser import Page, chromium, find_browser
 from vos_zoo.evaluation.board.page import format_page
-from vos_zoo.evaluation.board.plot import draw_plot
+from vos_zoo.evaluation.board.plot import PARAMETERS, draw_plot, draw_plots, speed_on
 from vos_zoo.evaluation.board.published import PublishedRow
 from vos_zoo.evaluation.board.table import Row, build_board
 
@@ -97,20 +97,24 @@ def test_published_rows_look_different_and_say_so() -> None:
 
 
 def test_the_drawing_has_a_mark_per_row_with_a_speed_and_stays_inside() -> None:
-    rows = [(f"r{n}", Row(n % 2 == 1, "a", f"model {n}", {"J&F": 60.0 + n}, fps=0.3 * 4**n)) for n in range(6)]
+    rows = [
+        (f"r{n}", Row(n % 2 == 1, "a", f"model {n}", {"J&F": 60.0 + n}, fps=0.3 * 4**n, device="x")) for n in range(6)
+    ]
     rows.append(("r9", Row(False, "a", "no speed", {"J&F": 50.0}, fps=None)))
-    drawing = draw_plot(rows, "J&F", {"a": 0})
+    rows.append(("r8", Row(True, "a", "another device", {"J&F": 50.0}, fps=2.0, device="y")))
+    drawing = draw_plot(rows, "J&F", {"a": 0}, speed_on("x"))
     tree = Tree(drawing)
     assert tree.open == []
     points = [g for g in tree.find("g") if str(g.get("class")).startswith("point")]
-    assert [point["id"] for point in points] == [f"p-r{n}" for n in (5, 4, 3, 2, 1, 0)]
+    assert [point["data-row"] for point in points] == [f"r{n}" for n in (5, 4, 3, 2, 1, 0)]
     assert len(tree.find("circle")) == 3
     width, height = map(float, str(tree.find("svg")[0]["viewbox"]).split()[2:])
     spots = [(float(str(c["cx"])), float(str(c["cy"]))) for c in tree.find("circle")]
     spots += [tuple(map(float, re.findall(r"[\d.]+", str(p["d"]))[:2])) for p in tree.find("path")]  # type: ignore[misc]
     assert all(0 < x < width and 0 < y < height for x, y in spots)
     assert [x for x, _ in spots[:3]] == sorted((x for x, _ in spots[:3]), reverse=True), "faster is further right"
-    assert draw_plot(rows[:1], "J&F", {"a": 0}) == ""
+    assert draw_plot(rows, "J&F", {"a": 0}, PARAMETERS) == "", "nobody says how many"
+    assert draw_plots(rows, "J&F", {"a": 0}).count("<svg") == 1 and draw_plots(rows[:1], "J&F", {"a": 0}) == ""
 
 
 # -- in a browser ----------------------------------------------------------------------------------------------------
@@ -169,7 +173,7 @@ def test_a_click_on_a_heading_sorts_and_a_second_one_turns_the_order(page: Page)
             assert missing == sorted(missing), "what is missing goes last"
     page.click("table th:nth-child(1) button")
     methods = [text.removesuffix("published") for text in column(page, 0)]
-    assert methods == sorted(methods) and len(set(methods)) > 2
+    assert methods == sorted(methods, key=str.lower) and len(set(methods)) > 2
     assert page.value("document.querySelectorAll('table')[0].querySelectorAll('[aria-sort=ascending]').length") == 1
 
 
@@ -195,13 +199,13 @@ def test_the_filters_hide_rows_and_their_points(page: Page) -> None:
 
 
 def test_a_row_under_the_mouse_lights_its_point_up(page: Page) -> None:
-    row = page.value("document.querySelector('.point').id.slice(2)")
+    row = page.value("document.querySelector('.point').dataset.row")
     spot = page.value(
         f"(() => {{ const e = document.getElementById('{row}'); e.scrollIntoView({{block: 'center'}});"
         " const r = e.getBoundingClientRect(); return [r.x + 40, r.y + r.height / 2]; })()"
     )
     page.call("Input.dispatchMouseEvent", type="mouseMoved", x=spot[0], y=spot[1])
-    assert page.value(f"document.getElementById('p-{row}').classList.contains('on')")
+    assert page.value(f"[...document.querySelectorAll('[data-row={row}]')].every(p => p.classList.contains('on'))")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,15 @@ from PIL import Image
 
 from tests.helpers.scored_masks import PLAIN_FRAMES, TRUTH, labels, score, videos, write_maps
 from vos_zoo.cli import main
+from vos_zoo.evaluation.referee.ahead import ReadAhead, reading_threads
+from vos_zoo.evaluation.referee.names import PROTOCOL_TITLES
+from vos_zoo.evaluation.referee.protocols import PROTOCOLS
 from vos_zoo.evaluation.referee.score_record import read_score_record
+from vos_zoo.types import VOSError
 from vos_zoo.video.formats import TrackMasks, to_youtube_vis
 from vos_zoo.video.masks import write_mask
 
+SCORING_PAGE = Path(__file__).resolve().parents[2] / "docs" / "scoring.md"
 LVOS_FRAMES = [f"{1 + 5 * index:08d}" for index in range(6)]
 
 
@@ -46,6 +52,36 @@ def test_one_command_leads_from_pngs_to_a_row_on_the_board(
     board = capsys.readouterr().out
     assert re.search(r"Cutie \+ +masks +\d", board)
     assert "davis2017-val" in board and "masks made elsewhere, scored here" in board
+
+
+@pytest.mark.skipif(not SCORING_PAGE.is_file(), reason="the tests run outside the repository: no page")
+def test_the_command_of_the_page_leads_from_pngs_of_cutie_on_lvos_to_a_row_on_the_board(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lvos_root(tmp_path)
+    write_maps(tmp_path / "cutie_lvos", videos(), LVOS_FRAMES)
+    (command,) = re.findall(r"^vos-zoo (score cutie_lvos .*)$", SCORING_PAGE.read_text(), re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(command)) == 0
+    assert "Cutie +" in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "board" / "leaderboard.csv").open()))
+    ours = next(row for row in rows if row["published"] == "masks")
+    assert (ours["method"], ours["data"], ours["url"]) == (
+        "Cutie",
+        "lvos_v2-valid",
+        "https://github.com/hkchengrex/Cutie",
+    )
+    assert float(ours["J"]) == 87.5 and any(row["method"] == "SAM 2.1" for row in rows), "published rows are there"
+    page = (tmp_path / "board" / "leaderboard.html").read_text()
+    assert "these masks are of 2 videos, the published rows of the whole split, 140: they cannot be compared" in page
+
+
+def test_two_results_that_are_compared_go_on_no_board(
+    masks: Path, davis: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (("--board", "b"), ("logger.name=wandb",)):
+        assert score(masks, masks, "--data", "davis17", f"data.root={davis}", *words) == 2
+        assert "score them one by one" in capsys.readouterr().err
 
 
 def test_a_zip_and_coco_json_and_files_per_object_give_the_same_scores(
@@ -159,6 +195,28 @@ def test_official_values_are_marked(tmp_path: Path) -> None:
     assert found["videos"]["beta"]["objects"]["1"]["J"] == pytest.approx(5 / 6), "a zero for a frame nobody has"
 
 
+def test_the_help_lists_every_protocol_of_the_registry(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["score", "--help"])
+    said = "".join(capsys.readouterr().out.split())  # lines are wrapped anywhere
+    assert list(PROTOCOLS) == list(PROTOCOL_TITLES)
+    assert all(f"{name}:{''.join(title.split())}" in said for name, title in PROTOCOL_TITLES.items())
+
+
+def test_the_worst_objects_are_pictures_where_the_frames_are_there(davis: Path, masks: Path, tmp_path: Path) -> None:
+    words = ("--data", "davis17", f"data.root={davis}", "--output")
+    assert score(masks, *words, tmp_path / "without") == 0
+    assert "data:image" not in (tmp_path / "without" / "report.html").read_text()
+    for frame in PLAIN_FRAMES:
+        path = davis / "JPEGImages" / "480p" / "alpha" / f"{frame}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", TRUTH.shape[::-1], (90, 90, 90)).save(path)
+    assert score(masks, *words, tmp_path / "with") == 0
+    page = (tmp_path / "with" / "report.html").read_text()
+    assert page.count("data:image/jpeg") == 2, "alpha has frames, beta none"
+    assert page.index("alpha, object 1") < page.index("data:image/jpeg") < page.index("beta, object 1")
+
+
 @pytest.mark.parametrize("protocol", ["vost", "mosev2", "visor", "mose", "youtube_vos19"])
 def test_every_layout_is_found(protocol: str, tmp_path: Path) -> None:
     root = tmp_path / "data"
@@ -252,3 +310,21 @@ def test_masks_that_belong_to_no_video_of_the_data_are_refused(
 def test_the_results_never_replace_the_masks(davis: Path, masks: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert score(masks, "--data", "davis17", f"data.root={davis}", "--output", masks) == 2
     assert "would be overwritten" in capsys.readouterr().err
+
+
+def test_frames_are_read_ahead_each_once_and_an_error_comes_with_its_own_frame() -> None:
+    read: list[str] = []
+
+    def load(frame: str) -> str:
+        read.append(frame)
+        if frame == "c":
+            raise VOSError("c is broken")
+        return frame.upper()
+
+    with reading_threads() as pool:
+        ahead = ReadAhead(load, "abcdefgh", pool)
+        assert [ahead("a"), ahead("b")] == ["A", "B"]
+        with pytest.raises(VOSError, match="c is broken"):
+            ahead("c")
+        assert [ahead(frame) for frame in "defgh"] == list("DEFGH") and sorted(read) == list("abcdefgh")
+        assert ahead("a") == "A" and ahead("x") == "X", "frames may be asked for again, and others, too"

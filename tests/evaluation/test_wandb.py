@@ -20,6 +20,7 @@ from tests.helpers.wandb_stub import KEY, Run, WandbStub, wandb_stub
 from vos_zoo.cli import main
 from vos_zoo.create import create_model
 from vos_zoo.evaluation.board.page import format_page
+from vos_zoo.evaluation.referee.score_record import parse_score_record, read_score_record
 from vos_zoo.evaluation.wandb_runs import (
     EVALUATION,
     LEADERBOARD,
@@ -30,10 +31,12 @@ from vos_zoo.evaluation.wandb_runs import (
     object_rows,
     offline_config,
     publish_board,
-    read_run_file,
+    record_of,
     sequence_rows,
 )
+from vos_zoo.evaluation.wandb_scores import SCORING
 from vos_zoo.types import UsageError, VOSError
+from vos_zoo.video.masks import write_mask
 from vos_zoo.video.panels import write_picture
 
 
@@ -93,7 +96,7 @@ def test_an_offline_run_is_read_back_as_the_record_it_holds(tmp_path: Path) -> N
     record = example(unscored={"leer": "it has no ground truth"}, failures={})
     log_record(record, run_folder(tmp_path), "vos-zoo", 2)
     (path,) = find_run_files([tmp_path, tmp_path / "run"])
-    read = read_run_file(path)
+    read = record_of(offline_config(path), str(path))
     assert read is not None and read.to_json() == record.to_json()
     assert "offline-run" in path.parent.name
 
@@ -138,6 +141,7 @@ def test_a_published_board_is_a_run_with_a_table_and_charts_per_group_and_the_pa
         assert [row[1] for row in table["data"]] == [row.method for row in group.rows]
         assert [row[table["columns"].index("published")] for row in table["data"]] == [r.published for r in group.rows]
     charts = json.dumps(run.config["_wandb"]["value"]["visualize"])
+    assert "J&F against speed on A100" in charts and "J&F against parameters" in charts
     assert "wandb/bar/v0" in charts and "wandb/scatter/v0" in charts
     assert run.files[run.summary["leaderboard"]["path"]].decode() == format_page(board)
 
@@ -157,6 +161,78 @@ def test_the_whole_way_without_an_account(tmp_path: Path, capsys: pytest.Capture
     assert sorted("groups" in config for config in configs) == [False, True]
     pictures = list((tmp_path / "out" / "wandb").glob("offline-run-*/files/media/images/*.png"))
     assert len(pictures) == 2
+
+
+def score_masks(tmp_path: Path, *words: str) -> Path:
+    """Masks of two videos with one object that is half missing in one, scored by DAVIS's rules."""
+    truth = np.zeros((20, 30), np.uint8)
+    truth[4:14, 4:24] = 1
+    half = np.where(np.arange(30) < 14, truth, 0).astype(np.uint8)
+    for video in ("alpha", "beta"):
+        for index in range(5):
+            name = f"{video}/{index:05d}.png"
+            write_mask(tmp_path / "DAVIS" / "Annotations" / "480p" / name, truth)
+            write_mask(tmp_path / "masks" / name, half if video == "alpha" and index else truth)
+    lists = tmp_path / "DAVIS" / "ImageSets" / "2017"
+    lists.mkdir(parents=True)
+    (lists / "val.txt").write_text("alpha\nbeta\n")
+    out = tmp_path / "runs" / "one"
+    data = ["--data", "davis17", f"data.root={tmp_path / 'DAVIS'}", "--name", "Cutie", "--output", str(out)]
+    assert main(["score", str(tmp_path / "masks"), *data, "logger.name=wandb", *words]) == 0
+    return out
+
+
+def check_scoring(run: Run, out: Path) -> None:
+    """What scored masks must have become at the server."""
+    assert (run.title, run.job_type, run.finished) == ("Cutie", SCORING, True)
+    record = read_score_record(out / "score_record.json")
+    assert parse_score_record(run.config["score_record"]["value"], "run") == record
+    assert {name: run.summary[name] for name in ("J&F", "J", "F")} == record.scores and record.scores["J"] == 0.75
+    tables = {name: json.loads(run.files[run.summary[name]["path"]]) for name in ("objects", "videos")}
+    assert tables["objects"]["data"][0][:3] == ["alpha", "1", ""]
+    assert tables["videos"]["columns"][0] == "video" and [row[0] for row in tables["videos"]["data"]] == [
+        "alpha",
+        "beta",
+    ]
+    assert "wandb/bar/v0" in json.dumps(run.config["_wandb"]["value"]["visualize"])
+    assert run.files[run.summary["report"]["path"]].decode() == (out / "report.html").read_text()
+
+
+def test_scored_masks_are_a_run_and_a_row_of_the_same_board(
+    tmp_path: Path, server: WandbStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = score_masks(tmp_path)
+    check_scoring(the_run(server), out)
+    log_record(example(), run_folder(tmp_path), "vos-zoo", 0)
+    capsys.readouterr()
+    assert main(["leaderboard", "--source", "wandb"]) == 0
+    board = capsys.readouterr().out
+    assert "Cutie +" in board and "weights/lwl" in board and "STCN *" in board
+
+
+def test_offline_files_hold_scored_masks_and_wandb_sends_them(
+    tmp_path: Path, server: WandbStub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("WANDB_API_KEY")
+        out = score_masks(tmp_path)
+        for source in ("runs", "wandb"):
+            words = ["leaderboard", str(tmp_path / "runs"), "--source", source, "--output", str(tmp_path / source)]
+            assert main(words) == 0
+    boards = [(tmp_path / source / "leaderboard.csv").read_text() for source in ("runs", "wandb")]
+    assert boards[0] == boards[1] and ",masks,Cutie," in boards[0] and server.operations == []
+    (path,) = find_run_files([tmp_path / "runs"])
+    sync = [sys.executable, "-m", "wandb", "sync", str(path.parent)]
+    done = subprocess.run(sync, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    check_scoring(the_run(server), out)
+
+
+def test_score_takes_no_other_key_of_the_logger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "masks").mkdir()
+    for word, message in (("logger.images=3", "score takes logger.name=wandb"), ("logger.name=wand", "wandb")):
+        assert main(["score", str(tmp_path / "masks"), "--data", "davis17", f"data.root={tmp_path}", word]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_rows_of_tables_cover_what_was_not_scored() -> None:
@@ -207,7 +283,7 @@ def test_a_run_file_that_ends_in_the_middle_gives_what_it_has(tmp_path: Path) ->
     (path,) = find_run_files([tmp_path])
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) - 40])
-    assert read_run_file(path) is not None
+    assert record_of(offline_config(path), str(path)) is not None
 
 
 def test_nobody_logged_in_is_told_how_to_go_on() -> None:
@@ -221,5 +297,5 @@ def test_long_entries_that_cross_blocks_are_put_together(tmp_path: Path) -> None
     log_record(record, tmp_path / "run", "vos-zoo", 0)
     (path,) = find_run_files([tmp_path])
     assert path.stat().st_size > 4 * 32768
-    read = read_run_file(path)
+    read = record_of(offline_config(path), str(path))
     assert read is not None and read.digest == record.digest

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vos_zoo import samples
 from vos_zoo.cli.options import method_names
 from vos_zoo.config.resources import config_folder, model_card, variants
+from vos_zoo.dataset_registry import BUILT_IN
 from vos_zoo.downloads.fetching import is_url
 from vos_zoo.files.names import camera_number, list_files, list_folders, list_pictures
 from vos_zoo.files.outputs import masks_to_replace, refuse_overwriting, report_paths
@@ -176,7 +177,7 @@ def run_convert(options: argparse.Namespace) -> int | None:
 
 def run_score(options: argparse.Namespace) -> int | None:
     """Score anybody's masks, or compare two results."""
-    sources = [word for word in options.masks if not word.startswith("data.") or "=" not in word]
+    sources = [word for word in options.masks if not (word.startswith(("data.", "logger.")) and "=" in word)]
     overrides = [word for word in options.masks if word not in sources]  # key=value right behind the masks
     for word in sources:
         if named_masks(word) is None:
@@ -192,6 +193,7 @@ def run_score(options: argparse.Namespace) -> int | None:
         name=options.name,
         source=options.source,
         output=options.output,
+        board=options.board,
     )
 
 
@@ -274,7 +276,10 @@ def run_check_data(options: argparse.Namespace) -> int | None:
 
 
 def _layout_of(folder: Path) -> str:
-    """The layout of a folder: DAVIS if it has lists in ImageSets, YouTube-VOS if it has a meta.json, else folder."""
+    """The layout of a folder: by the signs of a data set, DAVIS by its lists, YouTube-VOS by meta.json, or folder."""
+    for info in BUILT_IN.values():
+        if any(next(folder.glob(sign), None) for sign in info.signs):
+            return info.name
     pictures, lists = folder / "JPEGImages", folder / "ImageSets"
     videos = list_folders(pictures) if pictures.is_dir() else []
     plain = any(list_pictures(video) for video in videos) or (

@@ -6,11 +6,12 @@ from typing import Any
 
 from vos_zoo.cli import handlers
 from vos_zoo.cli.options import command, finish
-from vos_zoo.tasks import MASK_FORMATS
+from vos_zoo.tasks import MASK_FORMATS, PROTOCOL_TITLES
 
 _FORMATS_HELP = (
     "coco: run-length JSON in YouTube-VIS's form; sav: SA-V's JSON; yolo: segmentation text (loses holes and small "
-    "parts); rgba: pictures with alpha; cvat: CVAT for video 1.1 XML; label-studio: brush masks"
+    "parts); rgba: pictures with alpha; prores, vp9: a video with alpha per object (needs PyAV); cvat: CVAT for video "
+    "1.1 XML; label-studio: brush masks"
 )
 
 
@@ -21,8 +22,9 @@ def score(commands: Any) -> None:
         "score",
         handlers.run_score,
         "score masks of any origin by a protocol of the field, or compare two results",
-        'masks.zip --data lvos data.root=LVOS --name "Some method" --source https://HOST/masks.zip',
+        'masks.zip --data lvos data.root=LVOS --name "Some method" --source https://HOST/masks.zip --board board',
         "results/masks --data davis17 data.root=DAVIS --official",
+        "results/masks --data vost data.root=VOST logger.name=wandb",
         "runs/score-ONE runs/score-TWO",
     )
     parser.add_argument(
@@ -36,8 +38,8 @@ def score(commands: Any) -> None:
     parser.add_argument(
         "--data",
         metavar="PROTOCOL",
-        help="davis17, davis16, youtube_vos18, youtube_vos19, sav, vos_benchmark, lvos, lvos_v1, lvos_2022, vost, "
-        "mosev2, mose, visor; data.root=FOLDER is the folder of the ground truth, data.split=NAME which split",
+        help=f"{'; '.join(f'{name}: {title}' for name, title in PROTOCOL_TITLES.items())}. data.root=FOLDER is the "
+        "folder of the ground truth, data.split=NAME which split",
     )
     parser.add_argument(
         "--official", action="store_true", help="reproduce the official program's quirks instead of the right values"
@@ -52,6 +54,9 @@ def score(commands: Any) -> None:
     parser.add_argument("--source", metavar="URL", default="", help="where the masks come from, for the record")
     parser.add_argument(
         "--output", metavar="FOLDER", help="where the results are written (default: a new folder in runs)"
+    )
+    parser.add_argument(
+        "--board", metavar="FOLDER", help="also write the leaderboard there, of all records beside the results"
     )
     finish(parser)
 

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vos_zoo.evaluation.protocols import readable
 from vos_zoo.evaluation.report import EvaluationReport, SequenceResult
@@ -110,24 +111,51 @@ def _article(sequence: VideoSequence, score: ObjectScores, masks: Path, pictures
     numbers = [sequence.frame_names.index(name) for name in names]
     frames, predictions, truths = [], [], []
     for number, name in zip(numbers, names, strict=True):
-        truth, shown_there = sequence.labels(number), read_mask(masks / f"{name}.png")
+        truth = sequence.labels(number)
         assert truth is not None, "a scored frame has ground truth"
-        crop = _window(truth == score.object_id, shown_there == score.object_id)
-        frames.append(sequence.frame(number)[crop])
-        predictions.append(_only(shown_there, score.object_id)[crop])
-        truths.append(_only(truth, score.object_id)[crop])
+        frames.append(sequence.frame(number))
+        predictions.append(read_mask(masks / f"{name}.png") == score.object_id)
+        truths.append(truth == score.object_id)
     captions = [
         f"{name}   J {100 * score.J[t]:.0f}  F {100 * score.F[t]:.0f}" for t, name in zip(shown, names, strict=True)
     ]
-    strip = overlay_panel(frames, predictions, truths, columns=len(frames), width=200, captions=captions)
+    address = strip(frames, predictions, truths, captions, score.object_id)
     category = f" ({escape(score.category)})" if score.category else ""
     return (
         f"<article><h3>{escape(sequence.name)}, object {score.object_id}{category}</h3>"
         f"<p>J {percent(score.region.mean)}, F {percent(score.boundary.mean)}, J&amp;F {percent(score.mean)}; "
         f"given in frame {escape(score.start)}, {len(score.frames)} frames scored</p>"
         f"{curve(values, shown)}"
-        f"<img alt='{escape(sequence.name)} object {score.object_id}' src='{_data(strip)}'></article>"
+        f"<img alt='{escape(sequence.name)} object {score.object_id}' src='{address}'></article>"
     )
+
+
+def strip(
+    frames: Sequence[Frame],
+    predictions: Sequence[NDArray[np.bool_]],
+    truths: Sequence[NDArray[np.bool_]],
+    captions: Sequence[str],
+    identity: int,
+) -> str:
+    """A row of frames around one object, prediction above ground truth, as the address of an image in a page.
+
+    Args:
+        frames: uint8 RGB ``(H, W, 3)`` each.
+        predictions: the object, bool ``(H, W)``, per frame.
+        truths: its ground truth, bool ``(H, W)``, per frame.
+        captions: a text per frame.
+        identity: the id whose palette colour the object has.
+    """
+    crops = [_window(prediction, truth) for prediction, truth in zip(predictions, truths, strict=True)]
+    sheet = overlay_panel(
+        [frame[crop] for frame, crop in zip(frames, crops, strict=True)],
+        [_coloured(mask[crop], identity) for mask, crop in zip(predictions, crops, strict=True)],
+        [_coloured(mask[crop], identity) for mask, crop in zip(truths, crops, strict=True)],
+        columns=len(frames),
+        width=200,
+        captions=captions,
+    )
+    return _data(sheet)
 
 
 def chosen_frames(values: np.ndarray, count: int) -> list[int]:
@@ -158,8 +186,8 @@ def _window(*masks: np.ndarray) -> tuple[slice, slice]:
     return slice(int(top), int(top) + h), slice(int(left), int(left) + w)
 
 
-def _only(labels: LabelMap, identity: int) -> LabelMap:
-    return np.where(labels == identity, labels, 0).astype(np.uint8)
+def _coloured(mask: NDArray[np.bool_], identity: int) -> LabelMap:
+    return np.where(mask, identity, 0).astype(np.uint8)
 
 
 def curve(values: np.ndarray, shown: Sequence[int]) -> str:

@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vos_zoo.evaluation.board.table import Board, Group
+from vos_zoo.evaluation.board.plot import charts_of
+from vos_zoo.evaluation.board.published import COST_TITLE
+from vos_zoo.evaluation.board.table import Board, Group, Row
 from vos_zoo.evaluation.record import RunRecord
 from vos_zoo.types import UsageError, VOSError
 
@@ -137,7 +139,7 @@ def sequence_rows(record: RunRecord) -> list[list[Any]]:
     """Sequence, number of objects, and means of J, F and J&F over them (None if nothing was scored)."""
     rows = []
     for name, objects in record.result.sequences.items():
-        means = [_mean(scores[key] for scores in objects.values()) for key in ("J", "F", "J&F")]
+        means = [_mean(scores[key] for scores in objects.values() if key in scores) for key in ("J", "F", "J&F")]
         rows.append([name, len(objects), *means])
     return rows
 
@@ -145,7 +147,7 @@ def sequence_rows(record: RunRecord) -> list[list[Any]]:
 def object_rows(record: RunRecord) -> list[list[Any]]:
     """Sequence, object, J, F and J&F."""
     return [
-        [name, identity, scores["J"], scores["F"], scores["J&F"]]
+        [name, identity, scores.get("J"), scores.get("F"), scores.get("J&F")]
         for name, objects in record.result.sequences.items()
         for identity, scores in objects.items()
     ]
@@ -157,7 +159,13 @@ def _mean(values: Iterable[float]) -> float | None:
 
 
 def fetch_records(project: str) -> list[RunRecord]:
-    """The records of all evaluation runs of a project ("project" or "entity/project") on the server.
+    """The records of all evaluation runs of a project; see `fetch_configs`."""
+    found = [(name, config.get(CONFIG_KEY)) for name, config in fetch_configs(project, EVALUATION)]
+    return [parse_record(text, f"wandb run {name}") for name, text in found if text is not None]
+
+
+def fetch_configs(project: str, job: str) -> list[tuple[str, dict[str, Any]]]:
+    """Name and configuration of the runs of a job type in a project ("project" or "entity/project") on the server.
 
     Raises:
         UsageError: the user is not logged in.
@@ -169,13 +177,17 @@ def fetch_records(project: str) -> list[RunRecord]:
 
     try:
         runs = wandb.Api(timeout=30).runs(project)
-        found = [(run.name, run.config.get(CONFIG_KEY)) for run in runs if run.job_type == EVALUATION]
+        return [(str(run.name), dict(run.config)) for run in runs if run.job_type == job]
     except (wandb.errors.Error, OSError, ValueError) as error:
         raise VOSError(f"wandb: cannot read project {project!r}: {' '.join(str(error).split())}") from error
-    return [_parse(text, f"wandb run {name}") for name, text in found if text is not None]
 
 
-def _parse(text: Any, source: str) -> RunRecord:
+def parse_record(text: Any, source: str) -> RunRecord:
+    """The record in a run's configuration, as JSON text.
+
+    Raises:
+        VOSError: it is no valid record.
+    """
     try:
         content = json.loads(text)
     except (TypeError, ValueError) as error:
@@ -183,20 +195,20 @@ def _parse(text: Any, source: str) -> RunRecord:
     return RunRecord.from_json(content, source)
 
 
+def record_of(config: Mapping[str, Any], source: str) -> RunRecord | None:
+    """The record in a run's configuration; None if the run is not an evaluation.
+
+    Raises:
+        VOSError: it holds no valid record.
+    """
+    text = config.get(CONFIG_KEY)
+    return None if text is None else parse_record(text, source)
+
+
 def find_run_files(folders: Iterable[Path]) -> list[Path]:
     """The run files in `folders` and below, sorted, none twice (links to the latest run are not followed)."""
     found = {path.resolve(): path for folder in folders for path in folder.rglob("*.wandb")}
     return [found[key] for key in sorted(found)]
-
-
-def read_run_file(path: Path) -> RunRecord | None:
-    """The record in a run file; None if the run is not an evaluation.
-
-    Raises:
-        VOSError: the file is damaged, or holds no valid record.
-    """
-    text = offline_config(path).get(CONFIG_KEY)
-    return None if text is None else _parse(text, str(path))
 
 
 def publish_board(board: Board, page: str, folder: Path, project: str) -> str:
@@ -218,21 +230,46 @@ def publish_board(board: Board, page: str, folder: Path, project: str) -> str:
             if group.scores:
                 first = group.scores[0]
                 charts[f"{names}/{first}"] = wandb.plot.bar(table, "name", first, title=f"{names}: {first}")
-                charts[f"{names}/speed"] = wandb.plot.scatter(table, "fps", first, title=f"{names}: {first}, fps")
+                charts |= _scatters(wandb, group, names, first)
             run.log(charts)
+        if board.costs:
+            rows = [[getattr(cost, name) for name in _COSTS] for cost in board.costs]
+            run.log({COST_TITLE: wandb.Table(columns=list(_COSTS), data=rows)})
         run.log({"leaderboard": wandb.Html(page, inject=False)})
         return str(run.url or run.dir)
 
 
-_COLUMNS = ("name", "method", "model", "published", "fps", "memory", "parameters", "runs", "device", "source", "url")
+_COSTS = ("method", "model", "one", "five", "gflop_one", "gflop_five")
+
+
+def _scatters(wandb: Any, group: Group, names: str, score: str) -> dict[str, Any]:
+    """The charts of the page: the score against speed (one per device), parameters and cost."""
+    found = {}
+    for chart in charts_of(group.rows, score):
+        points = [(_name(row), row.scores[score], chart.value(row)) for row in group.rows if score in row.scores]
+        rows = [[name, value, x] for name, value, x in points if x]
+        table = wandb.Table(columns=["name", score, chart.axis], data=rows)
+        title = f"{names}: {score} against {chart.title}"
+        found[f"{names}/{chart.title}"] = wandb.plot.scatter(table, chart.axis, score, title=title)
+    return found
+
+
+def _name(row: Row) -> str:
+    return f"{row.method}: {row.model}" + (" (published)" if row.published else "")
+
+
+_COLUMNS = (
+    *("name", "method", "model", "published", "fps", "memory", "parameters", "runs"),
+    *("device", "date", "source", "url", "note"),
+)
 
 
 def _board_rows(group: Group) -> list[list[Any]]:
     return [
         [
-            f"{row.method}: {row.model}" + (" (published)" if row.published else ""),
+            _name(row),
             *(row.method, row.model, row.published, row.fps, row.memory, row.parameters, row.runs),
-            *(row.device, row.source, row.url),
+            *(row.device, row.date, row.source, row.url, row.note),
             *(row.scores.get(name) for name in group.scores),
         ]
         for row in group.rows

@@ -5,7 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-MASK_FORMATS = ("coco", "sav", "yolo", "rgba", "cvat", "label-studio")
+from vos_zoo.evaluation.referee.names import PROTOCOL_TITLES
+
+MASK_FORMATS = ("coco", "sav", "yolo", "rgba", "prores", "vp9", "cvat", "label-studio")
 """What masks can be exported to and imported from."""
 POLICIES = ("suggest", "uniform", "random", "oracle", "worst")
 """Who chooses the next frame to correct in `simulate`: the expected gain; even spacing; chance; the best of all by
@@ -30,7 +32,7 @@ _HOMES = {
     "run_check_data": "data",
     "run_make_data": "data",
 }
-__all__ = ["MASK_FORMATS", "POLICIES", *_HOMES]
+__all__ = ["MASK_FORMATS", "POLICIES", "PROTOCOL_TITLES", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,13 @@ from pathlib import Path
 
 from vos_zoo.console import say
 from vos_zoo.evaluation.board.page import format_page
-from vos_zoo.evaluation.board.published import PUBLISHED_FILE, PublishedRow, read_published
+from vos_zoo.evaluation.board.published import (
+    PUBLISHED_FILE,
+    PublishedRow,
+    read_costs,
+    read_peers,
+    read_published,
+)
 from vos_zoo.evaluation.board.speed import speed_groups
 from vos_zoo.evaluation.board.table import Board, Published, build_board
 from vos_zoo.evaluation.board.text import format_csv, format_markdown, format_text
@@ -45,15 +51,21 @@ def run_leaderboard(
         output: folder for leaderboard.md, .csv and .html.
         publish: whether to write the board to a run at Weights & Biases.
     """
-    records, warnings = _collect(source, folders, project)
-    scored, more = _collect_scored(folders) if source == "runs" else ([], [])
+    records, scored, warnings = _collect(source, folders, project)
     speeds, others = _collect_speeds(folders) if source == "runs" else ([], [])
     if not records and not scored and not speeds and published != "all":
         raise UsageError(
             f"no record in {_places(source, folders, project)}; vos-zoo test, score and benchmark write one"
         )
-    warnings = [*warnings, *more, *others]
-    board = build_board(records, published_rows(), scored, across=across, show=published, warnings=warnings)
+    board = build_board(
+        records,
+        published_rows(),
+        scored,
+        across=across,
+        show=published,
+        warnings=[*warnings, *others],
+        costs=read_costs(),
+    )
     board = replace(board, groups=(*board.groups, *speed_groups(speeds)))
     say(format_text(board))
     if output is not None:
@@ -77,8 +89,13 @@ def write_board(board: Board, folder: Path) -> list[Path]:
 
 
 def published_rows() -> list[PublishedRow]:
-    """The published rows of all methods, each from ``published.json`` in the method's folder."""
-    return [row for name in available_methods() for row in read_published(_folder(name) / PUBLISHED_FILE, name)]
+    """The published rows of the zoo's methods, from ``published.json`` in each one's folder, and of others."""
+    own = [
+        row
+        for name in available_methods()
+        for row in read_published(_folder(name) / PUBLISHED_FILE, name, str(load_method(name).year))
+    ]
+    return [*own, *read_peers()]
 
 
 def _folder(method: str) -> Path:
@@ -90,45 +107,54 @@ def _folder(method: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def _collect(source: str, folders: Sequence[str], project: str) -> tuple[list[RunRecord], list[str]]:
-    """Records, and a warning for each one that cannot be used."""
+Found = tuple[list[RunRecord], list[ScoreRecord], list[str]]
+"""Records of runs, records of scored masks, and a warning for each one that cannot be used."""
+
+
+def _collect(source: str, folders: Sequence[str], project: str) -> Found:
     if source == "wandb" and not folders:
         from vos_zoo.evaluation.wandb_runs import fetch_records
+        from vos_zoo.evaluation.wandb_scores import fetch_score_records
 
-        return fetch_records(project), []
+        return fetch_records(project), fetch_score_records(project), []
     places = [Path(folder) for folder in folders or ["runs"]]
     for place in places:
         if not place.exists():
             raise UsageError(f"folder {place}: does not exist; give the folders that hold runs")
-    records, warnings = [], []
-    if source == "wandb":
-        from vos_zoo.evaluation.wandb_runs import find_run_files, read_run_file
+    return _in_run_files(places) if source == "wandb" else _in_folders(places)
 
-        for path in find_run_files(places):
-            try:
-                found = read_run_file(path)
-            except VOSError as error:
-                warnings.append(f"left out: {error}")
-                continue
-            records += [found] if found is not None else []
-        return records, warnings
+
+def _in_run_files(places: Sequence[Path]) -> Found:
+    """What the run files of Weights & Biases hold."""
+    from vos_zoo.evaluation.wandb_runs import find_run_files, offline_config, record_of
+    from vos_zoo.evaluation.wandb_scores import score_record_of
+
+    found: Found = [], [], []
+    for path in find_run_files(places):
+        try:
+            config = offline_config(path)
+            record, scored = record_of(config, str(path)), score_record_of(config, str(path))
+            found[0].extend([] if record is None else [record])
+            found[1].extend([] if scored is None else [scored])
+        except VOSError as error:
+            found[2].append(f"left out: {error}")
+    return found
+
+
+def _in_folders(places: Sequence[Path]) -> Found:
+    """What the record files hold."""
+    found: Found = [], [], []
     for path in find_records(places):
         try:
-            records.append(read_record(path))
+            found[0].append(read_record(path))
         except VOSError as error:
-            warnings.append(f"left out: {error}")
-    return records, warnings
-
-
-def _collect_scored(folders: Sequence[str]) -> tuple[list[ScoreRecord], list[str]]:
-    """Records of scored masks, and a line for each one that cannot be used."""
-    records, warnings = [], []
-    for path in find_score_records(folders or ["runs"]):
+            found[2].append(f"left out: {error}")
+    for path in find_score_records(places):
         try:
-            records.append(read_score_record(path))
+            found[1].append(read_score_record(path))
         except VOSError as error:
-            warnings.append(f"left out: {error}")
-    return records, warnings
+            found[2].append(f"left out: {error}")
+    return found
 
 
 def _collect_speeds(folders: Sequence[str]) -> tuple[list[SpeedRecord], list[str]]:

@@ -5,7 +5,7 @@
   const boxes = [...document.querySelectorAll("input[name=method]")];
   const theirs = document.getElementById("theirs");
   const count = document.getElementById("count");
-  const pointOf = (row) => document.getElementById("p-" + row.id);
+  const pointsOf = (row) => [...document.querySelectorAll(`.point[data-row="${row.id}"]`)];
 
   // The key of a cell: a number where the cell names one, else its text. What is missing goes last, both ways.
   const key = (row, column) => {
@@ -44,8 +44,7 @@
       const visible =
         chosen.has(row.dataset.method) && (theirs.checked || !published) && words.every((word) => text.includes(word));
       row.hidden = !visible;
-      const point = pointOf(row);
-      if (point) point.toggleAttribute("hidden", !visible);
+      for (const point of pointsOf(row)) point.toggleAttribute("hidden", !visible);
       shown += visible ? 1 : 0;
     }
     for (const section of document.querySelectorAll("section")) {
@@ -56,11 +55,11 @@
   for (const control of [search, theirs, ...boxes]) control.addEventListener("input", filter);
 
   for (const row of rows) {
-    const point = pointOf(row);
-    if (!point) continue;
-    for (const one of [row, point]) {
-      one.addEventListener("mouseenter", () => [row, point].forEach((both) => both.classList.add("on")));
-      one.addEventListener("mouseleave", () => [row, point].forEach((both) => both.classList.remove("on")));
+    const all = [row, ...pointsOf(row)];
+    if (all.length === 1) continue;
+    for (const one of all) {
+      one.addEventListener("mouseenter", () => all.forEach((each) => each.classList.add("on")));
+      one.addEventListener("mouseleave", () => all.forEach((each) => each.classList.remove("on")));
     }
   }
   filter();

@@ -1,4 +1,4 @@
-"""The board as one self-contained HTML file, without network or library; sortable, filterable, with a plot."""
+"""The board as one self-contained HTML file, without network or library; sortable, filterable, with plots."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from functools import cache
 from html import escape
 from pathlib import Path
 
-from vos_zoo.evaluation.board.plot import draw_plot
+from vos_zoo.evaluation.board.plot import draw_plots
+from vos_zoo.evaluation.board.published import COST_FACTS, COST_TITLE, CostRow
 from vos_zoo.evaluation.board.table import Board, Group, Row
 
 COLOURS = 8
@@ -23,7 +24,8 @@ def _part(name: str) -> str:
 
 def format_page(board: Board, title: str = "vos-zoo leaderboard") -> str:
     """The page. All text from records or files is escaped; the page may not load anything."""
-    methods = sorted({row.method for group in board.groups for row in group.rows})
+    costs = {row.method for row in board.costs}
+    methods = sorted({row.method for group in board.groups for row in group.rows} | costs)
     colours = {method: number % COLOURS for number, method in enumerate(methods)}
     sections = "\n".join(_section(number, group, colours) for number, group in enumerate(board.groups))
     warnings = "\n".join(f'<p class="warn">{escape(text)}</p>' for text in board.warnings)
@@ -46,8 +48,8 @@ def format_page(board: Board, title: str = "vos-zoo leaderboard") -> str:
 <main>
 <h1>{escape(title)}</h1>
 <p class="lead">Runs are in one table only if frames, masks, size, number format and device are the same.
-Rows in grey italics are published: reported by the authors, not measured here. Rows tagged masks are of masks that
-were made elsewhere and scored here.</p>
+Rows in grey italics are published: reported by the source they name, not measured here. Rows tagged masks are of
+masks that were made elsewhere and scored here.</p>
 <div class="bar">
 <input type="search" id="search" placeholder="Filter rows" aria-label="Filter rows">
 {chips}
@@ -56,8 +58,10 @@ were made elsewhere and scored here.</p>
 </div>
 {warnings}
 {sections}
+{_costs(board.costs) if board.costs else ""}
 <footer>Scores in percent, memory in MiB at the highest point, parameters in millions, speed in frames per second of the
-tracker alone (published: as reported). "Runs" counts runs with exactly this result.</footer>
+tracker alone (published: as reported, on the device that is named); speeds of different devices are in plots of their
+own. "Runs" counts runs with exactly this result.</footer>
 </main>
 <script>
 {_part("page.js")}</script>
@@ -73,12 +77,35 @@ def _section(number: int, group: Group, colours: dict[str, int]) -> str:
     head += [_head(name, True) for name in ("fps", "memory", "params", "runs")] + [_head("source")]
     body = "\n".join(_row(identity, row, scores) for identity, row in rows)
     warnings = "\n".join(f'<p class="warn">{escape(text)}</p>' for text in group.warnings)
-    plot = draw_plot(rows, scores[0], colours) if scores else ""
+    plots = draw_plots(rows, scores[0], colours) if scores else ""
     return f"""<section>
 <h2>{escape(group.title)}</h2>
 <p class="facts">{escape(" · ".join(group.facts))}</p>
 {warnings}
-{plot}
+{plots}
+<div class="scroll"><table>
+<thead><tr>{"".join(head)}</tr></thead>
+<tbody>
+{body}
+</tbody>
+</table></div>
+<p class="none facts" hidden>No row passes the filter.</p>
+</section>"""
+
+
+def _costs(rows: tuple[CostRow, ...]) -> str:
+    """The table of costs: a section of its own, since it has no scores."""
+    head = [_head("method"), _head("network"), _head("1 object", True), _head("5 objects", True)]
+    head += [_head("GFLOP, 1 object", True), _head("GFLOP, 5 objects", True)]
+    body = "\n".join(
+        f'<tr class="ours" data-method="{escape(row.method)}"><td class="name">{escape(row.method)}</td>'
+        f'<td class="model">{escape(row.model)}</td>{_number(row.one, 2)}{_number(row.five, 2)}'
+        f"{_number(row.gflop_one, 0)}{_number(row.gflop_five, 0)}</tr>"
+        for row in rows
+    )
+    return f"""<section>
+<h2>{escape(COST_TITLE)}</h2>
+<p class="facts">{escape(" · ".join(COST_FACTS))}</p>
 <div class="scroll"><table>
 <thead><tr>{"".join(head)}</tr></thead>
 <tbody>
@@ -120,4 +147,5 @@ def _number(value: float | None, decimals: int, kind: str = "") -> str:
 def _source(row: Row) -> str:
     linked = row.url.startswith("https://")
     text = f'<a href="{escape(row.url)}" rel="noreferrer">{escape(row.source)}</a>' if linked else escape(row.source)
-    return text + (f"<br>{escape(row.note)}" if row.note else "")
+    more = "; ".join(part for part in (row.date, row.note) if part)
+    return text + (f"<br>{escape(more)}" if more else "")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from vos_zoo.evaluation.board.published import PublishedRow
+from vos_zoo.evaluation.board.published import CostRow, PublishedRow
 from vos_zoo.evaluation.record import RunRecord
 from vos_zoo.evaluation.referee.score_record import ScoreRecord
 
 ACROSS = ("size", "precision", "device")
 """Facts that may differ within a table on request; videos never may."""
+_GROUPS = ("J_seen", "F_seen", "J_unseen", "F_unseen")
 _SCORE_ORDER = (
-    *("G", "J&F_new", "J_seen", "F_seen", "J_unseen", "F_unseen", "J&F", "J", "F", "V", "J_last"),
+    *("G", *_GROUPS, "J&F_new", "J&F", "J", "F", "V", "J_last"),
     *("F_new", "disappear_J&F_new", "reappear_J&F_new"),
 )
 """Scores that the board shows, in this order; the first one ranks. Recall and decay are only in the record."""
@@ -36,11 +37,13 @@ class Row:
         runs: number of runs with exactly this result.
         size: shorter side of the network's input, in pixels.
         precision: number format.
-        device: where it ran.
+        device: where it ran; of published rows the hardware of the speed.
         source: weights' digest and revision, or paper and table.
         url: address of the source; "" for our runs.
         note: further remarks.
         scored: whether the row is of masks that were made elsewhere and scored here.
+        date: when it was measured or scored, or when the source was published.
+        cost: forward passes of a ResNet-50 per frame on one CPU core; see `CostRow`.
     """
 
     published: bool
@@ -58,6 +61,8 @@ class Row:
     url: str = ""
     note: str = ""
     scored: bool = False
+    date: str = ""
+    cost: float | None = None
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,7 @@ class Group:
     @property
     def scores(self) -> tuple[str, ...]:
         """Names of the scores; the first one ranks."""
-        present = {name for row in self.rows for name in row.scores}
-        return tuple(name for name in _SCORE_ORDER if name in present)
+        return _ordered({name for row in self.rows for name in row.scores})
 
     @property
     def heading(self) -> str:
@@ -90,12 +94,23 @@ class Group:
         return " · ".join((self.title, *self.facts))
 
 
+def _ordered(present: Collection[str]) -> tuple[str, ...]:
+    """Scores in the order of the columns; those of groups follow G, or else the means over all (LVOS)."""
+    names = [name for name in _SCORE_ORDER if name in present]
+    if "G" in present or "J&F" not in present:
+        return tuple(names)
+    last = max(names.index(name) for name in names if name in ("J&F", "J", "F"))
+    groups = [name for name in names if name in _GROUPS]
+    return (*(name for name in names[: last + 1] if name not in groups), *groups, *names[last + 1 :])
+
+
 @dataclass(frozen=True)
 class Board:
-    """All groups, and warnings about the whole board."""
+    """All groups, warnings about the whole board, and a table of costs, which has no scores."""
 
     groups: tuple[Group, ...]
     warnings: tuple[str, ...] = field(default=())
+    costs: tuple[CostRow, ...] = field(default=())
 
 
 def build_board(
@@ -106,6 +121,7 @@ def build_board(
     across: Iterable[str] = (),
     show: Published = "matching",
     warnings: Sequence[str] = (),
+    costs: Sequence[CostRow] = (),
 ) -> Board:
     """Sort records into comparable groups and add the published rows.
 
@@ -117,6 +133,7 @@ def build_board(
         across: names of `ACROSS` that may differ within a table, with a warning.
         show: which published rows: of the measured data sets, all, or none.
         warnings: problems while the records were collected.
+        costs: costs on one CPU core; a table of their own where all published rows are shown.
     """
     dropped = set(across)
     groups: dict[tuple[object, ...], list[RunRecord]] = {}
@@ -129,7 +146,14 @@ def build_board(
     built.sort(key=lambda group: (group.title, -len(group.rows), group.facts))
     if show == "all":
         built += _published_groups(published, {_benchmark(group.title) for group in built})
-    return Board(tuple(built), (*warnings, *_separations(list(groups.values()))))
+    known = {(cost.method, model): cost.one for cost in costs for model in cost.published_as}
+    priced = tuple(replace(group, rows=tuple(_priced(row, known) for row in group.rows)) for group in built)
+    shown_costs = tuple(costs) if show == "all" else ()
+    return Board(priced, (*warnings, *_separations(list(groups.values()))), shown_costs)
+
+
+def _priced(row: Row, known: Mapping[tuple[str, str], float]) -> Row:
+    return replace(row, cost=known.get((row.method, row.model))) if row.published else row
 
 
 def _benchmark(title: str) -> str:
@@ -182,7 +206,7 @@ def _group(members: Sequence[RunRecord], published: Sequence[PublishedRow], scor
     failed = sorted({name for member in members for name in member.result.failures})
     if failed:
         warnings.append(f"not finished: {', '.join(failed)}")
-    warnings += _scored_warnings(beside)
+    warnings += [*_scored_warnings(beside), *_right_beside_published(beside, theirs)]
     rows = [*_measured(members), *_scored_rows(beside), *(_published(row) for row in theirs)]
     return Group(data.title, tuple(facts), _ranked(rows), tuple(warnings), data.digest)
 
@@ -211,6 +235,7 @@ def _row(record: RunRecord, runs: int) -> Row:
         device=record.environment.device,
         source=f"weights {result.weights[:12]}" + (f", revision {_short(revision)}" if revision else ""),
         note=f"preset {result.preset}" if result.preset else "",
+        date=record.run.time[:10],
     )
 
 
@@ -231,6 +256,7 @@ def _scored_groups(scored: Sequence[ScoreRecord], published: Sequence[PublishedR
                 f"these masks are of {first.videos} videos, the published rows of the whole split, {theirs[0].videos}: "
                 "they cannot be compared"
             )
+        warnings += _right_beside_published(members, theirs)
         rows = _ranked([*_scored_rows(members), *(_published(row) for row in theirs)])
         groups.append(Group(title, tuple(facts), rows, tuple(warnings), data))
     return groups
@@ -246,7 +272,7 @@ def _scored_rows(scored: Sequence[ScoreRecord]) -> list[Row]:
 
 def _scored(record: ScoreRecord, runs: int) -> Row:
     values = {name: 100 * value for name, value in record.scores.items() if name in _SCORE_ORDER}
-    notes = [f"masks scored here, {record.time[:10]}", *(["official values"] if record.official else [])]
+    notes = ["masks scored here", *(["official values"] if record.official else [])]
     linked = record.source.startswith("https://")
     return Row(
         published=False,
@@ -259,6 +285,7 @@ def _scored(record: ScoreRecord, runs: int) -> Row:
         url=record.source if linked else "",
         note="; ".join(notes + ([record.source] if record.source and not linked else [])),
         scored=True,
+        date=record.time[:10],
     )
 
 
@@ -275,6 +302,17 @@ def _scored_warnings(scored: Sequence[ScoreRecord]) -> list[str]:
     return warnings
 
 
+def _right_beside_published(scored: Sequence[ScoreRecord], published: Sequence[PublishedRow]) -> list[str]:
+    """Right values that unusual input may have made differ from what the published rows' programs give."""
+    doubtful = sorted({one.name for one in scored if one.quirks and not one.official})
+    if not published or not doubtful:
+        return []
+    return [
+        f"{', '.join(doubtful)}: right values with remarks (score_record.json has them) beside published rows of the "
+        "official program; score with --official to compare"
+    ]
+
+
 def _short(revision: str) -> str:
     commit, dash, rest = revision.partition("-")
     return f"{commit[:8]}{dash}{rest}"
@@ -282,14 +320,28 @@ def _short(revision: str) -> str:
 
 def _published(row: PublishedRow) -> Row:
     note = "; ".join(part for part in (row.note, f"speed on {row.hardware}" if row.hardware else "") if part)
-    return Row(True, row.method, row.model, dict(row.scores), row.fps, source=row.source, url=row.url, note=note)
+    return Row(
+        True,
+        row.method,
+        row.model,
+        dict(row.scores),
+        row.fps,
+        parameters=row.parameters,
+        device=row.hardware,
+        source=row.source,
+        url=row.url,
+        note=note,
+        date=row.date,
+    )
 
 
 def _ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Best first by G or J&F; rows without a score last; ties by method and name."""
+    """Best first by the first score of the group that a row has; rows without one last; ties by method and name."""
+    rows = list(rows)
+    order = _ordered({name for row in rows for name in row.scores})
 
     def rank(row: Row) -> tuple[float, str, str]:
-        best = next((row.scores[name] for name in _SCORE_ORDER if name in row.scores), -1.0)
+        best = next((row.scores[name] for name in order if name in row.scores), -1.0)
         return -best, row.method, row.model
 
     return tuple(sorted(rows, key=rank))

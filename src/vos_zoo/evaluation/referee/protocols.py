@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vos_zoo.evaluation.referee import truth
 from vos_zoo.evaluation.referee.lists import LVOS_V1_UNSEEN, LVOS_V2_UNSEEN
+from vos_zoo.evaluation.referee.names import PROTOCOL_TITLES
 from vos_zoo.evaluation.referee.truth import Find, Truth, TruthSettings
 from vos_zoo.metrics.davis_videos import score_davis, score_visor
 from vos_zoo.metrics.lvos import Edition, read_ranges, score_lvos
@@ -136,5 +137,7 @@ _ALL = (
         "visor", truth.listed_layout("visor", ("2022", "2017"), resolution=True), _visor, board=_DAVIS_BOARD
     ),
 )
-PROTOCOLS = {one.name: one for one in _ALL}
-"""All protocols, by name."""
+_BY_NAME = {one.name: one for one in _ALL}
+PROTOCOLS = {name: _BY_NAME.pop(name) for name in PROTOCOL_TITLES}
+"""All protocols, by name, in the order of `PROTOCOL_TITLES`."""
+assert not _BY_NAME, f"protocols without a title: {', '.join(_BY_NAME)}"

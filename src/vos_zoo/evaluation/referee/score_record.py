@@ -13,6 +13,7 @@ from typing import Any
 from vos_zoo.evaluation.referee.protocols import ScoringProtocol
 from vos_zoo.evaluation.referee.scoring import ScoredMasks
 from vos_zoo.files.atomic import write_text
+from vos_zoo.metrics.score_report import ScoreReport
 from vos_zoo.types import VOSError
 
 SCORE_RECORD_FILE = "score_record.json"
@@ -63,6 +64,12 @@ class ScoreRecord:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def board_scores(report: ScoreReport, protocol: ScoringProtocol) -> dict[str, float]:
+    """The final numbers under their names on the board, 0..1, without those that are NaN."""
+    found = report.scores
+    return {board: found[own] for own, board in protocol.board if own in found and not math.isnan(found[own])}
+
+
 def make_score_record(
     scored: ScoredMasks,
     protocol: ScoringProtocol,
@@ -74,8 +81,6 @@ def make_score_record(
     version: str,
 ) -> ScoreRecord:
     """The record of a result; see `ScoreRecord`."""
-    found = scored.report.scores
-    shown = {board: found[own] for own, board in protocol.board if own in found and not math.isnan(found[own])}
     return ScoreRecord(
         name=name,
         source=source,
@@ -87,7 +92,7 @@ def make_score_record(
         masks=scored.mask_digest,
         videos=scored.videos,
         objects=len(scored.report.objects),
-        scores=shown,
+        scores=board_scores(scored.report, protocol),
         time=time,
         version=version,
     )
@@ -96,8 +101,13 @@ def make_score_record(
 def write_score_record(record: ScoreRecord, folder: str | Path) -> Path:
     """Write ``score_record.json`` into `folder`; a reader sees all of it or nothing."""
     path = Path(folder) / SCORE_RECORD_FILE
-    write_text(path, json.dumps({**asdict(record), "digest": record.digest}, indent=2) + "\n")
+    write_text(path, score_record_text(record))
     return path
+
+
+def score_record_text(record: ScoreRecord) -> str:
+    """The record as JSON, which `parse_score_record` reads."""
+    return json.dumps({**asdict(record), "digest": record.digest}, indent=2) + "\n"
 
 
 def read_score_record(path: str | Path) -> ScoreRecord:
@@ -107,17 +117,34 @@ def read_score_record(path: str | Path) -> ScoreRecord:
         VOSError: it cannot be read, is no record, is of a newer schema, or was changed afterwards.
     """
     try:
-        content: dict[str, Any] = dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise VOSError(f"{path}: cannot be read ({error}); run vos-zoo score again") from error
+    return parse_score_record(text, str(path))
+
+
+def parse_score_record(text: Any, source: str) -> ScoreRecord:
+    """The record in a JSON text.
+
+    Args:
+        text: the text.
+        source: where it comes from, for messages.
+
+    Raises:
+        VOSError: it is no record, is of a newer schema, or was changed afterwards.
+    """
+    try:
+        content: dict[str, Any] = dict(json.loads(text))
         digest, schema = content.pop("digest"), content["schema"]
         if not isinstance(schema, int) or schema > SCHEMA:
-            raise VOSError(f"{path}: a record of schema {schema}, this version reads {SCHEMA}; update")
+            raise VOSError(f"{source}: a record of schema {schema}, this version reads {SCHEMA}; update")
         record = ScoreRecord(**{**content, "quirks": tuple(content["quirks"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise VOSError(
-            f"{path}: cannot be read as a record of scored masks ({error}); run vos-zoo score again"
+            f"{source}: cannot be read as a record of scored masks ({error}); run vos-zoo score again"
         ) from error
     if record.digest != digest:
-        raise VOSError(f"{path}: the scores do not fit their digest, so they were edited; run vos-zoo score again")
+        raise VOSError(f"{source}: the scores do not fit their digest, so they were edited; run vos-zoo score again")
     return record
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
+from vos_zoo.evaluation.referee.ahead import ReadAhead, reading_threads
 from vos_zoo.evaluation.referee.protocols import ScoringProtocol
 from vos_zoo.evaluation.referee.results import FolderResults, MaskResults, label_map_of
 from vos_zoo.evaluation.referee.truth import Truth, TruthSettings
@@ -23,6 +25,7 @@ from vos_zoo.types import LabelMap, UsageError, VOSError
 Missing = Literal["refuse", "empty"]
 """What happens where masks are missing: an error that lists them, or they count as empty and the report says so."""
 _NAMED = 12
+Found = TypeVar("Found")
 
 
 @dataclass
@@ -41,11 +44,16 @@ class _Digest:
 
 @dataclass
 class _Reading:
-    """What is noted while masks are read: (video, object) -> frames without a mask, and the digests."""
+    """What is noted while masks are read: (video, object) -> frames without a mask; the digests; the threads."""
 
     missing: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     truth: _Digest = field(default_factory=_Digest)
     masks: _Digest = field(default_factory=_Digest)
+    pool: ThreadPoolExecutor | None = None
+
+    def ahead(self, read: Callable[[str], Found], frames: Sequence[str]) -> Callable[[str], Found]:
+        """`read`, some frames ahead in threads while masks are scored."""
+        return read if self.pool is None else ReadAhead(read, frames, self.pool)
 
 
 @dataclass(frozen=True)
@@ -106,8 +114,10 @@ def score_masks(
         if isinstance(results, FolderResults):
             results.converted = True
     strays = official and protocol.skips_missing_videos
-    videos = [video for name in names for video in _videos(name, truth, results, reading, official, lone, strays)]
-    report = protocol.score(videos, truth, settings, official)
+    with reading_threads() as pool:
+        reading.pool = pool
+        videos = [video for name in names for video in _videos(name, truth, results, reading, official, lone, strays)]
+        report = protocol.score(videos, truth, settings, official)
     lines = tuple(_missing_lines(truth, reading))
     if lines and missing == "refuse":
         more = f"; and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
@@ -148,11 +158,11 @@ def _videos(
             "have label maps, which do not say which object is which; write VIDEO/OBJECT/FRAME.png"
         )
     for one in objects:
-        theirs = _same_object(one, own or ())
+        theirs = same_object(one, own or ())
         yield _object_video(name, one, truth, results, reading, theirs, strays)
 
 
-def _same_object(name: str, names: tuple[str, ...]) -> str | None:
+def same_object(name: str, names: tuple[str, ...]) -> str | None:
     """The object among `names` that is called `name`; "1", "01" and "001" are the same."""
     if name in names:
         return name
@@ -181,12 +191,17 @@ def _label_video(
         predicted = results.frames(name) if there else ()
     have = frozenset(predicted)
     one_object = cache(lambda: _one_object(name, truth))
+    load_truth = reading.ahead(lambda frame: truth.masks.labels(name, frame, stored=stored), real)
+    load_prediction = reading.ahead(
+        lambda frame: label_map_of(results, name, frame) if apart else results.labels(name, frame, stored=True),
+        [frame for frame in frames if frame in have],
+    )
 
     @lru_cache(maxsize=2)  # a frame's truth is asked for by the protocol, and for its size
     def read_truth(frame: str) -> LabelMap:
         if frame not in known:  # a stray file that the official program takes for a frame
             return np.zeros_like(truth.masks.labels(name, real[0]))
-        labels = truth.masks.labels(name, frame, stored=stored)
+        labels = load_truth(frame)
         reading.truth.add((name, "", frame), labels)
         return labels
 
@@ -194,7 +209,7 @@ def _label_video(
         if frame not in have:
             reading.missing.setdefault((name, ""), []).append(frame)
             return np.zeros_like(read_truth(frame))
-        labels = label_map_of(results, name, frame) if apart else results.labels(name, frame, stored=True)
+        labels = load_prediction(frame)
         if labels.max(initial=0) == VOID and not stored and not apart and one_object():
             labels = results.labels(name, frame)
         reading.masks.add((name, "", frame), labels)
@@ -222,12 +237,16 @@ def _object_video(
     known = frozenset(real)
     predicted = results.frames(name, theirs) if theirs is not None else ()
     have = frozenset(predicted)
+    load_truth = reading.ahead(lambda frame: truth.masks.mask(name, one, frame), real)
+    load_prediction = reading.ahead(
+        lambda frame: results.mask(name, theirs or "", frame), [frame for frame in frames if frame in have]
+    )
 
     @lru_cache(maxsize=2)  # a frame's truth is asked for by the protocol, and for its size
     def read_truth(frame: str) -> LabelMap:
         if frame not in known:
             return np.zeros_like(truth.masks.mask(name, one, real[0]), dtype=np.uint8)
-        labels = truth.masks.mask(name, one, frame).astype(np.uint8)
+        labels = load_truth(frame).astype(np.uint8)
         reading.truth.add((name, one, frame), labels)
         return labels
 
@@ -235,7 +254,7 @@ def _object_video(
         if theirs is None or frame not in have:
             reading.missing.setdefault((name, one), []).append(frame)
             return np.zeros_like(read_truth(frame))
-        labels = results.mask(name, theirs, frame).astype(np.uint8)
+        labels = load_prediction(frame).astype(np.uint8)
         reading.masks.add((name, one, frame), labels)
         return _checked(labels, read_truth, name, frame, frames)
 

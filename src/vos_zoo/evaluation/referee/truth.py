@@ -102,8 +102,8 @@ def lvos_layout(title: str, unseen: tuple[str, ...]) -> Find:
     """LVOS: ``Annotations`` and ``SPLIT_meta.json`` in the split's folder, which may be called val or valid."""
 
     def find(settings: TruthSettings) -> Truth:
-        split = settings.split or "valid"
-        other = {"valid": "val", "val": "valid"}.get(split, split)
+        split = "valid" if settings.split in ("", "val") else settings.split
+        other = {"valid": "val"}.get(split, split)
         base = _base(settings.root, (split, other), "Annotations")
         files = [base / f"{name}_meta.json" for name in (split, other)]
         meta = _meta(settings.meta, files)

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,16 @@ from vos_zoo.metrics.score_report import ScoredObject, ScoreReport
 
 SCORES_FILE = "scores.json"
 _WORST = 10
+_LEGEND = "<p>Above the masks, below the ground truth of this object.</p>"
 
 
-def write_scores(scored: ScoredMasks, protocol: ScoringProtocol, title: str, folder: str | Path) -> None:
+def write_scores(
+    scored: ScoredMasks,
+    protocol: ScoringProtocol,
+    title: str,
+    folder: str | Path,
+    pictures: Mapping[tuple[str, str], str] | None = None,
+) -> None:
     """Write all files of a result into `folder`, each complete or not at all.
 
     Args:
@@ -31,13 +38,14 @@ def write_scores(scored: ScoredMasks, protocol: ScoringProtocol, title: str, fol
         protocol: what it was scored by.
         title: data set and split.
         folder: where the files go.
+        pictures: (video, object) -> address of an image of it, for the page.
     """
     folder, report = Path(folder), scored.report
     write_text(folder / SCORES_FILE, json.dumps(to_json(scored, protocol, title), indent=2) + "\n")
     write_text(folder / "objects.csv", _objects_csv(report))
     write_text(folder / "videos.csv", _videos_csv(report))
     write_text(folder / "frames.csv", _frames_csv(report))
-    write_text(folder / "report.html", _page(scored, protocol, title))
+    write_text(folder / "report.html", _page(scored, protocol, title, pictures or {}))
 
 
 def to_json(scored: ScoredMasks, protocol: ScoringProtocol, title: str) -> dict[str, Any]:
@@ -113,10 +121,15 @@ def _csv(rows: Sequence[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def _page(scored: ScoredMasks, protocol: ScoringProtocol, title: str) -> str:
+def worst_objects(report: ScoreReport, protocol: ScoringProtocol) -> list[ScoredObject]:
+    """The objects that the page shows, the lowest score first."""
+    return sorted(report.objects, key=lambda one: (_or_one(main_score(one, protocol)), one.video, one.name))[:_WORST]
+
+
+def _page(scored: ScoredMasks, protocol: ScoringProtocol, title: str, pictures: Mapping[tuple[str, str], str]) -> str:
     report = scored.report
     names = list(dict.fromkeys(name for one in report.objects for name in one.scores))
-    ranked = sorted(report.objects, key=lambda one: (_or_one(main_score(one, protocol)), one.video, one.name))[:_WORST]
+    ranked = worst_objects(report, protocol)
     finals = list(report.scores)
     body = [
         f"<h1>{escape(title)}</h1>",
@@ -124,7 +137,8 @@ def _page(scored: ScoredMasks, protocol: ScoringProtocol, title: str) -> str:
         *(f'<p class="note">{escape(note)}</p>' for note in report.notes()),
         table(("score", "percent"), [(name, percent(value)) for name, value in report.scores.items()]),
         f"<h2>The {len(ranked)} objects with the lowest {escape('&'.join(protocol.main))}</h2>",
-        *(_worst(one, protocol) for one in ranked),
+        *([_LEGEND] if pictures else []),
+        *(_worst(one, protocol, pictures.get((one.video, one.name), "")) for one in ranked),
         "<h2>Videos</h2>",
         table(
             ("video", *finals),
@@ -143,9 +157,11 @@ def _or_one(value: float) -> float:
     return 1.0 if math.isnan(value) else value
 
 
-def _worst(one: ScoredObject, protocol: ScoringProtocol) -> str:
+def _worst(one: ScoredObject, protocol: ScoringProtocol, picture: str) -> str:
     values = np.mean([one.values[name] for name in protocol.main], axis=0)
     numbers = ", ".join(f"{escape(name)} {percent(value)}" for name, value in one.scores.items())
     line = curve(values, [int(np.argmin(values))]) if len(values) else ""
     lowest = f"; lowest in frame {escape(one.frames[int(np.argmin(values))])}" if len(values) else ""
-    return f"<article><h3>{escape(one.video)}, object {escape(one.name)}</h3><p>{numbers}{lowest}</p>{line}</article>"
+    name = f"{escape(one.video)}, object {escape(one.name)}"
+    image = f"<img alt='{name}' src='{picture}'>" if picture else ""
+    return f"<article><h3>{name}</h3><p>{numbers}{lowest}</p>{line}{image}</article>"
