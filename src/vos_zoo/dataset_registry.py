@@ -37,6 +37,9 @@ class DatasetInfo:
         options: which of `OPTIONS` it takes.
         static: whether it holds single images (a `StaticDataset`), which can be trained on only.
         generated: whether its videos are made on the fly, so that it needs no folder.
+        splits: dotted path "package.module:function" of what finds its splits below a root, for `check-data`; called as
+            ``function(root, year=..., resolution=..., layout=...)``, returns a `FoundSplits`. "" knows no splits.
+        signs: what lies below a root of this data set alone, as patterns of `Path.glob`; `check-data` knows it by them.
         config: keys and values of its configuration, as a file of `configs/data` has them; data sets of this package
             have such a file. A data set that is read from a folder demands `data.root` by itself.
     """
@@ -46,6 +49,8 @@ class DatasetInfo:
     options: tuple[str, ...] = ()
     static: bool = False
     generated: bool = False
+    splits: str = ""
+    signs: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -55,22 +60,54 @@ class DatasetInfo:
 
     def load_opener(self) -> Any:
         """Import what opens it."""
-        module, _, attribute = self.opener.partition(":")
+        return self._load(self.opener)
+
+    def load_splits(self) -> Any | None:
+        """Import what finds its splits; None if it names nothing."""
+        return self._load(self.splits) if self.splits else None
+
+    def _load(self, path: str) -> Any:
+        module, _, attribute = path.partition(":")
         try:
             return getattr(import_module(module), attribute)
         except AttributeError as error:
-            raise VOSError(
-                f"data set {self.name!r}: {module} has no {attribute!r} (named by {self.opener!r})"
-            ) from error
+            raise VOSError(f"data set {self.name!r}: {module} has no {attribute!r} (named by {path!r})") from error
 
 
 _READERS, _EDITIONS = "vos_zoo.data.datasets", ("year", "resolution", "layout")
+_SPLITS = f"{_READERS}.splits"
+
+
+def _video(name: str, opener: str, splits: str, *options: str, signs: tuple[str, ...] = ()) -> DatasetInfo:
+    """A data set of videos that lie in a folder."""
+    return DatasetInfo(name, f"{_READERS}.{opener}", options, splits=f"{_SPLITS}:{splits}", signs=signs)
+
+
 BUILT_IN = {
     info.name: info
     for info in (
-        DatasetInfo("davis", f"{_READERS}.davis:DavisDataset", ("year", "resolution", "mask_threshold")),
-        DatasetInfo("youtube_vos", f"{_READERS}.youtube_vos:YouTubeVosDataset", ("year", "layout", "mask_threshold")),
-        DatasetInfo("folder", f"{_READERS}.folder:FolderDataset", ("mask_threshold",)),
+        _video("davis", "davis:DavisDataset", "of_davis", "year", "resolution", "mask_threshold"),
+        _video("youtube_vos", "youtube_vos:YouTubeVosDataset", "of_youtube_vos", "year", "layout", "mask_threshold"),
+        _video("folder", "folder:FolderDataset", "of_folder", "mask_threshold"),
+        _video("sav", "sa_v:SaVDataset", "of_sa_v", signs=("JPEGImages_24fps", "*/JPEGImages_24fps")),
+        _video(
+            "lvos",
+            "lvos:LvosDataset",
+            "of_split_folders",
+            "mask_threshold",
+            signs=("*/valid_meta.json", "*/val_meta.json", "valid_meta.json", "val_meta.json"),
+        ),
+        _video("lvos_v1", "lvos:LvosV1Dataset", "of_split_folders", "mask_threshold"),
+        _video("vost", "listed:VostDataset", "of_vost", "mask_threshold"),
+        _video("mose", "mose:MoseDataset", "of_split_folders", "mask_threshold"),
+        _video("mosev2", "mose:Mosev2Dataset", "of_split_folders", "mask_threshold"),
+        _video(
+            "visor",
+            "listed:VisorDataset",
+            "of_visor",
+            *("resolution", "mask_threshold"),
+            signs=("ImageSets/2022",),
+        ),
         DatasetInfo(
             "synthetic", "vos_zoo.data.synthetic.opening:open_synthetic", ("seed", "synthetic"), generated=True
         ),
@@ -80,9 +117,21 @@ BUILT_IN = {
             ("seed", "composed", *_EDITIONS, "mask_threshold", "min_area", "repeat"),
             generated=True,
         ),
-        DatasetInfo("coco", f"{_READERS}.coco:CocoDataset", ("min_area",), static=True),
-        DatasetInfo("saliency", f"{_READERS}.static_images:SaliencyDataset", ("repeat",), static=True),
-        DatasetInfo("instances", f"{_READERS}.instance_images:InstanceDataset", ("min_area",), static=True),
+        DatasetInfo("coco", f"{_READERS}.coco:CocoDataset", ("min_area",), static=True, splits=f"{_SPLITS}:of_coco"),
+        DatasetInfo(
+            "saliency",
+            f"{_READERS}.static_images:SaliencyDataset",
+            ("repeat",),
+            static=True,
+            splits=f"{_SPLITS}:of_everything",
+        ),
+        DatasetInfo(
+            "instances",
+            f"{_READERS}.instance_images:InstanceDataset",
+            ("min_area",),
+            static=True,
+            splits=f"{_SPLITS}:of_everything",
+        ),
     )
 }
 """The data sets of this package by name."""

@@ -169,6 +169,11 @@ class VideoSequence(ABC):
         """Category per object id, if the data set has them (YouTube-VOS), else empty."""
         return {}
 
+    @property
+    def object_names(self) -> Mapping[int, str]:
+        """Name per object id, if each object has a folder of masks of its own (SA-V), else empty."""
+        return {}
+
     def has_labels(self, frames: Iterable[int]) -> bool:
         """Whether all of these frames have a complete label map, with every visible object."""
         return all(self.labels(index) is not None for index in frames)

@@ -167,7 +167,7 @@ def test_every_folder_of_youtube_vos_is_read_or_named(tmp_path: Path, capsys: py
     assert "not read: 2018/valid (data.year or data.layout), train_all_frames (data.year or data.layout)" in said
     (tmp_path / "valid" / "meta.json").unlink()
     code, said, read = check(capsys, str(tmp_path))
-    assert code == 1 and "split valid\nnot read, because of a problem: youtube_vos: there is no" in said
+    assert code == 1 and "split valid\nnot read, because of a problem: " in said and "there is no such file" in said
 
 
 def test_annotations_of_coco_without_their_pictures_are_named(tmp_path: Path) -> None:

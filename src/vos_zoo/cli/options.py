@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from vos_zoo.config.resources import variants
+from vos_zoo.config.resources import available_data, variants
 from vos_zoo.registry import available_methods
 from vos_zoo.types import UsageError
 
@@ -70,8 +70,7 @@ def add_config(parser: argparse.ArgumentParser, data: bool = True) -> None:
         parser.add_argument(
             "--data",
             metavar="NAME",
-            help="the data set: davis17, davis16, youtube_vos18, youtube_vos19, folder, composed, "
-            "synthetic (default: synthetic)",
+            help=f"the data set: {', '.join(available_data())} (default: synthetic)",
         )
     parser.add_argument(
         "--recipe", metavar="NAME", help="a file of configs/recipe/METHOD: one training stage, or a list of stages"

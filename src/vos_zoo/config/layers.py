@@ -24,11 +24,11 @@ from omegaconf.errors import OmegaConfBaseException
 from vos_zoo.config.checking import check_keywords, plain_lists
 from vos_zoo.config.merging import Layer, check_required, last_value, merge_layers
 from vos_zoo.config.precision import with_precision
-from vos_zoo.config.resources import config_folder, variants
+from vos_zoo.config.resources import available_data, config_folder, variants, yaml_stems
 from vos_zoo.config.schema import LoggerConfig, OptimConfig, RunConfig, key_types
 from vos_zoo.config.settings.data import DataConfig
 from vos_zoo.config.yaml_texts import read_value, read_yaml, type_of_key, write_yaml
-from vos_zoo.dataset_registry import load_dataset, outside_datasets
+from vos_zoo.dataset_registry import load_dataset
 from vos_zoo.files.atomic import atomic_file
 from vos_zoo.registry import available_methods, load_method, suggestion
 from vos_zoo.types import UsageError
@@ -176,19 +176,9 @@ def save_config(config: RunConfig, path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def available_data() -> list[str]:
-    """Names of the configurations of data: the files of `configs/data`, and the data sets of other packages."""
-    files = _stems(config_folder() / "data")
-    return [*files, *(name for name in outside_datasets() if name not in files)]
-
-
 def available_recipes(method: str) -> list[str]:
     """Names of the recipes of `method`."""
-    return _stems(config_folder() / "recipe" / method)
-
-
-def _stems(folder: Path) -> list[str]:
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    return yaml_stems(config_folder() / "recipe" / method)
 
 
 def _flag_tree(method: str | None, data: str | None, flags: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+from vos_zoo.dataset_registry import outside_datasets
 from vos_zoo.types import VOSError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -34,6 +35,17 @@ def shipped_folder() -> Path:
 def config_folder() -> Path:
     """The folder of the YAML configurations."""
     return resource_folder("configs")
+
+
+def available_data() -> list[str]:
+    """Names of the configurations of data: the files of `configs/data`, and the data sets of other packages."""
+    files = yaml_stems(config_folder() / "data")
+    return [*files, *(name for name in outside_datasets() if name not in files)]
+
+
+def yaml_stems(folder: Path) -> list[str]:
+    """Names of the YAML files of a folder, without their ending, sorted."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def variants() -> dict[str, str]:

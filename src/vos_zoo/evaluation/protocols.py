@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -41,6 +41,7 @@ class Protocol:
         numbers: what is reported.
         form: form of submissions.
         sampled_frames_cost: whether published results were tracked on more frames than are scored (YouTube-VOS).
+        scoring: name of the protocol of `vos-zoo score` that gives the final numbers; "" if this evaluation gives them.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Protocol:
     numbers: Numbers = "means"
     form: ResultForm = ResultForm()
     sampled_frames_cost: bool = False
+    scoring: str = ""
 
     @property
     def convention(self) -> str:
@@ -65,6 +67,24 @@ _DAVIS_SERVER = ResultForm(server="the DAVIS 2017 evaluation server")
 _YOUTUBE_SERVER = ResultForm("Annotations", "the YouTube-VOS evaluation server", from_first_mask=True)
 
 
+_MOSE_SERVER = ResultForm(server="the MOSEv2 server at Codabench")
+_YOUTUBE = Protocol("YouTube-VOS", "youtube_vos", "youtube_vos", _YOUTUBE_SERVER, sampled_frames_cost=True)
+_BY_EDITION = {
+    ("davis", 2016): Protocol("DAVIS 2016", numbers="davis"),
+    ("davis", 2017): Protocol("DAVIS 2017", numbers="davis", form=_DAVIS_SERVER),
+    **{("youtube_vos", year): replace(_YOUTUBE, name=f"YouTube-VOS {year}") for year in (2018, 2019)},
+}
+_BY_DATA = {
+    "sav": Protocol("SA-V", scoring="sav"),
+    "lvos": Protocol("LVOS v2", scoring="lvos"),
+    "lvos_v1": Protocol("LVOS v1", scoring="lvos_v1"),
+    "vost": Protocol("VOST", scoring="vost"),
+    "mose": Protocol("MOSE", scoring="mose"),
+    "mosev2": Protocol("MOSEv2", form=_MOSE_SERVER, scoring="mosev2"),
+    "visor": Protocol("VISOR", scoring="visor"),
+}
+
+
 def protocol_of(data: str, year: int) -> Protocol:
     """The protocol of a data set.
 
@@ -72,13 +92,7 @@ def protocol_of(data: str, year: int) -> Protocol:
         data: name of its reader.
         year: its edition, if it has several.
     """
-    if data == "davis" and year == 2016:
-        return Protocol("DAVIS 2016", numbers="davis")
-    if data == "davis":
-        return Protocol(f"DAVIS {year}", numbers="davis", form=_DAVIS_SERVER)
-    if data == "youtube_vos":
-        return Protocol(f"YouTube-VOS {year}", "youtube_vos", "youtube_vos", _YOUTUBE_SERVER, sampled_frames_cost=True)
-    return PLAIN
+    return _BY_EDITION.get((data, year)) or _BY_DATA.get(data, PLAIN)
 
 
 def readable(sequences: Sequence[VideoSequence]) -> Iterator[VideoSequence]:

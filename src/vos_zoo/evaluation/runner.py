@@ -181,6 +181,11 @@ def _notes(items: Sequence[VideoSequence], finished: Sequence[SequenceResult], p
             "only the sampled frames (every fifth) are here; published scores are made with all frames, which gives "
             "higher ones: get the archives with all frames, and report which were used"
         )
+    if protocol.scoring and any(result.objects for result in finished):
+        notes.append(
+            f"J and F in this table are of all annotated frames between the first and the last; {protocol.name}'s own "
+            "numbers are those that vos-zoo test prints below, or vos-zoo score"
+        )
     found = EvaluationReport(tuple(finished)).youtube_vos if protocol.numbers == "youtube_vos" else None
     return tuple(notes + (found.notes() if found is not None else []))
 

@@ -26,6 +26,7 @@ from vos_zoo.model import VOSModel
 from vos_zoo.nn.cpu.allocator import keep_large_blocks
 from vos_zoo.processes import agree, device_number
 from vos_zoo.tasks.distributed import evaluate_together
+from vos_zoo.tasks.final_scores import score_run
 from vos_zoo.tasks.records import record_run
 from vos_zoo.types import UsageError, VideoDataset
 
@@ -60,10 +61,18 @@ def run_test(*, config: RunConfig, weights: str, output: str | None = None) -> i
     if report is None:  # another process reports
         return 0
     say(format_table(report))
+    final = score_run(config, report, videos, folder)
     record_run(
-        config=config, model=model, videos=videos, report=report, weights=weights, folder=folder, options=options
+        config=config,
+        model=model,
+        videos=videos,
+        report=report,
+        weights=weights,
+        folder=folder,
+        options=options,
+        final=final,
     )
-    if report.jf is not None:
+    if report.jf is not None and final is None:
         baseline = evaluate(
             copy_first_mask, videos, write_masks=False, overlays=0, resume=False, progress=False, protocol=protocol
         )

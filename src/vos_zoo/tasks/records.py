@@ -23,6 +23,7 @@ from vos_zoo.evaluation.record import (
 from vos_zoo.evaluation.report import EvaluationReport
 from vos_zoo.model import VOSModel
 from vos_zoo.revision import git_revision
+from vos_zoo.tasks.final_scores import FinalScores
 from vos_zoo.types import VideoDataset
 
 
@@ -35,6 +36,7 @@ def record_run(
     weights: str,
     folder: Path,
     options: Mapping[str, Any] | None = None,
+    final: FinalScores | None = None,
 ) -> RunRecord:
     """Write the run's record into its folder, and log it to Weights & Biases if `logger.name` is "wandb".
 
@@ -46,8 +48,9 @@ def record_run(
         weights: the weights as given.
         folder: the run's folder.
         options: keyword arguments of every call of `track`.
+        final: the numbers of the data set's protocol, which then are the record's.
     """
-    record = make_record(config, model, videos, report, weights, dict(options or {}))
+    record = make_record(config, model, videos, report, weights, dict(options or {}), final)
     write_record(record, folder)
     if config.logger.name == "wandb":
         from vos_zoo.evaluation.wandb_runs import log_record
@@ -63,6 +66,7 @@ def make_record(
     report: EvaluationReport,
     weights: str,
     options: Mapping[str, Any],
+    final: FinalScores | None = None,
 ) -> RunRecord:
     """The record of a report; see `record_run`."""
     settings = model.track_settings(**options)
@@ -79,14 +83,14 @@ def make_record(
             digest=report.data,
             videos=len(report.sequences),
             frames=content["frames"],
-            objects=len(report.objects),
+            objects=len(report.objects) if final is None else sum(map(len, final.sequences.values())),
         ),
         preset=str(options.get("preset") or model.hparams["track"].get("preset") or ""),
         track=asdict(settings),
         size=model.network.make_view(settings).working_size(sequence.size for sequence in report.sequences),
         precision=settings.precision,
-        scores=scores_of(report),
-        sequences=sequence_scores(report),
+        scores=scores_of(report) if final is None else final.scores,
+        sequences=sequence_scores(report) if final is None else final.sequences,
         unscored=content["unscored"],
         failures=content["failures"],
     )

@@ -23,7 +23,7 @@ class SourceSettings(Settings):
     name: str = setting("synthetic", "which data set")
     root: str | None = setting(None, "its folder; null where nothing is read from disk")
     year: int = setting(2017, "davis: 2016 or 2017; youtube_vos: 2018 or 2019")
-    resolution: str = setting("480p", "davis: folder of the resolution")
+    resolution: str = setting("480p", "davis, visor: folder of the resolution")
     layout: str | None = setting(
         None, 'youtube_vos: folder of a split below the root, such as "{year}/{split}"; null finds it'
     )

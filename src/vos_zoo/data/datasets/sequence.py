@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, overload
@@ -47,6 +47,7 @@ class PictureSequence(VideoSequence):
         masks: frame stem -> mask file; a frame without a file has no annotation (which is not "background").
         mask_threshold: the smallest level, 1..255, of the one object of masks with soft edges; 1 as in DAVIS-2016
             (any non-zero value of any channel); None reads object ids, see `vos_zoo.labels`.
+        listed: the ids that the data set's meta file lists; others are background. None takes all.
     """
 
     def __init__(
@@ -56,8 +57,12 @@ class PictureSequence(VideoSequence):
         masks: Mapping[str, Path],
         *,
         mask_threshold: int | None = None,
+        listed: Collection[int] | None = None,
     ) -> None:
         self.name = name
+        self._listed = None if listed is None else tuple(listed)
+        self._kept = np.zeros(256, dtype=np.uint8)
+        self._kept[list(range(256) if listed is None else listed)] = list(range(256) if listed is None else listed)
         self.frame_names = tuple(frames)
         self.frame_paths: tuple[Path, ...] = tuple(frames.values())
         self.mask_paths: tuple[Path | None, ...] = tuple(masks.get(stem) for stem in frames)
@@ -84,13 +89,14 @@ class PictureSequence(VideoSequence):
     def labels(self, index: int) -> LabelMap | None:
         """Objects in the mask file of frame `index`, uint8 ``(H, W)``; None without a file; VOSError if unreadable.
 
-        Ids go from 1 to 254: masks of 0 and 255 show object 1, and void is background. In a sparse sequence the zeros
-        of a later mask mean "no label".
+        Ids go from 1 to 254: masks of 0 and 255 show object 1, and void is background, as are ids that are not listed.
+        In a sparse sequence the zeros of a later mask mean "no label".
         """
         path = self.mask_paths[index]
         if path is None:
             return None
-        return self._reader.read(path, size=frame_size(self.frame_paths[index]))
+        labels = self._reader.read(path, size=frame_size(self.frame_paths[index]))
+        return labels if self._listed is None else self._kept[labels]
 
     @cached_property
     def annotated(self) -> tuple[int, ...]:
@@ -146,9 +152,13 @@ class PictureSequence(VideoSequence):
 
     @property
     def notes(self) -> list[str]:
-        """Remarks for `check-data`: an ambiguous order of frames."""
+        """Remarks for `check-data`: an ambiguous order of frames, listed objects that no mask shows."""
         order = describe_order(self.frame_names)
-        return [] if order is None else [f"{self.name}: {order}"]
+        return [*([] if order is None else [f"{self.name}: {order}"]), *self._unseen_notes()]
+
+    def _unseen_notes(self) -> list[str]:
+        unseen = [identity for identity in self._listed or () if identity not in self._starts]
+        return [f"{self.name}/{identity} is listed, but no mask of its frames shows it" for identity in unseen]
 
     def doubts(self) -> list[str]:
         """Masks in which objects start and whose value 0 may not be the background; see `background_doubt`."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vos_zoo.config.settings.data import SourceSettings
+from vos_zoo.dataset_registry import load_dataset
 from vos_zoo.files.names import list_files, list_folders, list_pictures
 from vos_zoo.files.text import read_list
 from vos_zoo.types import VOSError
@@ -34,31 +36,69 @@ def find_splits(
     resolution: str = SourceSettings.resolution,
     layout: str | None = SourceSettings.layout,
 ) -> FoundSplits:
-    """The splits of a data set below its root.
+    """The splits of a data set below its root, by the function that its `DatasetInfo` names.
 
     Args:
-        kind: how the folder is read: davis, youtube_vos, folder, coco, or pictures that have no splits; of data sets
-            of other packages no splits are known.
+        kind: name of the data set; of one that names no such function no splits are known.
         root: the folder.
         year: DAVIS, YouTube-VOS: the edition.
-        resolution: DAVIS: the sub-folder.
+        resolution: DAVIS, VISOR: the sub-folder.
         layout: YouTube-VOS: folder of a split below the root; None finds it.
     """
-    if root is None or not Path(root).is_dir():
+    find = load_dataset(kind).load_splits()
+    if find is None or root is None or not Path(root).is_dir():
         return FoundSplits(())
-    root = Path(root)
-    if kind == "davis":
-        return _of_davis(root, year, resolution)
-    if kind == "youtube_vos":
-        return _of_youtube_vos(root, year, layout)
-    if kind == "coco":
-        return _of_coco(root)
-    if kind == "folder":
-        return _of_folder(root)
-    return FoundSplits(("",)) if kind in ("saliency", "instances") else FoundSplits(())
+    found: FoundSplits = find(Path(root), year=year, resolution=resolution, layout=layout)
+    return found
 
 
-def _of_davis(root: Path, year: int, resolution: str) -> FoundSplits:
+def of_everything(root: Path, **_: Any) -> FoundSplits:
+    """Pictures, which have no splits."""
+    return FoundSplits(("",))
+
+
+def of_split_folders(root: Path, **_: Any) -> FoundSplits:
+    """A folder with ``JPEGImages`` per split (MOSE, LVOS); the root itself may be one, whose split is then its name."""
+    names = [folder.name for folder in _folders(root) if (folder / "JPEGImages").is_dir()]
+    if (root / "JPEGImages").is_dir():
+        return FoundSplits((root.name,), (), tuple(f"{name} (beside JPEGImages)" for name in names))
+    return FoundSplits(tuple(names))
+
+
+def of_sa_v(root: Path, **_: Any) -> FoundSplits:
+    """SA-V: ``sav_val``, ``sav_test``, or the root itself."""
+    from vos_zoo.data.datasets.sa_v import FRAMES
+
+    folders = [root] if (root / FRAMES).is_dir() else [one for one in _folders(root) if (one / FRAMES).is_dir()]
+    return FoundSplits(tuple(folder.name.removeprefix("sav_") for folder in folders))
+
+
+def of_vost(root: Path, **_: Any) -> FoundSplits:
+    """VOST: ``ImageSets/val.txt``."""
+    from vos_zoo.data.datasets.listed import VOST_LISTS
+
+    return _of_lists(root, VOST_LISTS, root / "JPEGImages")
+
+
+def of_visor(root: Path, resolution: str, **_: Any) -> FoundSplits:
+    """VISOR: ``ImageSets/2022/val.txt``."""
+    from vos_zoo.data.datasets.listed import VISOR_LISTS
+
+    return _of_lists(root, VISOR_LISTS, root / "JPEGImages" / resolution)
+
+
+def _of_lists(root: Path, places: Sequence[str], pictures: Path) -> FoundSplits:
+    """Lists in folders of ``ImageSets``, of videos in the folder `pictures`."""
+    lists = {
+        path.stem: path for place in reversed(places) for path in sorted((root / "ImageSets" / place).glob("*.txt"))
+    }
+    listed = {name for path in lists.values() for name in _lines(path)}
+    unread = [f"{_below(one, root)} (in no list)" for one in _folders(pictures) if one.name not in listed]
+    return FoundSplits(tuple(sorted(lists)), (), tuple(unread))
+
+
+def of_davis(root: Path, year: int, resolution: str, **_: Any) -> FoundSplits:
+    """DAVIS: the lists of an edition."""
     own = (str(year), resolution)
     lists = {path: path.parent.name for path in sorted((root / "ImageSets").glob("*/*.txt"))}
     names = dict.fromkeys(path.stem for folder in own for path, parent in lists.items() if parent == folder)
@@ -71,7 +111,8 @@ def _of_davis(root: Path, year: int, resolution: str) -> FoundSplits:
     return FoundSplits(tuple(names), (), tuple(unread))
 
 
-def _of_youtube_vos(root: Path, year: int, layout: str | None) -> FoundSplits:
+def of_youtube_vos(root: Path, year: int, layout: str | None, **_: Any) -> FoundSplits:
+    """YouTube-VOS: the folders of its splits."""
     from vos_zoo.data.datasets.youtube_vos import ALL_FRAMES, LAYOUTS
 
     whole = ("train", "valid", "test")
@@ -91,7 +132,8 @@ def _of_youtube_vos(root: Path, year: int, layout: str | None) -> FoundSplits:
     return FoundSplits(tuple(names), derived, tuple(unread))
 
 
-def _of_coco(root: Path) -> FoundSplits:
+def of_coco(root: Path, **_: Any) -> FoundSplits:
+    """COCO: the annotation files whose pictures are there."""
     names, unread = [], []
     for path in sorted((root / "annotations").glob("instances_*.json")):
         name = path.stem.removeprefix("instances_")
@@ -102,7 +144,8 @@ def _of_coco(root: Path) -> FoundSplits:
     return FoundSplits(tuple(names), (), tuple(unread))
 
 
-def _of_folder(root: Path) -> FoundSplits:
+def of_folder(root: Path, **_: Any) -> FoundSplits:
+    """A folder of videos: sub-folders and lists."""
     from vos_zoo.data.datasets.folder import FRAME_FOLDERS, LIST_FOLDERS, MASK_FOLDERS, frame_root
 
     frames = frame_root(root)

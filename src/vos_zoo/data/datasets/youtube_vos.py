@@ -20,14 +20,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from vos_zoo.data.datasets.sequence import PictureDataset, PictureSequence, Problem, by_name
 from vos_zoo.files.lists import read_meta
 from vos_zoo.files.names import list_pictures, natural_key
 from vos_zoo.files.text import read_list
 from vos_zoo.labels import MAX_ID, MIN_ID
-from vos_zoo.types import LabelMap, UsageError, VOSError
+from vos_zoo.types import UsageError, VOSError
 from vos_zoo.video.mask_reader import list_masks
 
 LAYOUTS = (
@@ -71,20 +69,13 @@ class YouTubeVosSequence(PictureSequence):
         *,
         mask_threshold: int | None = None,
     ) -> None:
-        super().__init__(name, frames, masks, mask_threshold=mask_threshold)
+        super().__init__(name, frames, masks, mask_threshold=mask_threshold, listed=listed)
         self.listed = dict(listed)
-        self._known = np.zeros(256, dtype=np.uint8)
-        self._known[list(listed)] = list(listed)
         number = {stem: index for index, stem in enumerate(self.frame_names)}
         self._listed_frames = {
             identity: tuple(number[stem] for stem in entry.frames if stem in number)
             for identity, entry in listed.items()
         }
-
-    def labels(self, index: int) -> LabelMap | None:
-        """As `PictureSequence.labels`, with ids that ``meta.json`` does not list as 0."""
-        labels = super().labels(index)
-        return None if labels is None else self._known[labels]
 
     @cached_property
     def wanted_frames(self) -> tuple[int, ...]:  # type: ignore[override]  # an attribute that is computed when first asked for
@@ -108,17 +99,15 @@ class YouTubeVosSequence(PictureSequence):
 
     @property
     def notes(self) -> list[str]:
-        """Those of `PictureSequence`, and objects that start later than listed, or that no mask shows."""
-        notes = super().notes
+        """Those of `PictureSequence`, and objects that start later than listed."""
+        late = []
         for identity, entry in self.listed.items():
             start = self._starts.get(identity)
-            if start is None:
-                notes.append(f"{self.name}/{identity} is listed, but no mask of its frames shows it")
-            elif entry.frames[0] != self.frame_names[start]:
-                notes.append(
+            if start is not None and entry.frames[0] != self.frame_names[start]:
+                late.append(
                     f"{self.name}/{identity} starts in {self.frame_names[start]}, not {entry.frames[0]} as listed"
                 )
-        return notes
+        return [*late, *super().notes]
 
     def problems_at_sight(self) -> list[Problem]:
         """Missing frames or masks, found without opening a file."""
