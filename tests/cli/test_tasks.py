@@ -20,6 +20,7 @@ from vos_zoo.cli import main
 from vos_zoo.config.layers import load_config
 from vos_zoo.create import create_model
 from vos_zoo.methods.lwl.checkpoint import PREFIXES
+from vos_zoo.video.formats import read_youtube_vis
 from vos_zoo.video.masks import read_mask, write_mask
 
 HYPERPARAMETERS: dict[str, Any] = {
@@ -109,6 +110,10 @@ def test_track_writes_palette_masks_and_an_overlay_video(model: Path, davis: Pat
     given, kept = read_mask(masks / "00000.png"), read_mask(output / "00000.png")
     assert (given == kept).mean() > 0.99
     assert (output / "overlay.mp4").stat().st_size > 0
+    assert main([*words, "--output", str(tmp_path / "results.json"), "trainer.accelerator=cpu"]) == 0
+    (video,) = read_youtube_vis(tmp_path / "results.json")
+    assert all((video.labels(name) == read_mask(output / f"{name}.png")).all() for name in video.frames)
+    assert (video.name, len(video.frames)) == (frames.name, len(written))
 
 
 def test_track_writes_every_nth_frame_alone_as_it_would_among_all(model: Path, davis: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from vos_zoo.video.formats import (
     to_yolo,
     to_youtube_vis,
 )
+from vos_zoo.video.formats.adapters import detected, detection_fields
 from vos_zoo.video.formats.rle import compress, decompress, encode
 
 FILE = FOLDER / "interchange.json"
@@ -117,3 +118,22 @@ def test_label_studio_brushes_are_read(name: str) -> None:
     (found,) = from_label_studio(GOLDEN[name]["label_studio_tasks"])
     assert found == tracks(name)
     assert from_label_studio(json.loads(json.dumps(to_label_studio(tracks(name))))) == [tracks(name)]
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_boxes_and_masks_of_a_frame_are_supervisions(name: str) -> None:
+    for about in GOLDEN[name]["supervision"]:
+        found = detected(truth(name)[about["frame"]])
+        assert found.ids.tolist() == about["tracker_id"] and found.boxes.tolist() == about["xyxy"]
+        assert found.masks.sum(axis=(1, 2)).tolist() == about["area"]
+        assert list(found.masks.shape) == about["mask_shape"]
+        assert [encode(mask) for mask in found.masks] == about["mask_to_rle"]
+
+
+def test_detections_of_a_frame_are_fiftyones() -> None:
+    for number, expected in GOLDEN["drawn"]["fiftyone"]["frames"].items():
+        found = detection_fields(truth("drawn")[int(number) - 1])
+        assert [(one["label"], one["index"]) for one in found] == [(one["label"], one["index"]) for one in expected]
+        for ours, theirs in zip(found, expected, strict=True):
+            assert ours["bounding_box"] == pytest.approx(theirs["bounding_box"], abs=1e-11)
+            assert ["".join(".#"[pixel] for pixel in row) for row in ours["mask"].astype(int)] == theirs["mask_rows"]

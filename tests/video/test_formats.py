@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from vos_zoo.cli import main
-from vos_zoo.types import VOSError
+from vos_zoo.types import UsageError, VOSError
 from vos_zoo.video.formats import (
     TrackMasks,
     from_cvat,
@@ -23,16 +24,23 @@ from vos_zoo.video.formats import (
     from_sa_v,
     from_yolo,
     from_youtube_vis,
+    read_alpha_video,
+    read_youtube_vis,
     to_cvat,
+    to_fiftyone,
     to_label_studio,
     to_rgba,
     to_sa_v,
+    to_supervision,
     to_yolo,
     to_youtube_vis,
+    write_alpha_video,
 )
+from vos_zoo.video.formats.adapters import detected, detection_fields
 from vos_zoo.video.formats.label_studio import decode_brush, encode_brush
 from vos_zoo.video.formats.rle import compress, decode, decompress, encode, from_coco, to_coco
 from vos_zoo.video.masks import read_mask, write_mask
+from vos_zoo.video.writer import open_writer
 
 MASKS = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
@@ -229,7 +237,7 @@ def label_maps(folder: Path) -> dict[str, np.ndarray]:
     return maps
 
 
-@pytest.mark.parametrize("form", ["coco", "rgba", "cvat", "label-studio", "yolo", "sav"])
+@pytest.mark.parametrize("form", ["coco", "rgba", "prores", "vp9", "cvat", "label-studio", "yolo", "sav"])
 def test_masks_come_back_from_every_format_by_the_command_line(form: str, tmp_path: Path) -> None:
     maps = label_maps(tmp_path / "masks")
     between = tmp_path / ("out.json" if form in ("coco", "label-studio") else "out")
@@ -267,6 +275,111 @@ def test_rgba_takes_the_colours_of_the_frames(tmp_path: Path, capsys: pytest.Cap
     (frames / "00002.png").unlink()
     assert main([*words, "--output", str(tmp_path / "more")]) == 1
     assert "no frame 00002" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("form", "ending"), [("prores", ".mov"), ("vp9", ".webm")])
+@pytest.mark.parametrize("size", [(46, 54), (33, 47)], ids=["even", "odd"])
+def test_alpha_survives_a_video_to_the_pixel_whatever_the_colours(
+    form: str, ending: str, size: tuple[int, int], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    masks = [rng.random(size) < share for share in (0.5, 0.02, 0, 1)]
+    colours = [rng.integers(0, 255, (*size, 3), dtype=np.uint8) for _ in masks]
+    pictures = [to_rgba(mask, "7", frame) for mask, frame in zip(masks, colours, strict=True)]
+    path = write_alpha_video(tmp_path / f"7{ending}", pictures)
+    back = list(read_alpha_video(path))
+    assert len(back) == 4 and all(np.array_equal(one, mask) for one, mask in zip(back, masks, strict=True))
+    assert [file.name for file in tmp_path.iterdir()] == [f"7{ending}"]
+
+
+def test_videos_without_alpha_or_with_pictures_of_two_sizes_are_refused(tmp_path: Path) -> None:
+    with open_writer(tmp_path / "plain.mp4") as writer:
+        writer.write(0, np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16), np.uint8))
+    (tmp_path / "plain.mp4").rename(tmp_path / "plain.mov")
+    with pytest.raises(VOSError, match=r"plain\.mov: has no alpha channel"):
+        list(read_alpha_video(tmp_path / "plain.mov"))
+    pictures = [np.zeros((16, side, 4), np.uint8) for side in (16, 18)]
+    with pytest.raises(VOSError, match="a video has one size"):
+        write_alpha_video(tmp_path / "two.mov", pictures)
+    with pytest.raises(UsageError, match=r"ends in \.mov or \.webm"):
+        write_alpha_video(tmp_path / "x.mp4", pictures)
+    assert not (tmp_path / "two.mov").exists()
+
+
+def test_videos_of_objects_that_differ_in_length_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, count in (("1", 2), ("2", 3)):
+        write_alpha_video(tmp_path / "in" / "clip" / f"{name}.mov", [np.zeros((16, 16, 4), np.uint8)] * count)
+    words = ["import-masks", str(tmp_path / "in"), "--format", "prores", "--output", str(tmp_path / "out")]
+    assert main(words) == 1
+    assert "2.mov: has 3 frames, another object's video 2" in capsys.readouterr().err
+
+
+def test_results_stream_into_coco_json_that_appears_when_it_is_whole(tmp_path: Path) -> None:
+    maps = [np.zeros((6, 8), np.uint8) for _ in range(3)]
+    maps[0][1:3, 1:4], maps[1][2:4, 2:5], maps[2][0, 0], maps[2][5, 5] = 3, 3, 1, 255
+    path, frame = tmp_path / "results.json", np.zeros((6, 8, 3), np.uint8)
+    with open_writer(path, name="f{:02d}".format, video="clip") as writer:
+        for index, labels in enumerate(maps):
+            writer.write(2 * index, frame, labels)
+            assert not path.exists()
+    (video,) = read_youtube_vis(path)
+    assert (video.name, video.frames, list(video.objects)) == ("clip", ("f00", "f02", "f04"), ["1", "3"])
+    for name, labels in zip(video.frames, maps, strict=True):
+        assert np.array_equal(video.labels(name), np.where(labels == 255, 0, labels))
+    with pytest.raises(RuntimeError), open_writer(path) as writer:
+        writer.write(0, frame, maps[0])
+        raise RuntimeError
+    assert len(read_youtube_vis(path)[0].frames) == 3, "an older file is kept if a run fails"
+
+
+LABELS = np.array([[0, 2, 2, 0], [0, 2, 0, 9], [255, 0, 0, 9]], np.uint8)
+
+
+def test_objects_of_a_frame_are_boxes_masks_and_ids() -> None:
+    found = detected(LABELS)
+    assert found.ids.tolist() == [2, 9] and found.boxes.tolist() == [[1, 0, 2, 1], [3, 1, 3, 2]]
+    assert found.masks.sum(axis=(1, 2)).tolist() == [3, 2] and found.boxes.dtype == np.float32
+    first, second = detection_fields(LABELS, "thing {}")
+    assert (first["label"], first["index"], first["bounding_box"]) == ("thing 2", 2, [0.25, 0, 0.5, 2 / 3])
+    assert first["mask"].tolist() == [[True, True], [True, False]] and second["mask"].shape == (2, 1)
+    assert len(detected(np.zeros((3, 4), np.uint8)).ids) == 0
+
+
+def test_supervision_takes_a_frame_and_gives_it_back() -> None:
+    pytest.importorskip("supervision", reason="supervision is not installed; it is no dependency")
+    found = to_supervision(LABELS)
+    back = np.zeros(LABELS.shape, np.uint8)
+    for mask, identity in zip(found.mask, found.tracker_id, strict=True):
+        back[mask] = identity
+    assert np.array_equal(back, np.where(LABELS == 255, 0, LABELS)) and found.xyxy.tolist()[0] == [1, 0, 2, 1]
+    assert len(to_supervision(np.zeros((3, 4), np.uint8))) == 0
+
+
+def test_fiftyone_takes_a_frame_and_gives_it_back() -> None:
+    pytest.importorskip("fiftyone", reason="FiftyOne is not installed; it is no dependency")
+    back = np.zeros(LABELS.shape, np.uint8)
+    for one in to_fiftyone(LABELS).detections:
+        back[one.to_segmentation(frame_size=LABELS.shape[::-1]).mask > 0] = one.index
+    assert np.array_equal(back, np.where(LABELS == 255, 0, LABELS))
+
+
+def test_label_studios_own_functions_read_our_brushes_and_write_what_we_read() -> None:
+    brush = pytest.importorskip(
+        "label_studio_sdk.converter.brush", reason="label-studio-sdk is not installed; it is no dependency"
+    )
+    mask = LABELS == 2
+    theirs = np.array(brush.decode_rle(encode_brush(mask))).reshape(*mask.shape, 4)[..., 3]
+    assert np.array_equal(theirs > 0, mask)
+    assert np.array_equal(decode_brush(brush.mask2rle(mask.astype(np.uint8) * 255), mask.shape), mask)
+
+
+@pytest.mark.parametrize("name", ["supervision", "fiftyone"])
+def test_a_package_that_is_not_there_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UsageError, match=f"pip install {name}"):
+        {"supervision": to_supervision, "fiftyone": to_fiftyone}[name](LABELS)
 
 
 def test_nothing_that_exists_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.helpers.small_videos import BACKENDS, SIZE, quarters, square
 from vos_zoo.types import FrameResult, UsageError, VOSError
+from vos_zoo.video.json_writer import JsonWriter
 from vos_zoo.video.masks import read_mask
 from vos_zoo.video.reader import open_video
 from vos_zoo.video.writer import CombinedWriter, MaskFolderWriter, OverlayVideoWriter, open_writer, with_frames
@@ -89,6 +90,7 @@ def test_a_writer_that_cannot_finish_does_not_keep_the_others_from_it(tmp_path: 
 def test_the_output_name_decides_what_is_written(tmp_path: Path) -> None:
     assert isinstance(open_writer(tmp_path / "o.MP4"), OverlayVideoWriter)
     assert isinstance(open_writer(tmp_path / "masks"), MaskFolderWriter)
+    assert isinstance(open_writer(tmp_path / "o.json"), JsonWriter)
     with pytest.raises(UsageError, match=r"\.avi cannot be written; give a name ending in \.mp4"):
         open_writer(tmp_path / "o.avi")
     (tmp_path / "file").write_text("")

@@ -168,6 +168,7 @@ def _track(commands: Any) -> None:
         "track objects through a video from their masks or boxes in the first frame",
         "sample --weights NAME --output out.mp4",
         "video.mp4 --weights runs/NAME/model --mask first.png --output out.mp4",
+        "video.mp4 --weights runs/NAME/model --mask first.png --output results.json",
         "frames/ --weights runs/NAME/model --box 1:40,25,80,60 --box 2:150,30,64,64 --output masks/",
         "camera --weights runs/NAME/model --box 1:200,120,160,160 --output out.mp4",
     )
@@ -200,7 +201,10 @@ def _track(commands: Any) -> None:
         help="for masks with soft edges: grey levels from this one up (1 to 255, 128 is half) are one object",
     )
     parser.add_argument(
-        "--output", metavar="FILE|FOLDER", required=True, help="an .mp4 file, or a folder for mask PNGs"
+        "--output",
+        metavar="FILE|FOLDER",
+        required=True,
+        help="an .mp4 file (overlay), a .json file (COCO run-length masks), or a folder for mask PNGs",
     )
     parser.add_argument(
         "--overlay",
@@ -211,7 +215,7 @@ def _track(commands: Any) -> None:
         "--report",
         action="store_true",
         help="also write how sure the tracker is of every object: confidence.csv and the chart confidence.png, next to "
-        "the masks or as NAME.confidence.csv next to NAME.mp4; overlays show it",
+        "the masks or as NAME.confidence.csv next to NAME.mp4 or NAME.json; overlays show it",
     )
     parser.add_argument(
         "--every",
@@ -344,7 +348,8 @@ def _check_data(commands: Any) -> None:
     parser.add_argument(
         "--data",
         metavar="NAME",
-        help="how to read it (default: davis if it has ImageSets, youtube_vos if it has meta.json, else folder)",
+        help="how to read it (default: sav, lvos or visor if it looks like one of them, davis if it has ImageSets, "
+        "youtube_vos if it has meta.json, else folder)",
     )
     finish(parser)
 

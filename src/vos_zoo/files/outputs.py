@@ -34,9 +34,9 @@ def refuse_overwriting(outputs: Iterable[str | Path], inputs: Iterable[str | Pat
 
 
 def report_paths(output: str | Path) -> tuple[Path, Path]:
-    """Table and chart of an output: inside a folder, or next to a video with its name in front."""
+    """Table and chart of an output: inside a folder, or next to a video or JSON file with its name in front."""
     path = Path(output)
-    if path.suffix.lower() == ".mp4":
+    if path.suffix.lower() in (".mp4", ".json"):
         return path.with_name(f"{path.stem}.{REPORT_TABLE}"), path.with_name(f"{path.stem}.{REPORT_CHART}")
     return path / REPORT_TABLE, path / REPORT_CHART
 

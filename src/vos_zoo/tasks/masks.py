@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from vos_zoo.console import say
@@ -17,12 +18,13 @@ from vos_zoo.files.frames import read_frame
 from vos_zoo.files.names import list_files, list_folders, list_pictures, natural_key
 from vos_zoo.files.text import read_text
 from vos_zoo.types import UsageError, VOSError
+from vos_zoo.video.formats.alpha_video import read_alpha_video, write_alpha_video
 from vos_zoo.video.formats.coco import read_youtube_vis, to_youtube_vis
 from vos_zoo.video.formats.cvat import from_cvat, to_cvat
 from vos_zoo.video.formats.label_studio import from_label_studio, to_label_studio
 from vos_zoo.video.formats.rgba import from_rgba, to_rgba
 from vos_zoo.video.formats.sa_v import from_sa_v, to_sa_v
-from vos_zoo.video.formats.track_masks import TrackMasks
+from vos_zoo.video.formats.track_masks import TrackMasks, frame_names
 from vos_zoo.video.formats.yolo import from_yolo, to_yolo
 from vos_zoo.video.masks import write_mask
 
@@ -34,10 +36,10 @@ def run_export_masks(*, masks: str, form: str, output: str, frames: str | None =
         masks: folder of one video (``FRAME.png``) or of several (``VIDEO/FRAME.png``, ``VIDEO/OBJECT/FRAME.png``).
         form: one of `vos_zoo.tasks.MASK_FORMATS`.
         output: the file (coco, label-studio) or folder (others) to write; nothing that exists is replaced.
-        frames: for rgba: folder with the frames, of one video or ``VIDEO/FRAME``; else objects have plain colours.
+        frames: for rgba, prores, vp9: folder with the frames, of one video or ``VIDEO/FRAME``; else plain colours.
     """
     target = _fresh(output)
-    if frames is not None and form != "rgba":
+    if frames is not None and form not in ("rgba", *_ENDINGS):
         raise UsageError(f"--frames: a {form} export holds no colours; leave it out")
     videos = list(read_tracks(Path(masks)))
     if form == "coco":
@@ -138,16 +140,31 @@ def _write_yolo(video: TrackMasks, target: Path, frames: Path | None) -> None:
 
 
 def _write_rgba(video: TrackMasks, target: Path, frames: Path | None) -> None:
-    pictures = {}
-    if frames is not None:
-        pictures = list_pictures(frames / video.name) or list_pictures(frames)
     for name in video.objects:
-        for frame in video.frames:
-            if frames is not None and frame not in pictures:
-                raise VOSError(f"{frames}: has no frame {frame} of video {video.name}; give the folder of its frames")
-            colours = read_frame(pictures[frame]) if frames is not None else None
+        for frame, picture in zip(video.frames, _pictures(video, name, frames), strict=True):
             with atomic_file(target / video.name / name / f"{frame}.png") as temporary:
-                Image.fromarray(to_rgba(video.mask(name, frame), name, colours)).save(temporary, format="PNG")
+                Image.fromarray(picture).save(temporary, format="PNG")
+
+
+def _pictures(video: TrackMasks, name: str, frames: Path | None) -> Iterator[NDArray[np.uint8]]:
+    """An object's pictures with alpha, uint8 ``(H, W, 4)``."""
+    files = {} if frames is None else list_pictures(frames / video.name) or list_pictures(frames)
+    for frame in video.frames:
+        if frames is not None and frame not in files:
+            raise VOSError(f"{frames}: has no frame {frame} of video {video.name}; give the folder of its frames")
+        yield to_rgba(video.mask(name, frame), name, read_frame(files[frame]) if frames is not None else None)
+
+
+def _write_alpha(ending: str) -> Callable[[TrackMasks, Path, Path | None], None]:
+    def write(video: TrackMasks, target: Path, frames: Path | None) -> None:
+        for name in video.objects:
+            write_alpha_video(target / video.name / f"{name}{ending}", _pictures(video, name, frames))
+
+    return write
+
+
+_ENDINGS = {"prores": ".mov", "vp9": ".webm"}
+"""Format -> ending of a video with alpha."""
 
 
 _WRITERS: dict[str, Callable[[TrackMasks, Path, Path | None], None]] = {
@@ -155,6 +172,7 @@ _WRITERS: dict[str, Callable[[TrackMasks, Path, Path | None], None]] = {
     "cvat": _write_cvat,
     "yolo": _write_yolo,
     "rgba": _write_rgba,
+    **{form: _write_alpha(ending) for form, ending in _ENDINGS.items()},
 }
 
 
@@ -218,6 +236,27 @@ def _read_rgba(path: Path, size: str | None) -> Iterator[TrackMasks]:
             yield tracks
 
 
+def _read_alpha(ending: str) -> Callable[[Path, str | None], Iterator[TrackMasks]]:
+    def read(path: Path, size: str | None) -> Iterator[TrackMasks]:
+        folders = [path] if list_files(path, (ending,)) else list_folders(path)
+        for folder in folders:
+            tracks: TrackMasks | None = None
+            for file in list_files(folder, (ending,)):
+                masks = list(read_alpha_video(file))
+                if not masks:
+                    raise VOSError(f"{file}: holds no frame; export it again")
+                names = frame_names(len(masks))
+                tracks = tracks or TrackMasks(folder.name, (masks[0].shape[0], masks[0].shape[1]), names)
+                if names != tracks.frames:
+                    raise VOSError(f"{file}: has {len(masks)} frames, another object's video {len(tracks.frames)}")
+                for name, mask in zip(names, masks, strict=True):
+                    tracks.add(file.stem, name, mask)
+            if tracks is not None:
+                yield tracks
+
+    return read
+
+
 def _picture(path: Path) -> Any:
     try:
         with Image.open(path) as image:
@@ -231,6 +270,7 @@ _READERS: dict[str, Callable[[Path, str | None], Iterator[TrackMasks]]] = {
     "sav": _read_sa_v,
     "yolo": _read_yolo,
     "rgba": _read_rgba,
+    **{form: _read_alpha(ending) for form, ending in _ENDINGS.items()},
     "cvat": _read_cvat,
     "label-studio": _read_label_studio,
 }

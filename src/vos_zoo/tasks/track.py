@@ -26,13 +26,14 @@ from vos_zoo.video.confidence_report import ConfidenceReport
 from vos_zoo.video.opencv_source import CameraSource
 from vos_zoo.video.prompts import parse_prompts
 from vos_zoo.video.reader import open_video
+from vos_zoo.video.result_writer import ResultWriter
 from vos_zoo.video.source import FrameSource
 from vos_zoo.video.writer import (
+    JSON_SUFFIX,
     VIDEO_SUFFIX,
     CombinedWriter,
     MaskFolderWriter,
     OverlayVideoWriter,
-    ResultWriter,
     Track,
     open_writer,
     with_frames,
@@ -62,7 +63,7 @@ def run_track(
         mask: first mask, or a folder of masks named as the frames.
         boxes: id -> box in the first frame.
         mask_threshold: the smallest grey level, 1..255, of the one object of masks with soft edges; None reads ids.
-        output: "x.mp4" for an overlay video, else a folder of palette PNGs.
+        output: "x.mp4" for an overlay video, "x.json" for COCO run-length JSON, else a folder of palette PNGs.
         overlay: also write an overlay video (overlay.mp4) into the folder.
         report: also write the confidence of every object as a table and a chart, and on overlays.
         every: write every n-th frame only, from the first.
@@ -164,7 +165,11 @@ def _model(config: RunConfig, weights: str | None) -> tuple[VOSModel, dict[str, 
 def _writer(video: FrameSource, output: str, overlay: bool, every: int, table: ConfidenceReport) -> ResultWriter:
     rate = None if video.fps is None else video.fps / every
     if not overlay or output.lower().endswith(VIDEO_SUFFIX):
-        return open_writer(output, name=video.frame_name, fps=rate, time=video.time, caption=table.caption)
+        return open_writer(
+            output, name=video.frame_name, fps=rate, time=video.time, caption=table.caption, video=video.name
+        )
+    if output.lower().endswith(JSON_SUFFIX):
+        raise UsageError(f"--overlay: goes with a folder of masks, not with {output}; leave it out")
     masks = MaskFolderWriter(output, name=video.frame_name)
     drawn = OverlayVideoWriter(f"{output}/overlay.mp4", fps=rate, time=video.time, caption=table.caption)
     return CombinedWriter([masks, drawn])

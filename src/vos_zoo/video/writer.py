@@ -1,63 +1,34 @@
-"""Streaming results to disk: palette PNGs in a folder, an overlay video, or both.
+"""Streaming results to disk: palette PNGs in a folder, an overlay video, both, or COCO JSON.
 
 Files are written atomically: under a temporary name in the same folder, then renamed.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from vos_zoo.files.atomic import publish, temporary_file
 from vos_zoo.types import Frame, FrameResult, LabelMap, Prompt, UsageError, VOSError
+from vos_zoo.video.json_writer import JsonWriter
 from vos_zoo.video.masks import overlay, write_mask
 from vos_zoo.video.panels import with_caption
 from vos_zoo.video.reader import Backend, resolve_backend
+from vos_zoo.video.result_writer import ResultWriter
 from vos_zoo.video.source import library_path
 
 DEFAULT_FPS = 24.0
 """Frame rate of an overlay video whose source has none (a folder of frames)."""
 
-VIDEO_SUFFIX = ".mp4"
+VIDEO_SUFFIX, JSON_SUFFIX = ".mp4", ".json"
 _TICK = Fraction(1, 60000)
 """Ticks per second: a whole number of them per frame at 24, 25, 29.97, 30, 50 and 60 frames per second."""
-
-
-class ResultWriter(ABC):
-    """Writes labelled frames one by one; as a context manager, a normal exit finishes and an exception discards."""
-
-    @abstractmethod
-    def write(self, index: int, frame: Frame, labels: LabelMap) -> None:
-        """Write frame `index` (uint8 RGB ``(H, W, 3)``) with its label map (uint8 ``(H, W)``)."""
-
-    @abstractmethod
-    def finish(self) -> None:
-        """Complete the output and rename it."""
-
-    @abstractmethod
-    def discard(self) -> None:
-        """Stop without completing; partial files are removed."""
-
-    def __enter__(self) -> Self:
-        """The writer itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Finish, or discard on an exception."""
-        if kind is None:
-            self.finish()
-        else:
-            self.discard()
 
 
 class MaskFolderWriter(ResultWriter):
@@ -297,8 +268,9 @@ def open_writer(
     fps: float | None = None,
     time: Callable[[int], float | None] | None = None,
     caption: Callable[[int], str] = lambda index: "",
+    video: str = "video",
 ) -> ResultWriter:
-    """The writer for an output name: an overlay video for ``*.mp4``, else a folder of palette PNGs.
+    """The writer for an output name: an overlay video for ``*.mp4``, COCO JSON for ``*.json``, else palette PNGs.
 
     Args:
         output: file or folder name.
@@ -306,6 +278,7 @@ def open_writer(
         fps: rate of a video.
         time: frame index -> seconds from the first frame, or None; see `OverlayVideoWriter`.
         caption: frame index -> text on the frame of a video.
+        video: the video's name in a JSON file.
 
     Raises:
         UsageError: the name has another file ending, or the writer refuses it.
@@ -313,8 +286,12 @@ def open_writer(
     path = Path(output)
     if path.suffix.lower() == VIDEO_SUFFIX:
         return OverlayVideoWriter(path, fps=fps, time=time, caption=caption)
+    if path.suffix.lower() == JSON_SUFFIX:
+        return JsonWriter(path, video=video, name=name)
     if path.suffix.lower() in {".avi", ".gif", ".mkv", ".mov", ".webm", ".png", ".jpg", ".jpeg", ".zip"}:
-        raise UsageError(f"output {output}: {path.suffix} cannot be written; give a name ending in .mp4, or a folder")
+        raise UsageError(
+            f"output {output}: {path.suffix} cannot be written; give a name ending in .mp4 or .json, or a folder"
+        )
     return MaskFolderWriter(path, name=name)
 
 
