@@ -16,8 +16,8 @@ from PIL import Image
 
 from tests.helpers.scored_masks import PLAIN_FRAMES, TRUTH, labels, score, videos, write_maps
 from vos_zoo.cli import main
+from vos_zoo.evaluation.protocol_titles import PROTOCOL_TITLES
 from vos_zoo.evaluation.referee.ahead import ReadAhead, reading_threads
-from vos_zoo.evaluation.referee.names import PROTOCOL_TITLES
 from vos_zoo.evaluation.referee.protocols import PROTOCOLS
 from vos_zoo.evaluation.referee.score_record import read_score_record
 from vos_zoo.types import VOSError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from vos_zoo.evaluation.referee.names import PROTOCOL_TITLES
+from vos_zoo.evaluation.protocol_titles import PROTOCOL_TITLES
 
 MASK_FORMATS = ("coco", "sav", "yolo", "rgba", "prores", "vp9", "cvat", "label-studio")
 """What masks can be exported to and imported from."""

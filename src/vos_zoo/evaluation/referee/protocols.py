@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from vos_zoo.evaluation.protocol_titles import PROTOCOL_TITLES
 from vos_zoo.evaluation.referee import truth
 from vos_zoo.evaluation.referee.lists import LVOS_V1_UNSEEN, LVOS_V2_UNSEEN
-from vos_zoo.evaluation.referee.names import PROTOCOL_TITLES
 from vos_zoo.evaluation.referee.truth import Find, Truth, TruthSettings
 from vos_zoo.metrics.davis_videos import score_davis, score_visor
 from vos_zoo.metrics.lvos import Edition, read_ranges, score_lvos
