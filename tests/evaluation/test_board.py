@@ -320,7 +320,7 @@ def test_a_damaged_record_is_left_out_by_name_and_the_rest_is_shown(
 
 def test_folders_without_records_are_refused_with_the_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["leaderboard", str(tmp_path)]) == 2
-    assert "vos-zoo test and score write one" in capsys.readouterr().err
+    assert "vos-zoo test, score and benchmark write one" in capsys.readouterr().err
     assert main(["leaderboard", str(tmp_path / "nowhere")]) == 2
     assert "does not exist" in capsys.readouterr().err
     assert main(["leaderboard", str(tmp_path), "--published", "all"]) == 0
