@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vos_zoo.threads import Behind
 from vos_zoo.types import Frame, LabelMap
-from vos_zoo.video.writer import ResultWriter
+from vos_zoo.video.result_writer import ResultWriter
 
 
 class BackgroundWriter(ResultWriter):
