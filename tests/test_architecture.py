@@ -56,6 +56,7 @@ ALLOWED = {
     | {"prompts", "engine", "hub", "metrics", "training.later", "training.optimisation", "training.validation"},
     "create": SETTINGS | {"model"},
     "core": set(),
+    "export": {"types", "nn", "engine", "export"},
     "samples": {"types", "video"},
     "demo": SCORES | {"samples", "hub.weights", "engine", "model", "demo"},
     "tasks": NETWORKS
@@ -63,7 +64,7 @@ ALLOWED = {
     | SCORES
     | RUN
     | {"samples", "downloads", "engine", "hub", "model", "create", "data", "evaluation", "suggestions", "training"}
-    | {"demo", "threads", "tasks"},
+    | {"export", "demo", "threads", "tasks"},
     "cli": SETTINGS
     | {"samples", "downloads.fetching", "hub.weights", "hub.result_masks", "files", "labels", "prompts", "tasks"}
     | {"cli"},

@@ -29,6 +29,7 @@ COMMANDS = (
     "review",
     "simulate",
     "benchmark",
+    "export",
     "convert",
     "leaderboard",
     "score",

@@ -71,7 +71,7 @@ def test_every_printed_command_is_understood_with_its_recipe_and_its_keys(page: 
     options, rest = build_parser().parse_known_args(shlex.split(line, comments=True)[1:])
     assert all(re.fullmatch(r"[a-z_.]+=\S+", word) for word in rest), f"{page}: {line}: {rest}"
     assert options.overridable or not rest
-    if options.command in ("models", "weights", "quickstart", "check-data", "export-masks", "import-masks"):
+    if options.command in ("models", "weights", "quickstart", "export", "check-data", "export-masks", "import-masks"):
         return
     if options.command == "score":
         assert options.data is None or (find_protocol(options.data) and read_settings(rest))

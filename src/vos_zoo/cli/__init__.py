@@ -96,6 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
         correction_commands.review,
         correction_commands.simulate,
         model_commands.benchmark,
+        model_commands.export,
         _convert,
         mask_commands.score,
         _leaderboard,

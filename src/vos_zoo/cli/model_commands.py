@@ -1,4 +1,4 @@
-"""The commands that try and measure models: quickstart, benchmark."""
+"""The commands that try and measure models: quickstart, benchmark, export."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from vos_zoo.cli.handlers import configuration
-from vos_zoo.cli.options import add_config, command, finish
+from vos_zoo.cli.options import add_config, add_weights, command, finish
 from vos_zoo.config.settings.generated import MAX_OBJECTS
 from vos_zoo.types import UsageError
 
@@ -60,6 +60,25 @@ def benchmark(commands: Any) -> None:
     finish(parser)
 
 
+def export(commands: Any) -> None:
+    """ONNX files."""
+    parser = command(
+        commands,
+        "export",
+        run_export,
+        "write a model's steps of a frame as ONNX files, checked against torch, with a tracker that needs no torch",
+        "--weights NAME --objects 1 --size 360x640 --output exported",
+        overridable=False,
+    )
+    add_weights(parser, required=True)
+    parser.add_argument("--objects", metavar="N", type=int, default=1, help="number of objects (default: 1)")
+    parser.add_argument(
+        "--size", metavar="HEIGHTxWIDTH", default="360x640", help="size of the frames (default: 360x640)"
+    )
+    parser.add_argument("--output", metavar="FOLDER", required=True, help="the folder to write")
+    finish(parser)
+
+
 def run_quickstart(options: argparse.Namespace) -> int | None:
     """Track, train, test and compare with what ships."""
     from vos_zoo import tasks
@@ -93,3 +112,13 @@ def _whole(value: object, option: str, least: int, most: int) -> int:
     if not text.isdecimal() or not least <= int(text) <= most:
         raise UsageError(f"{option}: {text!r} must be a whole number from {least} to {most}")
     return int(text)
+
+
+def run_export(options: argparse.Namespace) -> int | None:
+    """Export a model."""
+    height, sign, width = options.size.partition("x")
+    size = (_whole(height, "--size", 32, 4096), _whole(width if sign else "", "--size", 32, 4096))
+    objects = _whole(options.objects, "--objects", 1, 254)
+    from vos_zoo import tasks
+
+    return tasks.run_export(weights=options.weights, output=options.output, objects=objects, size=size)

@@ -27,6 +27,7 @@ _HOMES = {
     "run_simulate": "simulate",
     "run_quickstart": "quickstart",
     "run_benchmark": "benchmark",
+    "run_export": "export",
     "run_convert": "convert",
     "run_demo": "demo",
     "run_check_data": "data",

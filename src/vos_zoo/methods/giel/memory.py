@@ -97,7 +97,8 @@ class GielMemory:
         kept = [frame for frame in self.frames if frame.number >= min(starts)]
         origin = [None if slot in slots else slot for slot in range(total)]
         frames = tuple(frame.objects(origin) for frame in kept)
-        return replace(self, frames=frames, starts=starts, valid=valid, complete=bool(valid.all()))
+        complete = torch.compiler.is_compiling() or bool(valid.all())  # a fixed graph is for objects that are there
+        return replace(self, frames=frames, starts=starts, valid=valid, complete=complete)
 
     def write(self, shared: Mapping[str, Tensor], owned: Mapping[str, Tensor]) -> GielMemory:
         """Add a frame; if the bound is exceeded, a predicted one is evicted.
