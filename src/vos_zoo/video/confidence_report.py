@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,12 @@ class ConfidenceReport:
             self.rows.append(ConfidenceRow(result.index, name, identity, *values))
 
     def caption(self, index: int) -> str:
-        """A recent frame in words, as "1: 0.93   2: lost"; empty for other frames."""
-        newest = [row for row in self.rows[-_RECENT:] if row.index == index]
-        return "   ".join(f"{row.object}: {'lost' if row.lost else f'{row.expected_iou:.2f}'}" for row in newest)
+        """A frame in words, as "1: 0.93   2: lost"; empty for a frame without rows."""
+        found = takewhile(lambda row: row.index >= index, reversed(self.rows))
+        words = [
+            f"{row.object}: {'lost' if row.lost else f'{row.expected_iou:.2f}'}" for row in found if row.index == index
+        ]
+        return "   ".join(reversed(words))
 
     def write(self, output: str | Path) -> tuple[Path, Path]:
         """Write table and chart next to an output, atomically; returns their paths."""
