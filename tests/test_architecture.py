@@ -46,6 +46,7 @@ ALLOWED = {
     "methods": NETWORKS | {"registry", "config.settings.rules", "engine", "methods"},
     "downloads": {"types", "registry", "environment", "files.atomic", "downloads"},
     "hub": NETWORKS | SETTINGS | {"downloads", "environment", "engine", "hub"},
+    "session": {"types", "labels", "prompts", "revision", "files", "video", "engine", "session"},
     "metrics": MASKS | {"types", "files", "metrics"},
     "video": SCORES | {"threads"},
     "data": MASKS | GROUPS | {"dataset_registry", "types", "tensors", "files", "data"},
@@ -53,7 +54,16 @@ ALLOWED = {
     "training": SETTINGS | SCORES | RUN | {"hub", "evaluation", "training"},
     "model": NETWORKS
     | SETTINGS
-    | {"prompts", "engine", "hub", "metrics", "training.later", "training.optimisation", "training.validation"},
+    | {
+        "prompts",
+        "engine",
+        "hub",
+        "metrics",
+        "session",
+        "training.later",
+        "training.optimisation",
+        "training.validation",
+    },
     "create": SETTINGS | {"model"},
     "core": set(),
     "export": {"types", "nn", "engine", "export"},

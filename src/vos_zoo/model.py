@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -30,6 +31,7 @@ from vos_zoo.nn.cpu import accelerate_cpu
 from vos_zoo.nn.cpu import plain_cpu as use_plain_modules
 from vos_zoo.prompts import PromptParser, check_fit, check_frame
 from vos_zoo.registry import load_method
+from vos_zoo.session.session import Session
 from vos_zoo.tensors import ordinary_tensors
 from vos_zoo.training.later import FiniteCheck
 from vos_zoo.training.optimisation import (
@@ -112,7 +114,10 @@ class VOSModel(Pretrained):
             mask_threshold: see `track`.
             overrides: single inference settings.
         """
-        settings = self.track_settings(preset, **overrides)
+        return self.stream(self.track_settings(preset, **overrides), mask_threshold)
+
+    def stream(self, settings: TrackSettings, mask_threshold: int | None = None) -> Propagator:
+        """As `propagator`, with settings from `track_settings`."""
         network = self._network_of(settings.precision)
         return Propagator(network, settings, self.device, mask_threshold, self._find_box_model, self.calibration)
 
@@ -128,6 +133,14 @@ class VOSModel(Pretrained):
                 use_plain_modules(form)
                 self._form = key, device_form(form, precision)
         return self._form[1]
+
+    def session(self, video: Any, folder: str | Path | None = None, **options: Any) -> Session:
+        """Start a session: prompts at any frame, tracking both ways, corrections, saving; see `Session.start`."""
+        return Session.start(self, video, folder, **options)
+
+    def load_session(self, folder: str | Path, video: Any, *, cache_bytes: int | None = None) -> Session:
+        """Continue a session that was saved by `Session.save`; the arguments are those of `Session.load`."""
+        return Session.load(self, folder, video, cache_bytes)
 
     @property
     def boxes_drawn_by(self) -> str | None:
@@ -221,17 +234,17 @@ class VOSModel(Pretrained):
             if skip_others and not asked and index not in prompts:
                 propagator.skip()
                 continue
-            with self._evaluating():
+            with self.evaluating():
                 results = propagator.push(frame, prompts.pop(index, None), asked)
             yield from results
-        with self._evaluating():
+        with self.evaluating():
             results = propagator.flush()
         yield from results
         if prompts:
             raise UsageError(f"a prompt was given for frame {min(prompts)}, but the video ended before it")
 
     @contextmanager
-    def _evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Iterator[None]:
         """Eval mode for one call, without compiled parts: other streams, or training, may run between two frames."""
         awake = [module for module in self.network.modules() if module.training]
         self.network.eval()

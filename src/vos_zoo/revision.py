@@ -1,4 +1,4 @@
-"""The source code of a run: the revision of its checkout, and a digest of its files."""
+"""What a run is made of: the revision of the checkout, and digests of source files and weights."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 _PACKAGE = Path(__file__).parent
 _CODE = (".py", ".txt")
@@ -45,4 +46,19 @@ def source_digest(classes: Iterable[type] = ()) -> str:
         content = files[name].read_bytes() if files[name].is_file() else b""
         digest.update(f"{name}:{len(content)};".encode())
         digest.update(content)
+    return digest.hexdigest()
+
+
+def weights_digest(state: Mapping[str, Any]) -> str:
+    """SHA-256 of a state dict: names, types, shapes and values of its tensors, on any device."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name]
+        if not isinstance(value, torch.Tensor):
+            digest.update(f"{name}={value!r};".encode())
+            continue
+        digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

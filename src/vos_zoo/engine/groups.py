@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -43,6 +43,29 @@ class Group:
         """Forget the objects `slots`, of this group or others; the remaining slots are re-indexed."""
         self.memory = self.memory.drop([self.slots.index(slot) for slot in slots if slot in self.slots])
         self.slots = [slot - sum(s < slot for s in slots) for slot in self.slots if slot not in slots]
+
+
+def assign_groups(
+    groups: list[Group], slots: Sequence[int], limit: int | None, new_memory: Callable[[], Memory]
+) -> list[tuple[Group, list[int]]]:
+    """Group of every slot; new ones join the last group, or a group that is appended where it is full.
+
+    Args:
+        groups: of the video; changed.
+        slots: known and new ones.
+        limit: objects of a group at most; None: one group.
+        new_memory: the memory of a new group.
+    """
+    assigned: dict[int, list[int]] = {}
+    for slot in slots:
+        home = next((g for g, group in enumerate(groups) if slot in group.slots), None)
+        if home is None:
+            if not groups or (limit is not None and len(groups[-1].slots) >= limit):
+                groups.append(Group([], new_memory()))
+            home = len(groups) - 1
+            groups[home].slots.append(slot)
+        assigned.setdefault(home, []).append(slot)
+    return [(groups[home], members) for home, members in assigned.items()]
 
 
 @dataclass(frozen=True)
@@ -87,6 +110,7 @@ class Clock:
         prompted: bool,
         schedule: WriteSchedule,
         settings: TrackSettings,
+        learnt: Sequence[int] = (),
     ) -> list[Due]:
         """What a group writes of a clip, by the clock of each object; objects due at the same positions write together.
 
@@ -97,8 +121,9 @@ class Clock:
             prompted: whether something is given in the last frame.
             schedule: the method's.
             settings: of this video.
+            learnt: objects that learn a mask given in the last frame, and nothing else of the clip.
         """
-        older = [slot for slot in slots if self.started[slot] < times[-1]]
+        older = [slot for slot in slots if self.started[slot] < times[-1] and (together or slot not in learnt)]
         rows: dict[tuple[int, ...], list[int]] = {}
         for slot in [max(older, key=self.started.__getitem__)] if together and older else older:
             ages = [time - self.started[slot] for time in times]

@@ -27,6 +27,7 @@ class Given:
         logits: of the masks, ``(n, H, W)``.
         hints: the box or points of each object; None: its mask was given.
         slots: of the objects, once they are assigned.
+        known: those of the slots whose objects go on, and learn what is given.
     """
 
     ids: list[int]
@@ -34,6 +35,7 @@ class Given:
     logits: Tensor
     hints: list[Box | Points | None]
     slots: list[int] = field(default_factory=list)
+    known: list[int] = field(default_factory=list)
 
     @property
     def boxes(self) -> list[Box | None]:

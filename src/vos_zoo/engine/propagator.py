@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from vos_zoo.engine.compiled import compiled_verbs
 from vos_zoo.engine.confidence import Calibration, ConfidenceMeter
 from vos_zoo.engine.decoded import as_decoded
 from vos_zoo.engine.features import ClipPlan, Features
-from vos_zoo.engine.groups import Clock, Due, Group, Predicted, in_order, object_evidence, object_scores
+from vos_zoo.engine.frame_results import Found, WaitingFrame, frame_results
+from vos_zoo.engine.groups import Clock, Due, Group, Predicted, assign_groups, in_order, object_evidence, object_scores
 from vos_zoo.engine.merge import GIVEN_LOGIT
 from vos_zoo.engine.prompted import Given, draw_given
 from vos_zoo.engine.smoothing import Smoother
@@ -27,20 +29,11 @@ from vos_zoo.tensors import ordinary_tensors, picked, stacked, upload
 from vos_zoo.types import Frame, FrameResult, Prompt, UsageError
 
 
-@dataclass(frozen=True)
-class _Waiting:
-    """A frame of an unfinished clip: float RGB ``(3, H, W)``, its number, whether its result is wanted."""
-
-    image: Tensor
-    time: int
-    wanted: bool
-
-
 class Propagator:
     """Segments one video, frame by frame; several propagators may share one model.
 
     Object ids are the user's and immutable; this class alone maps ids to slots. Objects may be added in any frame,
-    corrected (a new mask for a known id restarts that object) and dropped.
+    corrected (a new mask for a known id restarts that object, or teaches it) and dropped.
 
     Args:
         model: a target model in eval mode.
@@ -72,7 +65,7 @@ class Propagator:
         self.ids: list[int] = []
         self._clock = Clock()
         self._groups: list[Group] = []
-        self._buffer: list[_Waiting] = []
+        self._buffer: list[WaitingFrame] = []
         self._next = 0
         self._parser = PromptParser(mask_threshold)
         self._size: tuple[int, int] | None = None
@@ -83,7 +76,9 @@ class Propagator:
         return sum(group.memory.nbytes for group in self._groups)
 
     @ordinary_tensors()
-    def push(self, frame: Frame, prompt: Prompt | None = None, wanted: bool = True) -> list[FrameResult]:
+    def push(
+        self, frame: Frame, prompt: Prompt | None = None, wanted: bool = True, restart: bool = True
+    ) -> list[FrameResult]:
         """Process the next frame.
 
         Args:
@@ -92,6 +87,7 @@ class Propagator:
                 object 1 where no mask given so far has an id, else void), or id -> box (x, y, w, h) or `Points` in it.
             wanted: whether a result of this frame is returned. The other frames' results are the same either way; a
                 method that can do without decoding this one saves the time.
+            restart: whether known objects start anew from what is given; False: they go on and learn it.
 
         Returns:
             Results of all wanted frames that are finished, oldest first: none while a clip fills, one or more
@@ -101,15 +97,37 @@ class Propagator:
             UsageError: a frame or prompt of the wrong type or size, or a prompt without an object where there is none
                 to track; nothing was consumed.
         """
-        self._check(frame)
-        given = self._parse(prompt, frame)
+        check_frame(frame, self._size, self._next)
+        objects = self._parse(prompt, frame)
+        return self._step(frame, objects, wanted, frozenset(objects or ()) if restart else frozenset())
+
+    @ordinary_tensors()
+    def push_objects(
+        self, frame: Frame, objects: Mapping[int, ObjectPrompt], restart: Container[int] = ()
+    ) -> list[FrameResult]:
+        """As `push`, with what is given of each object by id: masks, boxes and points may be mixed.
+
+        Args:
+            frame: uint8 RGB ``(H, W, 3)``.
+            objects: id -> bool mask ``(H, W)`` with at least one pixel, box or points, checked already.
+            restart: known objects that start anew; the others go on and learn what is given.
+        """
+        check_frame(frame, self._size, self._next)
+        hints = {identity: hint for identity, hint in objects.items() if not isinstance(hint, np.ndarray)}
+        drawn = self.boxes.objects(frame, hints, self.device) if hints else {}
+        return self._step(frame, {**objects, **drawn} or None, True, restart)
+
+    def _step(
+        self, frame: Frame, given: Mapping[int, ObjectPrompt] | None, wanted: bool, restart: Container[int]
+    ) -> list[FrameResult]:
+        """Process a checked frame and what is given in it."""
         image = upload(torch.from_numpy(np.ascontiguousarray(frame)), self.device)
         self._size = (frame.shape[0], frame.shape[1])
-        self._buffer.append(_Waiting(image.permute(2, 0, 1).to(self.dtype), self._next, wanted))
+        self._buffer.append(WaitingFrame(image.permute(2, 0, 1).to(self.dtype), self._next, wanted))
         self._next += 1
         if given is None and self._groups and len(self._buffer) < self.model.schedule.frames_per_call(self.settings):
             return []
-        return self._propagate(self._given(given) if given else None)
+        return self._propagate(self._given(given) if given else None, restart)
 
     def skip(self) -> None:
         """Skip a frame: the frame number advances (memory is written by frame numbers), nothing is computed."""
@@ -143,15 +161,15 @@ class Propagator:
 
     # -- one call of the network -------------------------------------------------------------------------------------
 
-    def _propagate(self, given: Given | None) -> list[FrameResult]:
+    def _propagate(self, given: Given | None, restart: Container[int] = ()) -> list[FrameResult]:
         """Segment the buffered frames; something may be given in the last one."""
         clip, self._buffer = self._buffer, []
         overlaid = self.model.merging.given_masks == "overlaid"
         if given is not None and not overlaid:
-            self._register(given)
-        due = [self._due(group, clip, given is not None) for group in self._groups]
+            self._register(given, restart)
+        due = [self._due(group, clip, given) for group in self._groups]
         if given is not None and overlaid:
-            self._register(given)
+            self._register(given, restart)
         plan = self._plan(clip, due, given is not None)
         if not plan.decoded:
             return []
@@ -169,7 +187,7 @@ class Propagator:
         return self._emit(probabilities, scores, clip, plan, False, alive - len(order), evidence, given)
 
     def _merge(
-        self, logits: list[Tensor], clip: list[_Waiting], plan: ClipPlan, due: list[list[Due]], given: Given | None
+        self, logits: list[Tensor], clip: list[WaitingFrame], plan: ClipPlan, due: list[list[Due]], given: Given | None
     ) -> Tensor:
         """Predictions and given masks merged as logits, ``(T, N+1, H', W')``; what is due is written as merged."""
         order = [slot for group in self._groups for slot in group.slots]
@@ -183,15 +201,20 @@ class Propagator:
         if given is not None:
             for group in self._groups:
                 self._write(group)
-            for group, members in self._assign_groups(given.slots):
-                picked = [given.slots.index(slot) for slot in members]
-                boxes = [given.boxes[p] for p in picked]
-                canvases, masks = self.view.admit(clip[-1].image, given.masks[picked], members, boxes)
-                self._initialise(group, canvases, masks, members, given)
+            for group, members in self._assign_groups(given):
+                fresh = [slot for slot in members if slot not in given.known]
+                known = [slot for slot in members if slot in given.known]
+                if fresh:
+                    self._initialise(group, *self._admit(clip[-1].image, given, fresh), fresh, given)
+                if known and self.model.one_object_per_canvas:
+                    placed = self._admit(clip[-1].image, given, known)
+                    self._learn(group, placed, [group.slots.index(slot) for slot in known])
+                elif known:
+                    self._learn(group, self._everyone(group, clip[-1].image, probabilities), None)
         return probabilities
 
     def _overlay(
-        self, logits: list[Tensor], clip: list[_Waiting], plan: ClipPlan, due: list[list[Due]], given: Given | None
+        self, logits: list[Tensor], clip: list[WaitingFrame], plan: ClipPlan, due: list[list[Due]], given: Given | None
     ) -> Tensor:
         """Predictions merged, and written where due; then the given masks over the newest frame."""
         seen = {}
@@ -213,16 +236,19 @@ class Propagator:
         probabilities[-1] = self.model.merging.overlay(probabilities[-1], masks, given.slots)
         for group in self._groups:
             self._write(group)
-        for group, members in self._assign_groups(given.slots):
-            canvases = self.view.project(clip[-1].image[None], group.slots)
-            everyone = self.view.lower(probabilities[-1:, [slot + 1 for slot in group.slots]], canvases)
+        for group, members in self._assign_groups(given):
+            canvases, everyone = self._everyone(group, clip[-1].image, probabilities)
             features = seen.get(self._groups.index(group))
-            self._initialise(group, canvases, everyone, members, given, features)
+            fresh = [slot for slot in members if slot not in given.known]
+            if fresh:
+                self._initialise(group, canvases, everyone, fresh, given, features)
+            else:
+                self._learn(group, (canvases, everyone), None, features)
         if self.model.schedule.write_on_prompt:
             self._clock.written = [clip[-1].time] * len(self.ids)
         return probabilities
 
-    def _plan(self, clip: list[_Waiting], due: list[list[Due]], prompted: bool) -> ClipPlan:
+    def _plan(self, clip: list[WaitingFrame], due: list[list[Due]], prompted: bool) -> ClipPlan:
         """Which of the buffered frames are encoded and decoded."""
         if not self._groups:
             return ClipPlan.whole(len(clip))
@@ -251,10 +277,11 @@ class Propagator:
         )
         return Predicted(logits, scores, evidence)
 
-    def _due(self, group: Group, clip: list[_Waiting], prompted: bool) -> list[Due]:
+    def _due(self, group: Group, clip: list[WaitingFrame], given: Given | None) -> list[Due]:
         """The parts of a clip that are to be written."""
         together, times = not self.model.one_object_per_canvas, [frame.time for frame in clip]
-        return self._clock.due(group.slots, times, together, prompted, self.model.schedule, self.settings)
+        rest = (given is not None, self.model.schedule, self.settings, () if given is None else given.known)
+        return self._clock.due(group.slots, times, together, *rest)
 
     def _remember(self, group: Group, probabilities: Tensor, plan: ClipPlan, due: list[Due]) -> None:
         """Schedule the writes of these frames; they run when the next frame needs them, if ever."""
@@ -282,43 +309,23 @@ class Propagator:
         self,
         probabilities: Tensor,
         scores: Tensor | None,
-        clip: list[_Waiting],
+        clip: list[WaitingFrame],
         plan: ClipPlan,
         plain: bool = False,
         newcomers: int = 0,
         evidence: Tensor | None = None,
         given: Given | None = None,
     ) -> list[FrameResult]:
-        """Results of the wanted frames; `newcomers` objects (the last slots) exist from the last frame on."""
+        """Results of the wanted frames; `newcomers` objects exist from the last one on."""
         rows = [row for row, position in enumerate(plan.decoded) if clip[position].wanted]
         wanted = probabilities if len(rows) == len(probabilities) else picked(probabilities, rows)
         full = (wanted if plain or not rows else self.view.emit(wanted)).float()
-        results = []
-        for row, own in zip(rows, full, strict=True):
-            position = plan.decoded[row]
-            count = len(self.ids) - (newcomers if position < len(clip) - 1 else 0)
-            seen = None if scores is None else scores[row, :count]
-            certain: Sequence[int] = ()
-            if given is not None and position == len(clip) - 1:
-                self.meter.start(given.ids, given.masks)
-                certain = given.from_masks
-            own_evidence = None if evidence is None else evidence[row, :count]
-            ids, own = tuple(self.ids[:count]), own[: count + 1]
-            confidence = self.meter.read(ids, own, own_evidence, certain)
-            own = self.smoother(ids, own, certain)
-            results.append(FrameResult(clip[position].time, ids, own, seen, confidence))
-        if given is not None and not clip[-1].wanted:
-            self.meter.start(given.ids, given.masks)
-        return results
+        found = Found(full, rows, scores, evidence, newcomers)
+        return frame_results(found, clip, plan, self.ids, given, self.meter, self.smoother)
 
     def _format(self) -> AbstractContextManager[None]:
         """The number format of all verbs."""
         return number_format(self.device, self.settings.precision)
-
-    # -- prompts -----------------------------------------------------------------------------------------------------
-
-    def _check(self, frame: Frame) -> None:
-        check_frame(frame, self._size, self._next)
 
     def _parse(self, prompt: Prompt | None, frame: Frame) -> dict[int, ObjectPrompt] | None:
         """Objects of a prompt of the next frame; None if it names none."""
@@ -328,18 +335,45 @@ class Propagator:
         parsed = self._parser.parse_one(prompt, self._next, size, needed=not self.ids)
         return None if parsed is None else self.boxes.objects(frame, parsed, self.device)
 
-    def _given(self, objects: dict[int, ObjectPrompt]) -> Given:
+    def _given(self, objects: Mapping[int, ObjectPrompt]) -> Given:
         """What was given in the newest frame; slots are assigned by `_register`."""
         with self._format():
             return draw_given(self.model, self._buffer[-1].image, objects)
 
-    def _register(self, given: Given) -> None:
-        """Slots of the given ids; their clocks start now."""
+    def _register(self, given: Given, restart: Container[int]) -> None:
+        """Slots of the given ids; the clocks of objects that start here start now."""
         for identity in given.ids:
+            known = identity in self.ids and identity not in restart
             if identity not in self.ids:
                 self.ids.append(identity)
-            given.slots.append(self.ids.index(identity))
-            self._clock.start(given.slots[-1], self._next - 1)
+            slot = self.ids.index(identity)
+            given.slots.append(slot)
+            if known:
+                given.known.append(slot)
+                self._clock.written[slot] = self._next - 1
+            else:
+                self._clock.start(slot, self._next - 1)
+
+    def _admit(self, image: Tensor, given: Given, slots: Sequence[int]) -> tuple[Canvases, Tensor]:
+        """Canvases on which the given objects `slots` start, and their masks ``(B, 1, K, h, w)`` there."""
+        rows = [given.slots.index(slot) for slot in slots]
+        return self.view.admit(image, given.masks[rows], slots, [given.boxes[row] for row in rows])
+
+    def _everyone(self, group: Group, image: Tensor, probabilities: Tensor) -> tuple[Canvases, Tensor]:
+        """Canvases of all objects of a group in the newest frame, and the frame's result ``(B, 1, K, h, w)``."""
+        canvases = self.view.project(image[None], group.slots)
+        objects = picked(probabilities[-1:], [slot + 1 for slot in group.slots], dim=1)
+        return canvases, self.view.lower(objects, canvases)
+
+    def _learn(
+        self, group: Group, placed: tuple[Canvases, Tensor], rows: list[int] | None, features: Features | None = None
+    ) -> None:
+        """Known objects learn a given frame, canvases and masks on them; rows None: masks of all objects."""
+        canvases, masks = placed
+        with self._format():
+            if features is None:
+                features = self.model.encode(canvases.pixels).spread(canvases.window)
+            group.memory = self.model.learn(group.memory, features, masks, rows)
 
     def _initialise(
         self,
@@ -360,16 +394,7 @@ class Propagator:
             rows = [group.slots.index(slot) for slot in members]
             group.memory = self.model.initialise(group.memory, features, masks, rows)
 
-    def _assign_groups(self, slots: Sequence[int]) -> list[tuple[Group, list[int]]]:
-        """Group of every given slot; groups hold at most `view.group_size` objects."""
-        assigned: dict[int, list[int]] = {}
-        for slot in slots:
-            home = next((g for g, group in enumerate(self._groups) if slot in group.slots), None)
-            if home is None:
-                limit = self.view.group_size
-                if not self._groups or (limit is not None and len(self._groups[-1].slots) >= limit):
-                    self._groups.append(Group([], self.model.new_memory(self.settings)))
-                home = len(self._groups) - 1
-                self._groups[home].slots.append(slot)
-            assigned.setdefault(home, []).append(slot)
-        return [(self._groups[home], members) for home, members in assigned.items()]
+    def _assign_groups(self, given: Given) -> list[tuple[Group, list[int]]]:
+        """Group of every given slot, with the slots in it."""
+        fresh = partial(self.model.new_memory, self.settings)
+        return assign_groups(self._groups, given.slots, self.view.group_size, fresh)

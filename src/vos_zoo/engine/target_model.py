@@ -118,6 +118,20 @@ class TargetModel(nn.Module, ABC, Generic[MemoryT, FeaturesT, ReadoutT]):
             rows: the objects that are written; None: all.
         """
 
+    def learn(self, memory: MemoryT, features: FeaturesT, masks: Tensor, rows: Sequence[int] | None = None) -> MemoryT:
+        """Learn a given frame of known objects, which go on; by default as a predicted frame is written.
+
+        A method with a bounded memory keeps such frames for good, and lets them count as much as a first frame.
+
+        Args:
+            memory: memory of all objects; consumed.
+            features: features of the canvases on which the masks were given, `T = 1`.
+            masks: given masks of the objects `rows`, ``(B, 1, K, h, w)``; where several objects share a canvas, or
+                given masks are "overlaid", the result of this frame for all objects.
+            rows: the objects that the masks belong to; None: all.
+        """
+        return self.update(memory, features, masks, rows)
+
     # -- what a method says beside them ------------------------------------------------------------------------------
 
     @abstractmethod

@@ -13,7 +13,7 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
-from vos_zoo.revision import source_digest
+from vos_zoo.revision import source_digest, weights_digest
 from vos_zoo.types import LabelMap, VideoSequence
 
 _PACKAGES = ("vos-zoo", "torch", "pytorch-lightning", "numpy", "opencv-python-headless", "pillow", "timm")
@@ -36,21 +36,6 @@ def describe_tracker(tracker: Any) -> dict[str, str]:
 
 def _qualified(thing: Any) -> str:
     return f"{thing.__module__}.{thing.__qualname__}"
-
-
-def weights_digest(state: Mapping[str, Any]) -> str:
-    """SHA-256 of a state dict: names, types, shapes and values of its tensors, on any device."""
-    import torch
-
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        value = state[name]
-        if not isinstance(value, torch.Tensor):
-            digest.update(f"{name}={value!r};".encode())
-            continue
-        digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def describe_device(tracker: Any) -> str:

@@ -16,11 +16,11 @@ from vos_zoo.config.layers import RunConfig
 from vos_zoo.config.settings.generated import SyntheticSettings
 from vos_zoo.console import say
 from vos_zoo.data.synthetic.videos import SyntheticDataset
-from vos_zoo.evaluation.fingerprint import named_device, package_versions, weights_digest
+from vos_zoo.evaluation.fingerprint import named_device, package_versions
 from vos_zoo.evaluation.speed import SpeedRow, measure_speed
 from vos_zoo.evaluation.speed_record import SpeedRecord, write_speed_record
 from vos_zoo.files.outputs import refuse_overwriting
-from vos_zoo.revision import git_revision
+from vos_zoo.revision import git_revision, weights_digest
 from vos_zoo.tasks.evaluate import load_model
 from vos_zoo.types import VOSError
 

@@ -67,6 +67,25 @@ def test_the_ring_fills_before_it_overwrites_and_keeps_a_floored_first_sample(
             assert held[0] == 0, "the first sample gave way although its weight has a floor"
 
 
+@given(policy=POLICIES, permanent=st.lists(st.booleans(), min_size=1, max_size=25))
+@settings(max_examples=30, deadline=None)
+@torch.no_grad()
+def test_permanent_samples_stay_and_the_others_are_kept_as_without_them(
+    policy: SamplePolicy, permanent: list[bool]
+) -> None:
+    memory, plain = (SampleMemory(policy).start(numbered(0), [0]) for _ in range(2))
+    for k, kept in enumerate(permanent, start=1):
+        memory = memory.write(numbered(k), permanent=kept)
+        plain = plain if kept else plain.write(numbered(k))
+    held = memory.samples("x")[:, 0, 0].tolist()
+    given = [k for k, kept in enumerate(permanent, start=1) if kept]
+    assert sorted(held) == sorted([*plain.samples("x")[:, 0, 0].tolist(), *given])
+    weights = dict(zip(held, memory.sample_weights()[:, 0].tolist(), strict=True))
+    others = dict(zip(plain.samples("x")[:, 0, 0].tolist(), plain.sample_weights()[:, 0].tolist(), strict=True))
+    assert {k: weights[k] for k in others} == pytest.approx(others, rel=1e-5)
+    assert [weights[k] for k in given] == pytest.approx([max(others.values())] * len(given), rel=1e-5)
+
+
 @torch.no_grad()
 def test_without_a_floor_the_oldest_sample_gives_way_the_first_included() -> None:
     memory = SampleMemory(SamplePolicy(3, minimum_first_weight=0.0, equal_second=True)).start(numbered(0), [0])

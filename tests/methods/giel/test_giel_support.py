@@ -108,6 +108,16 @@ def test_a_bounded_memory_stays_evenly_spaced_and_keeps_first_previous_and_given
         assert max(abs(a - b) for a, b in zip(chosen, ideal, strict=True)) <= 0.16 * length
 
 
+def test_learnt_frames_are_never_evicted_and_always_in_the_support_set() -> None:
+    memory = held(8, 4)
+    for t in range(8, 40):
+        memory = memory.learning() if t in (8, 9, 10) else memory
+        memory = memory.write({"key": torch.full((1, 1), float(t))}, {"value": torch.zeros(1, 1, 1)})
+    assert {0, 8, 9, 10, 39} <= set(numbers(memory)) and len(numbers(memory)) == 4 + 4
+    frames, first = memory.support()
+    assert [f.number for f in frames] == [0, 8, 9, 10, 39] and first == 0
+
+
 def test_frames_older_than_every_object_are_forgotten() -> None:
     memory = held(6, None, {0: [0], 4: [1]})
     assert numbers(memory.drop([0])) == [4, 5]

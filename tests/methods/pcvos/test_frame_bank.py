@@ -51,6 +51,14 @@ def test_where_every_frame_is_pinned_the_oldest_but_the_first_gives_way() -> Non
     assert sorted(bank.numbers) == [0, 4, 5]
 
 
+def test_permanent_frames_are_never_evicted_and_take_no_room_from_the_others() -> None:
+    bank = FrameBank(BankPolicy(3))
+    for n in range(12):
+        bank = bank.write(*frame(n, 1), new=[0] if n == 0 else (), pinned=n == 0, permanent=n in (2, 5, 6, 7, 8))
+    assert sorted(bank.numbers) == [0, 2, 5, 6, 7, 8, 10, 11]
+    assert bank.stored("keys")[bank.frame_slots, 0, 0].tolist() == sorted(bank.numbers)
+
+
 def test_a_late_object_uses_frames_from_its_start_on_and_has_nothing_before() -> None:
     bank = filled(3)
     bank = bank.write(*frame(3, 2), new=[1], pinned=True).write(*frame(4, 2))

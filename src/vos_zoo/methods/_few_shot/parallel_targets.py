@@ -92,9 +92,10 @@ class ParallelTargets(Target[ParallelMemory[InductiveT, TransductiveT], SeenT]):
         memory: ParallelMemory[InductiveT, TransductiveT],
         sample: Mapping[str, Tensor],
         rows: Sequence[int] | None,
+        given: bool = False,
     ) -> ParallelMemory[InductiveT, TransductiveT]:
         """Both learn the sample."""
         return ParallelMemory(
-            self.inductive.update(memory.inductive, sample, rows),
-            self.transductive.update(memory.transductive, sample, rows),
+            self.inductive.update(memory.inductive, sample, rows, given),
+            self.transductive.update(memory.transductive, sample, rows, given),
         )

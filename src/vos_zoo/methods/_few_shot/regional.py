@@ -109,6 +109,11 @@ class RegionalModel(TargetModel[MemoryT, RegionalT, Tensor]):
         with in_full_precision(masks):
             return self.target.update(memory, self._encode_sample(features, masks), rows)
 
+    def learn(self, memory: MemoryT, features: RegionalT, masks: Tensor, rows: Sequence[int] | None = None) -> MemoryT:
+        """Store given masks ``(B, 1, 1, h, w)`` as samples that are never replaced, and learn from them."""
+        with in_full_precision(masks):
+            return self.target.update(memory, self._encode_sample(features, masks), rows, given=True)
+
     def evidence(self, memory: MemoryT, readout: Tensor, features: RegionalT, decoded: Decoded) -> Tensor | None:
         """Minus the learner's residual on each object's newest sample, ``(B, T, 1)``."""
         residual = self.target.residual(memory)

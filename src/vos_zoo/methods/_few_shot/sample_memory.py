@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -49,8 +49,10 @@ class SampleMemory:
         policy: how weights evolve.
         buffers: name -> tensor ``(S, B, ...)``; slots that hold no sample are zero.
         weights: temporal weights, float32 ``(S, B)``, zero for empty slots; on the CPU, where slots are chosen.
-        counts: samples stored so far per object (at most `policy.capacity`).
-        latest: slot written last, per object.
+        counts: samples stored so far per object (at most `policy.capacity`, and the permanent ones).
+        latest: slot of the newest sample that is not permanent, per object.
+        permanent: slots of samples that are never replaced, per object; each weighs as much as the object's heaviest
+            other sample. They do not count towards the capacity.
     """
 
     policy: SamplePolicy
@@ -58,6 +60,7 @@ class SampleMemory:
     weights: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
     counts: tuple[int, ...] = ()
     latest: tuple[int, ...] = ()
+    permanent: tuple[tuple[int, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -116,34 +119,47 @@ class SampleMemory:
         weights[:, list(rows)] = 0
         weights[0, list(rows)] = 1
         counts, latest = [*self.counts, *[0] * (total - known)], [*self.latest, *[0] * (total - known)]
+        permanent = [*self.permanent, *[()] * (total - known)]
         for row in rows:
-            counts[row], latest[row] = 1, 0
-        return SampleMemory(self.policy, buffers, weights, tuple(counts), tuple(latest))
+            counts[row], latest[row], permanent[row] = 1, 0, ()
+        return SampleMemory(self.policy, buffers, weights, tuple(counts), tuple(latest), tuple(permanent))
 
-    def write(self, samples: dict[str, Tensor], rows: Sequence[int] | None = None) -> SampleMemory:
+    def write(
+        self, samples: dict[str, Tensor], rows: Sequence[int] | None = None, permanent: bool = False
+    ) -> SampleMemory:
         """Add one sample to the objects `rows` (all by default), in the slot that the policy chooses.
 
         Args:
             samples: name -> ``(len(rows), ...)``.
             rows: objects that get a sample.
+            permanent: whether the sample is never replaced.
         """
         rows = range(len(self)) if rows is None else rows
         if self.grows:
             return self._append(samples)
-        slots = self.next_slots(rows)
+        slots = self.next_slots(rows, permanent)
+        if max(slots, default=0) >= len(self.weights):
+            return self._grown(max(slots) + 1).write(samples, rows, permanent)
         place = self._place(slots, rows)
         for name, sample in samples.items():
             self.buffers[name][place] = sample.to(self.buffers[name].dtype)
-        counts, latest = list(self.counts), list(self.latest)
+        counts, latest, kept = list(self.counts), list(self.latest), list(self.permanent)
         weights = self.weights.clone()
         for row, slot in zip(rows, slots, strict=True):
-            weights[:, row] = self._reweigh(weights[:, row].clone(), row, slot)
-            counts[row] = min(counts[row] + 1, self.policy.capacity)
-            latest[row] = slot
-        return SampleMemory(self.policy, self.buffers, weights, tuple(counts), tuple(latest))
+            own = weights[:, row].clone()
+            own[list(kept[row])] = 0
+            if permanent:
+                kept[row] = (*kept[row], slot)
+            else:
+                own = self._reweigh(own, row, slot)
+                latest[row] = slot
+            own[list(kept[row])] = own.max()
+            weights[:, row] = own
+            counts[row] = max(counts[row], slot + 1)
+        return SampleMemory(self.policy, self.buffers, weights, tuple(counts), tuple(latest), tuple(kept))
 
     def newest(self, *names: str) -> tuple[Tensor, ...]:
-        """The sample that each object was given last, from the buffers `names`, ``(B, ...)`` each."""
+        """The newest sample of each object that is not permanent, from the buffers `names`, ``(B, ...)`` each."""
         place = self._place(self.latest, range(len(self)))
         return tuple(self.buffers[name][place] for name in names)
 
@@ -153,28 +169,42 @@ class SampleMemory:
             return slots[0]
         return tuple(upload(torch.tensor([list(slots), list(rows)]), next(iter(self.buffers.values())).device))
 
+    def _grown(self, slots: int) -> SampleMemory:
+        """The memory with room for so many samples per object."""
+
+        def grown(buffer: Tensor) -> Tensor:
+            return torch.cat([buffer, buffer.new_zeros(slots - len(buffer), *buffer.shape[1:])])
+
+        buffers = {name: grown(buffer) for name, buffer in self.buffers.items()}
+        return replace(self, buffers=buffers, weights=grown(self.weights))
+
     def _append(self, samples: dict[str, Tensor]) -> SampleMemory:
         """Out-of-place growth by one slot, equal weights, for training."""
         buffers = {name: torch.cat([self.buffers[name], sample[None]]) for name, sample in samples.items()}
         weights = torch.cat([self.weights, torch.ones_like(self.weights[:1])])
         counts = tuple(count + 1 for count in self.counts)
-        return SampleMemory(self.policy, buffers, weights, counts, tuple(count - 1 for count in counts))
+        return replace(
+            self, buffers=buffers, weights=weights, counts=counts, latest=tuple(count - 1 for count in counts)
+        )
 
-    def next_slots(self, rows: Sequence[int]) -> list[int]:
-        """The slots that the next samples of the objects `rows` will be written to."""
-        return [self._slot(row) for row in rows]
+    def next_slots(self, rows: Sequence[int], permanent: bool = False) -> list[int]:
+        """The slots that the next samples of the objects `rows` will be written to; permanent ones get a new slot."""
+        return [self.counts[row] if permanent else self._slot(row) for row in rows]
 
     def _slot(self, row: int) -> int:
         """Next free slot; when full, the sample of smallest weight, except the first if its weight has a minimum."""
-        if self.counts[row] < self.policy.capacity:
+        kept = self.permanent[row]
+        if self.counts[row] < self.policy.capacity + len(kept):
             return self.counts[row]
         spared = 1 if self.policy.minimum_first_weight > 0 else 0
-        return int(self.weights[spared:, row].argmin()) + spared
+        weights = self.weights[: self.counts[row], row].clone()
+        weights[list(kept)] = torch.inf
+        return int(weights[spared:].argmin()) + spared
 
     def _reweigh(self, weights: Tensor, row: int, slot: int) -> Tensor:
         """Temporal weights ``(S,)`` of one object after its sample in `slot` was written."""
         policy = self.policy
-        if self.counts[row] == 1:
+        if self.counts[row] - len(self.permanent[row]) == 1:
             if policy.equal_second:
                 weights[slot] = 1
             else:
@@ -193,9 +223,10 @@ class SampleMemory:
         kept = [row for row in range(len(self)) if row not in set(slots)]
         buffers = {name: buffer[:, kept].contiguous() for name, buffer in self.buffers.items()}
         counts, latest = tuple(self.counts[row] for row in kept), tuple(self.latest[row] for row in kept)
-        return SampleMemory(self.policy, buffers, self.weights[:, kept].contiguous(), counts, latest)
+        permanent = tuple(self.permanent[row] for row in kept)
+        return SampleMemory(self.policy, buffers, self.weights[:, kept].contiguous(), counts, latest, permanent)
 
     def to(self, device: torch.device | str) -> SampleMemory:
         """The same memory on `device`."""
         buffers = {name: buffer.to(device) for name, buffer in self.buffers.items()}
-        return SampleMemory(self.policy, buffers, self.weights, self.counts, self.latest)
+        return replace(self, buffers=buffers)

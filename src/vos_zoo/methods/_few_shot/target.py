@@ -107,8 +107,10 @@ class Target(ABC, Generic[MemoryT, SeenT]):
         """Mask encodings ``(B, T, 1, D, h/16, w/16)``."""
 
     @abstractmethod
-    def update(self, memory: MemoryT, sample: Mapping[str, Tensor], rows: Sequence[int] | None) -> MemoryT:
-        """Learn one sample of each of the objects `rows` (None: all)."""
+    def update(
+        self, memory: MemoryT, sample: Mapping[str, Tensor], rows: Sequence[int] | None, given: bool = False
+    ) -> MemoryT:
+        """Learn one sample of each of the objects `rows` (None: all); a given one is kept for good."""
 
     def residual(self, memory: MemoryT) -> Tensor | None:
         """What fitting leaves of each object's newest sample, ``(B,)``, 0 or more; None: nothing is fitted."""
@@ -226,16 +228,24 @@ class FewShotTarget(Target[FewShotMemory, FewShotFeatures]):
         scores = apply_kernel(features.gather(features.target).transpose(0, 1), memory.kernel)
         return scores.transpose(0, 1)[:, :, None]
 
-    def update(self, memory: FewShotMemory, sample: Mapping[str, Tensor], rows: Sequence[int] | None) -> FewShotMemory:
-        """Store the samples and refine the filters that are due (sec. 3.5)."""
+    def update(
+        self, memory: FewShotMemory, sample: Mapping[str, Tensor], rows: Sequence[int] | None, given: bool = False
+    ) -> FewShotMemory:
+        """Store the samples and refine the filters that are due (sec. 3.5).
+
+        A given sample has the iterations of a first frame, from the filter that there is, and does not count as one
+        of the writes after which a filter is due.
+        """
         rows = list(range(len(memory.writes)) if rows is None else rows)
         own = {name: sample[name] for name in ("features", "labels", "weights")}
         own["scores"] = apply_kernel(own["features"][None], seen(memory.kernel, rows))[0]
-        samples = memory.samples.write(own, rows)
+        samples = memory.samples.write(own, rows, given)
+        if given:
+            return self._refine(replace(memory, samples=samples), rows, memory.schedule.first)
         writes = tuple(count + (row in rows) for row, count in enumerate(memory.writes))
         memory = FewShotMemory(memory.schedule, samples, memory.kernel, writes)
         due = [row for row in rows if (writes[row] + 1) % memory.schedule.every == 0]
-        return self._refine(memory, due) if due else memory
+        return self._refine(memory, due, memory.schedule.update) if due else memory
 
     def residual(self, memory: FewShotMemory) -> Tensor:
         """Squared error of the filter on each object's newest sample, by that of a zero filter, ``(B,)`` (eq. 1)."""
@@ -261,7 +271,7 @@ class FewShotTarget(Target[FewShotMemory, FewShotFeatures]):
         fitted: FilterState = self.learner(fit, samples["features"], samples["labels"], weights, iterations)
         return fitted
 
-    def _refine(self, memory: FewShotMemory, rows: list[int]) -> FewShotMemory:
+    def _refine(self, memory: FewShotMemory, rows: list[int], iterations: int) -> FewShotMemory:
         """Refine the filters of the objects `rows` on all stored samples, with temporal weights."""
         store, everyone = memory.samples, len(rows) == len(memory.writes)
         picked = {name: store.samples(name) for name in store.buffers}
@@ -272,7 +282,7 @@ class FewShotTarget(Target[FewShotMemory, FewShotFeatures]):
         scores = picked["scores"]
         if max(memory.writes[row] for row in rows) % RESCORE_EVERY == 0:
             scores = apply_kernel(picked["features"], kernel)
-        fit = self.fit(FilterState(kernel, scores), picked, memory.schedule.update, temporal)
+        fit = self.fit(FilterState(kernel, scores), picked, iterations, temporal)
         if store.grows:
             samples = replace(store, buffers={**store.buffers, "scores": fit.scores})
             return replace(memory, samples=samples, kernel=fit.kernel)

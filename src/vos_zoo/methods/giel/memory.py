@@ -65,6 +65,7 @@ class GielMemory:
         valid: bool ``(B, K)``, slots that hold an object: those whose mask was not empty where they started.
         complete: all of `valid` is true (known without asking the device).
         count: frames written so far.
+        learnt: numbers of the frames in which masks of known objects were given; annotated ones, too.
     """
 
     settings: GielTrackSettings | None = None
@@ -73,6 +74,7 @@ class GielMemory:
     valid: Tensor | None = None
     complete: bool = True
     count: int = 0
+    learnt: tuple[int, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -100,6 +102,10 @@ class GielMemory:
         complete = torch.compiler.is_compiling() or bool(valid.all())  # a fixed graph is for objects that are there
         return replace(self, frames=frames, starts=starts, valid=valid, complete=complete)
 
+    def learning(self) -> GielMemory:
+        """The memory in which the frame that is written next is kept for good, and always in the support set."""
+        return replace(self, learnt=(*self.learnt, self.count))
+
     def write(self, shared: Mapping[str, Tensor], owned: Mapping[str, Tensor]) -> GielMemory:
         """Add a frame; if the bound is exceeded, a predicted one is evicted.
 
@@ -122,9 +128,9 @@ class GielMemory:
         """The frames that are never evicted."""
         assert self.settings is not None
         given = [number for number in numbers if number in self.starts]
-        if not self.settings.always_first:
-            return []
-        return given[: 1 if self.settings.keep == "first" else None]
+        if self.settings.keep == "first":
+            given = given[:1]
+        return sorted({*(given if self.settings.always_first else ()), *self.learnt}.intersection(numbers))
 
     def support(self, since: int = 0) -> tuple[list[SupportFrame], int]:
         """The support set of the next frame, and the position of its first key.
@@ -135,17 +141,18 @@ class GielMemory:
         frames = [frame for frame in self.frames if frame.number >= since]
         if self.settings is not None:
             rule = self.settings
-            numbers = [frame.number for frame in frames]
+            learnt = {frame.number for frame in frames}.intersection(self.learnt)
+            numbers = [frame.number for frame in frames if frame.number not in learnt]
             chosen = support_set(
                 numbers,
                 [number for number in numbers if number in self.starts],
-                rule.support_size,
+                max(1, rule.support_size - len(learnt)),
                 rule.segment_pick,
                 rule.support_mode,
                 rule.always_first,
                 rule.keep,
             )
-            frames = [frame for frame in frames if frame.number in set(chosen)]
+            frames = [frame for frame in frames if frame.number in learnt.union(chosen)]
         first = next((place for place, frame in enumerate(frames) if frame.number in self.starts), 0)
         return frames, first
 

@@ -197,6 +197,12 @@ class Giel(GielNetwork):
             memory = self._write(memory, features.frames(t, t + 1), masks[:, t])
         return memory
 
+    def learn(
+        self, memory: GielMemory, features: GielFeatures, masks: Tensor, rows: Sequence[int] | None = None
+    ) -> GielMemory:
+        """Write a given frame for good, with the union of the objects as their mask."""
+        return self._write(memory.learning(), replace(features.frames(0, 1), saliency=None), masks[:, 0])
+
     def _write(
         self, memory: GielMemory, features: GielFeatures, masks: Tensor, new: Sequence[int] | None = None
     ) -> GielMemory:

@@ -131,11 +131,11 @@ class TransformerTarget(Target[TransformerMemory, JointFeatures]):
         return self._encode(memory, list(new), [0] * len(new))
 
     def update(
-        self, memory: TransformerMemory, sample: Mapping[str, Tensor], rows: Sequence[int] | None
+        self, memory: TransformerMemory, sample: Mapping[str, Tensor], rows: Sequence[int] | None, given: bool = False
     ) -> TransformerMemory:
         """Store one template of each of the objects `rows`, and encode their memories."""
         rows = list(range(len(memory.samples)) if rows is None else rows)
-        slots = memory.samples.next_slots(rows)
+        slots = memory.samples.next_slots(rows, given)
         if memory.incremental:
             if _batched(memory.samples):
                 for row, slot in zip(rows, slots, strict=True):
@@ -143,7 +143,7 @@ class TransformerTarget(Target[TransformerMemory, JointFeatures]):
                         forget_template(memory.samples, self.transformer, row, slot)
             else:
                 self._forget(memory.samples, rows, slots)
-        samples = memory.samples.write(self._entries(memory, sample), rows)
+        samples = memory.samples.write(self._entries(memory, sample), rows, given)
         writes = tuple(count + (row in rows) for row, count in enumerate(memory.writes))
         return self._encode(TransformerMemory(samples, memory.incremental, memory.calls + 1, writes), rows, slots)
 

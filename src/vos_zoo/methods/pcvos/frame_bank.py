@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +42,7 @@ class FrameBank:
         owned: name -> ``(S, B, K, ...)``, tensors of each object; zero before an object's start.
         numbers: number of the write that filled each frame slot, from 0; one per filled slot.
         pinned: whether the frame in each slot is evicted only if all are pinned.
+        permanent: whether it is never evicted; such frames do not count towards the capacity.
         starts: per object, the number of the first frame that it uses.
         count: writes so far.
     """
@@ -52,6 +54,7 @@ class FrameBank:
     pinned: tuple[bool, ...] = ()
     starts: tuple[int, ...] = ()
     count: int = 0
+    permanent: tuple[bool, ...] = ()
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -94,6 +97,7 @@ class FrameBank:
         owned: Mapping[str, Tensor],
         new: Sequence[int] = (),
         pinned: bool = False,
+        permanent: bool = False,
     ) -> FrameBank:
         """Add one frame.
 
@@ -102,6 +106,7 @@ class FrameBank:
             owned: name -> ``(B, K, ...)``, K objects, those in `new` included.
             new: objects that start with this frame; earlier frames of a known object are dropped.
             pinned: whether the frame is evicted only if all are pinned.
+            permanent: whether it is never evicted.
         """
         objects = max([len(self.starts), *(slot + 1 for slot in new)])
         starts = tuple(
@@ -111,26 +116,36 @@ class FrameBank:
         bank = replace(self, starts=starts)
         needed = [n for n in self.numbers if n >= min(starts)]
         if not needed and self.numbers:  # no object uses the older frames any more
-            bank = replace(bank, numbers=(), pinned=())
+            bank = replace(bank, numbers=(), pinned=(), permanent=())
         tensors = (*shared.values(), *owned.values(), *bank.shared.values(), *bank.owned.values())
         if any(tensor.requires_grad for tensor in tensors):  # what gradients depend on must not be overwritten
             return bank._append(shared, owned, pinned)
-        slot = bank._next_slot()
+        slot = len(bank) if permanent else bank._next_slot()
         bank = bank._with_room(slot, shared, owned)
         for name, value in shared.items():
             bank.shared[name][slot] = value.to(bank.shared[name].dtype)
         for name, value in owned.items():
             bank.owned[name][slot] = value.to(bank.owned[name].dtype)
-        numbers, kept = list(bank.numbers), list(bank.pinned)
-        numbers[slot : slot + 1], kept[slot : slot + 1] = [self.count], [pinned]
-        return replace(bank, numbers=tuple(numbers), pinned=tuple(kept), count=self.count + 1)
+        facts: dict[str, Any] = {}
+        for name, fact in (("numbers", self.count), ("pinned", pinned), ("permanent", permanent)):
+            values = list(getattr(bank, name))
+            values[slot : slot + 1] = [fact]
+            facts[name] = tuple(values)
+        return replace(bank, **facts, count=self.count + 1)
 
     def _next_slot(self) -> int:
         """The slot of the next frame."""
-        if self.policy.capacity is None or len(self) < self.policy.capacity:
+        room = self._room
+        if room is None or len(self) < room:
             return len(self)
-        free = [slot for slot in self.frame_slots if not self.pinned[slot]]
-        return free[0] if free else self.frame_slots[1]
+        replaceable = [slot for slot in self.frame_slots if not self.permanent[slot]]
+        free = [slot for slot in replaceable if not self.pinned[slot]]
+        return free[0] if free else replaceable[1]
+
+    @property
+    def _room(self) -> int | None:
+        """Frames that are kept, the permanent ones included; None: all."""
+        return None if self.policy.capacity is None else self.policy.capacity + sum(self.permanent)
 
     def _append(self, shared: Mapping[str, Tensor], owned: Mapping[str, Tensor], pinned: bool) -> FrameBank:
         """Out-of-place growth by one frame, for training."""
@@ -146,6 +161,7 @@ class FrameBank:
             owned=grown({name: self._widened(name) for name in self.owned}, owned),
             numbers=(*self.numbers, self.count),
             pinned=(*self.pinned, pinned),
+            permanent=(*self.permanent, False),
             count=self.count + 1,
         )
 
@@ -164,7 +180,7 @@ class FrameBank:
         size = old
         if slot >= old:
             size = max(4, 2 * old)
-            size = size if self.policy.capacity is None else min(size, self.policy.capacity)
+            size = size if self.policy.capacity is None else min(size, max(self.policy.capacity, slot + 1))
 
         def roomy(buffer: Tensor | None, frame: Tensor) -> Tensor:
             if buffer is not None and buffer.shape[0] == size and buffer.shape[1:] == frame.shape:

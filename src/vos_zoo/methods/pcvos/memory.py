@@ -72,7 +72,14 @@ class ClipMemory:
         """The same memory on `device`."""
         return replace(self, bank=self.bank.to(device))
 
-    def write(self, keys: Tensor, values: Tensor, new: Sequence[int] = (), cover: Tensor | None = None) -> ClipMemory:
+    def write(
+        self,
+        keys: Tensor,
+        values: Tensor,
+        new: Sequence[int] = (),
+        cover: Tensor | None = None,
+        given: bool = False,
+    ) -> ClipMemory:
         """Store a frame.
 
         Args:
@@ -80,9 +87,10 @@ class ClipMemory:
             values: ``(B, K, P, C')`` of all objects.
             new: objects that start here; their first frame is pinned.
             cover: share of each position that an object covers, ``(B, K, P)``, for `margin`; in all frames or in none.
+            given: whether masks of known objects were given in it: it is kept for good.
         """
         owned = {"values": values} if cover is None else {"values": values, "cover": cover}
-        return replace(self, bank=self.bank.write({"keys": keys}, owned, new, pinned=bool(new)))
+        return replace(self, bank=self.bank.write({"keys": keys}, owned, new, pinned=bool(new), permanent=given))
 
     def margin(self, query: Tensor, found: Tensor) -> Tensor:
         """Matching margin of each object against the frame where it was given, ``(K,)``; NaN where that is gone.

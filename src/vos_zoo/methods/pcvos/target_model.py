@@ -165,13 +165,25 @@ class PCVOS(TargetModel[ClipMemory, PCVOSFeatures, Tensor]):
         """Remember frames with their merged soft masks ``(B, T, K, h, w)``."""
         return self._remember(memory, features, masks)
 
+    def learn(
+        self, memory: ClipMemory, features: PCVOSFeatures, masks: Tensor, rows: Sequence[int] | None = None
+    ) -> ClipMemory:
+        """Remember a given frame for good, with the masks ``(B, 1, K, h, w)`` of all objects."""
+        return self._remember(memory, features, masks, given=True)
+
     def _remember(
-        self, memory: ClipMemory, features: PCVOSFeatures, masks: Tensor, new: Sequence[int] = ()
+        self,
+        memory: ClipMemory,
+        features: PCVOSFeatures,
+        masks: Tensor,
+        new: Sequence[int] = (),
+        given: bool = False,
     ) -> ClipMemory:
         for t in range(masks.shape[1]):
             values = self.value_encoder(features.pixels[:, t], masks[:, t], features.f16[:, t])
             rows = full_precision(values.flatten(3).transpose(2, 3))
-            memory = memory.write(full_precision(features.keys[:, t]), rows, new, cover(masks[:, t], STRIDE))
+            covered = cover(masks[:, t], STRIDE)
+            memory = memory.write(full_precision(features.keys[:, t]), rows, new, covered, given)
         return memory
 
     def evidence(self, memory: ClipMemory, readout: Tensor, features: PCVOSFeatures, decoded: Decoded) -> Tensor | None:
