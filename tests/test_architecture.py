@@ -46,7 +46,7 @@ ALLOWED = {
     "methods": NETWORKS | {"registry", "config.settings.rules", "engine", "methods"},
     "downloads": {"types", "registry", "environment", "files.atomic", "downloads"},
     "hub": NETWORKS | SETTINGS | {"downloads", "environment", "engine", "hub"},
-    "session": {"types", "labels", "prompts", "revision", "files", "video", "engine", "session"},
+    "session": {"types", "labels", "prompts", "revision", "files", "suggestions", "video", "engine", "session"},
     "metrics": MASKS | {"types", "files", "metrics"},
     "video": SCORES | {"threads"},
     "data": MASKS | GROUPS | {"dataset_registry", "types", "tensors", "files", "data"},

@@ -32,6 +32,8 @@ from vos_zoo.session.saving import (
     read_state,
     write_session,
 )
+from vos_zoo.session.suggesting import suggest_corrections
+from vos_zoo.suggestions import Suggestion
 from vos_zoo.types import FrameResult, UsageError, VOSError
 
 OnResult = Callable[[FrameResult], None]
@@ -226,6 +228,17 @@ class Session(Editing):
         For evidence that compares both directions.
         """
         return self.store.get(direction, frame)
+
+    def suggest(self, count: int = 1) -> list[Suggestion]:
+        """The masks whose correction is expected to help most, the best first; see `vos_zoo.suggestions.suggest`.
+
+        By the expected IoU of the results, and the agreement of both directions where there are two. Every result is
+        read once; frames without one are not suggested.
+
+        Raises:
+            UsageError: `count` is less than 1.
+        """
+        return suggest_corrections(self._runner, len(self), self.given, count)
 
     # -- saving ------------------------------------------------------------------------------------------------------
 
