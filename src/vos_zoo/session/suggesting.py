@@ -1,4 +1,4 @@
-"""Which masks of a session to correct next: by the expected IoU of its results, and the agreement of both directions."""
+"""Which masks of a session to correct next: by expected IoU, and by the agreement of both directions."""
 
 from __future__ import annotations
 
