@@ -80,7 +80,7 @@ def _single(side: Side, keys: tuple[int, ...], shares: tuple[float, ...]) -> Ble
     part = side.part
     labels = np.where(np.isin(part.labels, keys), part.labels, 0).astype(np.uint8)
     rows = [part.keys.index(key) for key in keys]
-    return Blend(keys, labels, part.probabilities[rows].astype(np.float32) / 255, shares)
+    return Blend(keys, labels, (part.probabilities[rows] / 255).astype(np.float32), shares)
 
 
 def _share(forward: Side | None, backward: Side | None, key: int) -> float:
