@@ -68,7 +68,7 @@ ALLOWED = {
     "core": set(),
     "export": {"types", "nn", "engine", "export"},
     "samples": {"types", "video"},
-    "demo": SCORES | {"samples", "hub.weights", "engine", "model", "demo"},
+    "demo": SCORES | {"samples", "hub.weights", "session", "model", "demo"},
     "tasks": NETWORKS
     | SETTINGS
     | SCORES

@@ -112,8 +112,8 @@ def test_objects_have_names_and_a_removed_one_takes_its_drawings_along():
     notes.draw(1, 1, Stroke([(5, 5)], 3), None)
     notes.remove_object(1)
     assert notes.sheet.objects == {2: "object 2"} and not notes.sheet.drawings
-    assert notes.add_object() == 1
-    with pytest.raises(UsageError, match=r"there is no object 7; known objects are \[1, 2\]"):
+    assert notes.add_object() == 3  # results of object 1 are not taken for those of another
+    with pytest.raises(UsageError, match=r"there is no object 7; known objects are \[2, 3\]"):
         notes.draw(0, 7, Stroke([(5, 5)], 3), None)
 
 

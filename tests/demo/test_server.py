@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from io import BytesIO
@@ -139,6 +143,22 @@ def test_the_page_names_no_other_machine(address):
     for path in ("/", "/demo.css", "/demo.js", "/view.js", "/pen.js", "/server.js"):
         status, content = ask(address, path)
         assert status == 200 and b"//" not in content.replace(b"// ", b"").replace(b"http://www.w3.org/", b""), path
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_the_server_leaves_nothing_behind(tmp_path, ending):
+    code = (
+        "import functools, sys; from vos_zoo.demo.serve import serve;"
+        "serve(None, {'small': ''}, sys.argv[1], port=0, open_browser=False, say=functools.partial(print, flush=True))"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", code, samples.clip().video]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        url = process.stdout.readline().split()[0]
+        assert ask(url, "/api/tabs", {})[0] == 200 and len(list(tmp_path.glob("vos-zoo-demo-*/*"))) == 1
+        process.send_signal(ending)
+        assert process.wait(20) == 0
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_port_in_use_is_named():

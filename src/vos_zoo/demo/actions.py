@@ -124,8 +124,8 @@ ACTIONS: dict[str, Callable[[Project, Body], Answer | None]] = {
 
 def about_video(project: Project) -> str:
     """The name, length and size of the open video."""
-    height, width = project.video.size
-    return f"{project.video.name}: {counted(project.length, 'frame')} of {width}x{height}"
+    height, width = project.frames.size
+    return f"{project.frames.name}: {counted(project.length, 'frame')} of {width}x{height}"
 
 
 def counted(number: int, thing: str) -> str:

@@ -23,6 +23,7 @@ class Annotations:
     def __init__(self, size: tuple[int, int], length: int) -> None:
         self.size, self.length = size, length
         self.history = History()
+        self._used: set[int] = set()
 
     @property
     def sheet(self) -> Sheet:
@@ -30,12 +31,13 @@ class Annotations:
         return self.history.sheet
 
     def add_object(self) -> int:
-        """Add an object and return its id.
+        """Add an object and return its id, one that no object ever had where there is one.
 
         Raises:
             UsageError: there are as many as masks can hold.
         """
-        identity = self.sheet.free_id()
+        identity = self.sheet.free_id(self._used)
+        self._used.add(identity)
         self.history.take(self.sheet.with_objects({identity: default_name(identity)}))
         return identity
 
@@ -78,6 +80,7 @@ class Annotations:
             UsageError: there is no such frame.
         """
         drawing = self._drawing(frame).with_masks(masks)
+        self._used |= masks.keys()
         new = {identity: default_name(identity) for identity in masks if identity not in self.sheet.objects}
         self.history.take(self.sheet.with_objects(new).with_drawing(frame, drawing))
 

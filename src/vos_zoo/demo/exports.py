@@ -39,15 +39,15 @@ def palette_png(labels: LabelMap, transparent: bool = False) -> bytes:
     return content.getvalue()
 
 
-def export_name(kind: str, source: FrameSource) -> str:
-    """Name of the file of an export.
+def export_name(kind: str, video: str) -> str:
+    """Name of the file of an export of a video.
 
     Raises:
         UsageError: `kind` is unknown.
     """
     if kind not in EXPORTS:
         raise UsageError(f"export {kind!r} is unknown; choose one of: {', '.join(EXPORTS)}")
-    return f"{source.name}-{EXPORTS[kind]}"
+    return f"{video}-{EXPORTS[kind]}"
 
 
 def export(

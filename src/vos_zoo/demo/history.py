@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -53,15 +53,15 @@ class Sheet:
             raise UsageError(f"there is no object {identity}; known objects are {list(self.objects)}")
         return identity
 
-    def free_id(self) -> int:
-        """The smallest id that no object has.
+    def free_id(self, used: Set[int]) -> int:
+        """The smallest id that no object has, one that is not in `used` if possible.
 
         Raises:
             UsageError: all are in use.
         """
-        for identity in range(MIN_ID, MAX_ID + 1):
-            if identity not in self.objects:
-                return identity
+        free = [identity for identity in range(MIN_ID, MAX_ID + 1) if identity not in self.objects]
+        if free:
+            return next((identity for identity in free if identity not in used), free[0])
         raise UsageError(f"there are {len(self.objects)} objects, the most that a mask can hold; remove one first")
 
 

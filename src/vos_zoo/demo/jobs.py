@@ -18,7 +18,7 @@ class Job:
 
     Attributes:
         kind: "track" or "export".
-        total: number of steps.
+        total: number of steps; 0: not known yet.
         done: steps that are finished.
         frame: the frame that was finished last; None: none yet.
         running: whether it goes on.
@@ -28,7 +28,7 @@ class Job:
     """
 
     kind: str
-    total: int
+    total: int = 0
     done: int = 0
     frame: int | None = None
     running: bool = True
@@ -63,12 +63,13 @@ class Worker:
         if self.busy:
             raise UsageError("wait until the work in progress is finished, or stop it")
 
-    def start(self, job: Job, work: Callable[[Job], Generator[int]]) -> None:
+    def start(self, job: Job, work: Callable[[Job], Generator[int | None]]) -> None:
         """Start a job.
 
         Args:
             job: what is shown of it.
-            work: yields the number of every frame that it finished; it is closed where it is stopped.
+            work: yields the number of every frame that it finished, None after other steps; it is closed where it is
+                stopped.
 
         Raises:
             UsageError: another one is running.
@@ -79,11 +80,12 @@ class Worker:
             self._thread = threading.Thread(target=self._run, args=(job, work), daemon=True, name=f"vos-zoo {job.kind}")
             self._thread.start()
 
-    def _run(self, job: Job, work: Callable[[Job], Generator[int]]) -> None:
+    def _run(self, job: Job, work: Callable[[Job], Generator[int | None]]) -> None:
         steps = work(job)
         try:
             for frame in steps:
-                job.done, job.frame = job.done + 1, frame
+                if frame is not None:
+                    job.done, job.frame = job.done + 1, frame
                 if job.stopping:
                     break
         except VOSError as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import threading
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,16 +15,17 @@ import numpy as np
 from vos_zoo.demo.annotations import Annotations
 from vos_zoo.demo.drawing import Stroke
 from vos_zoo.demo.exports import export, export_name
-from vos_zoo.demo.frames import FrameStore
 from vos_zoo.demo.jobs import Job, Worker
-from vos_zoo.demo.results import ResultStore
 from vos_zoo.demo.shelf import ModelShelf
-from vos_zoo.demo.tracking import Run, is_stale, mask_in_box, track
-from vos_zoo.files.names import camera_number
+from vos_zoo.demo.tracker import CHECKPOINT_EVERY, Tracker, mask_in_box
 from vos_zoo.prompts import PromptParser, objects_in
+from vos_zoo.session.frames import FrameStore
 from vos_zoo.types import Box, Frame, LabelMap, UsageError
 from vos_zoo.video.masks import read_mask
 from vos_zoo.video.reader import open_video
+
+_REFRESH = 1.0  # seconds from one list of stale frames to the next while tracking; it costs some time in long videos
+_LET_OTHERS_IN = 0.002  # seconds in which requests that wait for the lock get it
 
 
 class Project:
@@ -34,8 +37,7 @@ class Project:
         source: the first video.
 
     Attributes:
-        video: the source of the frames.
-        length: number of frames.
+        frames: of the video.
         annotations: objects and drawings; changed within `editing`.
         worker: what runs in the background.
         weights: name of the chosen weights.
@@ -53,6 +55,7 @@ class Project:
         self.worker = Worker()
         self._shelf = shelf
         self._lock = threading.RLock()
+        self._work = folder / "work"
         self.open(source)
 
     def open(self, source: str | Path) -> None:
@@ -63,38 +66,46 @@ class Project:
         """
         if not str(source).strip():
             raise UsageError("no video is named; give the path of a video file or of a folder of frames")
-        if camera_number(source) is not None:
-            raise UsageError(f"{source}: a camera has no frames to go back to; use: vos-zoo track {source}")
-        path = Path(source).expanduser()
-        video = open_video(path)
-        length = sum(1 for _ in video) if video.length is None else video.length
+        path = str(source) if str(source).startswith("camera") else Path(source).expanduser()
+        frames = FrameStore(path)
         self.close()
         with self._lock:
             self.worker = Worker()
-            self.video, self.length, self._path = video, length, path
-            self.annotations = Annotations(video.size, length)
-            self._frames = FrameStore(video)
-            self._results = ResultStore(self.folder / "results")
-            self._runs: list[Run] = []
-            self._exports = self.folder / "exports"
-            self._exports.mkdir()
+            self.frames, self._path, self._reading = frames, path, threading.Lock()
+            self.annotations = Annotations(frames.size, self.length)
+            self._forget()
             self.version += 1
             self.number += 1
+
+    @property
+    def length(self) -> int:
+        """Number of frames."""
+        assert self.frames.length is not None
+        return self.frames.length
 
     def close(self) -> None:
         """Stop what is running and delete results and exports."""
         self.worker.stop(wait=True)
-        for name in ("results", "exports"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+        shutil.rmtree(self._work, ignore_errors=True)
+
+    def _forget(self) -> None:
+        """Delete results and exports."""
+        shutil.rmtree(self._work, ignore_errors=True)
+        self._work.mkdir(parents=True)
+        self._tracker: Tracker | None = None
+        self._listed: tuple[list[int], list[int]] = [], []
+        self._listed_at = (-1, 0.0)
 
     def choose_weights(self, name: str) -> None:
-        """Track with other weights from now on.
+        """Track with other weights from now on; the results of the last ones are gone.
 
         Raises:
             UsageError: they are not offered, or something is running.
         """
-        self.worker.check_idle()
-        self.weights = self._shelf.check(name)
+        with self.editing():
+            if self._shelf.check(name) != self.weights:
+                self.weights = name
+                self._forget()
 
     # -- what is shown -----------------------------------------------------------------------------------------------
 
@@ -104,7 +115,8 @@ class Project:
         Raises:
             VOSError: there is none, or it cannot be read.
         """
-        return self._frames.frame(self.annotations.check_frame(number))
+        with self._reading:
+            return self.frames.frame(number)
 
     def labels(self, number: int) -> LabelMap | None:
         """The label map of a frame, uint8 ``(H, W)``: what is drawn over what was tracked; None: nothing is known."""
@@ -112,17 +124,22 @@ class Project:
             return self.annotations.shown(number, self._tracked(number))
 
     def _tracked(self, number: int) -> LabelMap | None:
-        return self._results.get(number, self.annotations.sheet.objects)
+        """The label map of a frame without objects that were removed."""
+        found = None if self._tracker is None else self._tracker.labels(self.annotations.check_frame(number))
+        known = list(self.annotations.sheet.objects)
+        return None if found is None else np.where(np.isin(found, known), found, np.uint8(0))
 
     def tracked_frames(self) -> tuple[list[int], list[int]]:
-        """Frames with results, and those of them that may change if they are tracked again; ascending."""
-        with self._lock:
-            frames = sorted(self._results.runs)
-            return frames, [number for number in frames if self._is_stale(number)]
+        """Frames with results, and those of them that are not up to date; ascending.
 
-    def _is_stale(self, number: int) -> bool:
-        run = self._results.runs[number]
-        return is_stale(number, run, self._runs, self.annotations.sheet.drawings, self.weights)
+        While something is running they may be a second old.
+        """
+        with self._lock:
+            version, at = self._listed_at
+            recent = self.worker.busy and time.monotonic() - at < _REFRESH
+            if self._tracker is not None and version != self.version and not recent:
+                self._listed, self._listed_at = self._tracker.frames(), (self.version, time.monotonic())
+            return self._listed
 
     # -- drawing -----------------------------------------------------------------------------------------------------
 
@@ -133,9 +150,12 @@ class Project:
         Raises:
             UsageError: something is running.
         """
+        self.worker.check_idle()
         with self._lock:
             self.worker.check_idle()
             yield self.annotations
+            if self._tracker is not None:
+                self._tracker.give(self.annotations.sheet.drawings)
             self.version += 1
 
     def draw(self, number: int, identity: int, stroke: Stroke) -> None:
@@ -174,8 +194,8 @@ class Project:
             VOSError: the file is no mask, has another size or holds no object, or something is running.
         """
         with self.editing() as annotations:
-            labels = read_mask(path, size=self.video.size)
-            given = PromptParser().parse_one(labels, annotations.check_frame(number), self.video.size, needed=True)
+            labels = read_mask(path, size=self.frames.size)
+            given = PromptParser().parse_one(labels, annotations.check_frame(number), self.frames.size, needed=True)
             assert given is not None, "refused where it holds no object"
             masks = {i: mask for i, mask in objects_in(given).items() if isinstance(mask, np.ndarray)}
             annotations.set_masks(number, masks)
@@ -186,71 +206,67 @@ class Project:
     def track(self, number: int, step: int = 1) -> None:
         """Start to track from a frame to the end of the video, or with `step` -1 to its start.
 
-        Frames whose results are up to date are not tracked again: tracking goes on where they end. A frame without
-        masks, or with outdated ones, is reached from the nearest drawn frame on its other side.
+        Frames that are up to date are not computed again, except on the way from the last stored state.
 
         Raises:
-            UsageError: there is nothing to track, all frames are up to date, or something is running.
+            UsageError: nothing is drawn, or something is running.
         """
+        self.worker.check_idle()
         with self._lock:
             self.worker.check_idle()
-            start = self._start(self.annotations.check_frame(number), step)
-            while self._is_fresh(start + step):
-                start += step
-            frames = range(start, self.length) if step > 0 else range(start, -1, -1)
-            if len(frames) < 2:
-                raise UsageError(f"every frame from {number} on is tracked; correct a mask or choose other weights")
-            self.worker.start(Job("track", len(frames)), lambda job: self._track(frames))
+            self.annotations.check_frame(number)
+            if not any(drawing.visible for drawing in self.annotations.sheet.drawings.values()):
+                raise UsageError("nothing to track: draw an object on any frame first")
+            self.worker.start(Job("track"), lambda job: self._track(job, number, step))
 
-    def _start(self, number: int, step: int) -> int:
-        """The frame with masks to track from."""
-        drawn = [n for n, drawing in self.annotations.sheet.drawings.items() if drawing.visible]
-        shown = self.labels(number)
-        if shown is not None and shown.any() and (number in drawn or self._is_fresh(number)):
-            return number
-        behind = [n for n in drawn if (n - number) * step < 0]
-        if not behind:
-            where = "an earlier one" if step > 0 else "a later one"
-            raise UsageError(f"nothing to track: draw an object on frame {number} or on {where} first")
-        return max(behind) if step > 0 else min(behind)
-
-    def _is_fresh(self, number: int) -> bool:
-        return number in self._results.runs and not self._is_stale(number)
-
-    def _track(self, frames: range) -> Generator[int]:
-        model = self._shelf.model(self.weights)
-        start = frames[0]
+    def _track(self, job: Job, number: int, step: int) -> Generator[int | None]:
+        tracker = self._prepared()
         with self._lock:
-            first, sheet = self.labels(start), self.annotations.sheet
-            drawn = sheet.drawings[start].objects if start in sheet.drawings else frozenset[int]()
-            source = None if sheet.objects.keys() <= drawn else self._results.runs.get(start)
-            keep = source is not None and not self._is_stale(start)
-            self._runs.append(Run(self.weights, start, sheet.drawings, source))
-            run = len(self._runs) - 1
-        assert first is not None
-        read = FrameStore(open_video(self._path)).frame  # its own, since the page jumps to other frames meanwhile
-        for number, labels in track(model, self._shelf.lock, read, frames, first, sheet.drawings):
+            left = set(tracker.to_track(number, step))
+        if not left:
+            way, side = ("forward", "before") if step > 0 else ("backward", "after")
+            raise UsageError(
+                f"nothing to track {way} from frame {number}: all is up to date, or no object is drawn {side} it"
+            )
+        job.total = len(left)
+        steps = tracker.steps(number, step)
+        while True:
             with self._lock:
-                if number != start or not keep:
-                    self._results.put(number, labels, run)
+                found = next(steps, None)
                 self.version += 1
-            yield number
+            if found is None:
+                return
+            yield found if found in left else None
+            left.discard(found)
+            time.sleep(_LET_OTHERS_IN)
+
+    def _prepared(self) -> Tracker:
+        """The tracker with all drawings."""
+        model = self._shelf.model(self.weights)
+        with self._lock:
+            if self._tracker is None:
+                folder = tempfile.mkdtemp(dir=self._work)
+                session = model.session(self._path, folder, checkpoint_every=CHECKPOINT_EVERY)
+                self._tracker = Tracker(session, self._shelf.lock)
+            self._tracker.give(self.annotations.sheet.drawings)
+            return self._tracker
 
     def export(self, kind: str) -> None:
         """Start to write a file with all masks; `worker.job.result` names it when it is finished.
 
         Raises:
-            UsageError: `kind` is unknown, nothing is drawn or tracked, or something is running.
+            UsageError: `kind` is unknown, nothing is drawn, or something is running.
         """
+        self.worker.check_idle()
         with self._lock:
             self.worker.check_idle()
-            name, sheet = export_name(kind, self.video), self.annotations.sheet
-            if not sheet.drawings and not self._results.runs:
+            name, sheet = export_name(kind, self.frames.name), self.annotations.sheet
+            if not sheet.drawings:
                 raise UsageError("there is no mask to export; draw an object and track it first")
-            path = self._exports / name
+            path = self._work / name
 
             def work(job: Job) -> Generator[int]:
-                source = open_video(self._path)  # its own, whose times nobody else resets
+                source = open_video(self._path)
                 yield from export(kind, source, self.length, self.labels, sheet.objects, path)
                 job.result = name
 
@@ -262,7 +278,7 @@ class Project:
         Raises:
             UsageError: there is none of this name.
         """
-        path = self._exports / Path(name).name
+        path = self._work / Path(name).name
         if not path.is_file():
             raise UsageError(f"there is no exported file {name!r}; export again")
         return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import tempfile
 import webbrowser
@@ -30,7 +31,7 @@ def serve(
     open_browser: bool,
     say: Callable[[str], None],
 ) -> None:
-    """Serve the page at 127.0.0.1 until Ctrl-C; what it kept on disk is deleted then.
+    """Serve the page at 127.0.0.1 until Ctrl-C; what it kept on disk is deleted then. For the main thread.
 
     Args:
         load: name of weights -> model in eval mode, on its device.
@@ -51,11 +52,13 @@ def serve(
         say(f"{address} (Ctrl-C ends it)")
         if open_browser:
             webbrowser.open(address)
+        usual = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that files are deleted
         try:
             server_of(make_app(tabs, weights)).run(sockets=[listener])
         except KeyboardInterrupt:  # raised by uvicorn after it has shut down
             say("")
         finally:
+            signal.signal(signal.SIGTERM, usual)
             tabs.close()
 
 

@@ -15,17 +15,17 @@ def describe(project: Project) -> dict[str, Any]:
     """The state of a project: video, weights, objects, drawn, tracked and outdated frames, and the running job."""
     sheet, history = project.annotations.sheet, project.annotations.history
     tracked, stale = project.tracked_frames()
-    height, width = project.video.size
+    height, width = project.frames.size
     job = project.worker.job
     return {
         "version": project.version,
         "video": {
-            "name": project.video.name,
+            "name": project.frames.name,
             "number": project.number,
             "frames": project.length,
             "width": width,
             "height": height,
-            "fps": project.video.fps,
+            "fps": project.frames.fps,
         },
         "weights": project.weights,
         "objects": [{"id": i, "name": name, "colour": colour(i)} for i, name in sheet.objects.items()],

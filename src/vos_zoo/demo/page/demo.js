@@ -78,7 +78,7 @@ function render() {
   for (const id of ["forward", "backward", "add", "weights", "mask"]) $(id).disabled = at;
   for (const button of document.querySelectorAll(".export")) button.disabled = at;
   $("progress").hidden = !at;
-  if (at) $("progress").value = job.done / job.total;
+  if (at) $("progress").value = job.total ? job.done / job.total : 0;
   view.timeline(state, frame);
   renderObjects();
 }
@@ -136,7 +136,8 @@ async function watch() {
     }
     job = state.job;
     if (job.kind === "track" && job.frame !== null) frame = job.frame;
-    say(`${job.kind === "track" ? "tracking" : "exporting"}: ${job.done} of ${job.total} frames`);
+    const done = job.total ? `${job.done} of ${job.total} frames` : "loading the model";
+    say(`${job.kind === "track" ? "tracking" : "exporting"}: ${done}`);
     render();
     await view.show(state, frame);
   }
