@@ -69,7 +69,10 @@ class ShiftingModel:
 
     def session(self, video: Any, folder: str | Path, checkpoint_every: int = 0) -> Session:
         """A session without stored states."""
-        return Session.start(self, video, folder, settings=None, checkpoint_every=0)
+        return Session.start(self, video, folder, checkpoint_every=0)
+
+    def track_settings(self, preset: str | None = None) -> None:
+        """There are none."""
 
     def stream(self, settings: Any, mask_threshold: int | None = None) -> ShiftingStream:
         """A streaming engine."""
