@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from vos_zoo import registry
 from vos_zoo.config import layers as configuration
+from vos_zoo.config import resources
 from vos_zoo.config.layers import (
     available_data,
     available_recipes,
@@ -44,7 +45,8 @@ def folder(tmp_path, monkeypatch) -> Path:
     _write(root / "data" / "plain.yaml", {"data": {"name": "plain"}})
     _write(root / "data" / "other.yaml", {"data": {"name": "other", "root": "???", "year": 2016}})
     _write(root / "recipe" / "toy" / "short.yaml", {})
-    monkeypatch.setattr(configuration, "config_folder", lambda: root)
+    for module in (configuration, resources):
+        monkeypatch.setattr(module, "config_folder", lambda: root)
     monkeypatch.setattr(configuration, "load_method", lambda name: TOY)
     return root
 
@@ -70,7 +72,8 @@ def test_the_last_layer_that_names_a_key_wins_and_the_others_keep_their_own_keys
     _write(root / "recipe" / "toy" / "short.yaml", tree("recipe"))
     files = [_write(root / f"{name}.yaml", tree(name)) for name in ("file", "second file")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(configuration, "config_folder", lambda: root)
+        for module in (configuration, resources):
+            patch.setattr(module, "config_folder", lambda: root)
         patch.setattr(configuration, "load_method", lambda name: TOY)
         overrides = [f"data.batch_size={value['override']}"] if "override" in chosen else []
         config = load_config("toy", recipe="short", files=files, overrides=overrides, flags=tree("flags"))
