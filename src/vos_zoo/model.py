@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Container, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -33,7 +33,7 @@ from vos_zoo.prompts import PromptParser, check_fit, check_frame
 from vos_zoo.registry import load_method
 from vos_zoo.session.session import Session
 from vos_zoo.tensors import ordinary_tensors
-from vos_zoo.training.later import FiniteCheck
+from vos_zoo.training.later import FiniteCheck, bad_loss, bad_norm, stopped
 from vos_zoo.training.optimisation import (
     check_groups,
     freeze_unnamed,
@@ -96,7 +96,7 @@ class VOSModel(Pretrained):
         self._compiled = False
         self._finite = FiniteCheck()
         self._form: tuple[Any, AnyTargetModel] | None = None
-        self._stopped = partial(_stopped, 0, [])
+        self._stopped = partial(stopped, 0, [])
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -309,10 +309,8 @@ class VOSModel(Pretrained):
         terms = self.network.losses(unrolled, batch)
         parts = torch.stack(list(terms.values()))
         loss = parts.sum()
-        self._stopped = partial(_stopped, self.global_step, batch.names)
-        self._finite.watch(
-            torch.cat([loss.detach()[None], parts.detach()]), partial(_bad_loss, self._stopped, [*terms])
-        )
+        self._stopped = partial(stopped, self.global_step, batch.names)
+        self._finite.watch(torch.cat([loss.detach()[None], parts.detach()]), partial(bad_loss, self._stopped, [*terms]))
         size, shared = len(batch.frames), self._trainer is not None and self.trainer.world_size > 1
         self.log(
             "train/loss", loss.detach(), prog_bar=True, on_step=True, on_epoch=True, batch_size=size, sync_dist=shared
@@ -332,7 +330,7 @@ class VOSModel(Pretrained):
         norm = torch.nn.utils.get_total_norm(gradients)
         self.log("train/grad_norm", norm, on_step=True, batch_size=1)
         if getattr(self.trainer.precision_plugin, "scaler", None) is None:
-            self._finite.watch(norm[None], partial(_bad_norm, self._stopped))
+            self._finite.watch(norm[None], partial(bad_norm, self._stopped))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save no weights that a loss or gradient which is not finite has changed."""
@@ -381,24 +379,3 @@ def mean_jaccard(logits: Tensor, target: Tensor, valid: Tensor | None = None) ->
     counted = torch.ones_like(values) if valid is None else valid[:, None].expand_as(values).to(values.dtype)
     number = counted.sum()
     return torch.where(number > 0, (values * counted).sum() / number.clamp(min=1), torch.ones_like(number))
-
-
-def _stopped(step: int, names: Sequence[str], reason: str) -> str:
-    """The error for a stopped training, with the clips of the batch and possible fixes."""
-    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return (
-        f"training stopped at step {step}: {reason}, for the clips {shown}; check these clips, lower optim.groups, or "
-        "set optim.clip_norm"
-    )
-
-
-def _bad_loss(stopped: Callable[[str], str], names: Sequence[str], values: Tensor) -> str:
-    """The error for a loss and its terms, ``(1 + n,)``."""
-    total, *terms = values.tolist()
-    found = ", ".join(f"{name} {value:g}" for name, value in zip(names, terms, strict=True))
-    return stopped(f"the loss is {total:g} ({found})")
-
-
-def _bad_norm(stopped: Callable[[str], str], values: Tensor) -> str:
-    """The error for the norm of a gradient, ``(1,)``."""
-    return stopped(f"the norm of the gradient is {float(values[0]):g}")

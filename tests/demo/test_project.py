@@ -14,43 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.helpers.shifting_model import ShiftingModel
+from tests.demo.conftest import HEIGHT, LENGTH, WIDTH
 from vos_zoo.demo.drawing import Drawing, Stroke
-from vos_zoo.demo.project import Project
-from vos_zoo.demo.shelf import ModelShelf, offered_weights
 from vos_zoo.demo.state import describe, ranges
-from vos_zoo.demo.tabs import MAX_TABS, Tabs
 from vos_zoo.demo.tracker import ranges_in_sight
 from vos_zoo.types import UsageError, VOSError
 from vos_zoo.video.formats.coco import from_youtube_vis
 from vos_zoo.video.masks import write_mask
 from vos_zoo.video.reader import open_video
-
-HEIGHT, WIDTH, LENGTH = 24, 40, 8
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("frames") / "clip"
-    folder.mkdir()
-    for number in range(LENGTH):
-        Image.new("RGB", (WIDTH, HEIGHT), (10 * number, 0, 0)).save(folder / f"{number:05d}.png")
-    return folder
-
-
-@pytest.fixture
-def model():
-    return ShiftingModel()
-
-
-@pytest.fixture
-def shelf(model):
-    return ModelShelf(lambda name: model, ["small", "large"])
-
-
-@pytest.fixture
-def project(shelf, video, tmp_path):
-    return Project(shelf, tmp_path, video)
 
 
 def finish(project):
@@ -382,42 +353,3 @@ def test_ranges_hold_the_numbers_and_do_not_touch(numbers):
     found = ranges(sorted(numbers))
     assert [n for first, last in found for n in range(first, last + 1)] == sorted(numbers)
     assert all(two[0] > one[1] + 1 for one, two in pairwise(found))
-
-
-def test_tabs_do_not_mix_and_the_oldest_makes_room(shelf, video, tmp_path):
-    tabs = Tabs(lambda folder: Project(shelf, folder, video), tmp_path)
-    one, two = tabs.open(), tabs.open()
-    add_square(tabs.project(one))
-    assert tabs.project(one).annotations.sheet.objects and not tabs.project(two).annotations.sheet.objects
-    assert tabs.open(one) == one and tabs.open("unknown") not in (one, two)
-    tabs.project(one)
-    for _ in range(MAX_TABS - 2):
-        tabs.open()
-    with pytest.raises(UsageError, match="reload the page"):
-        tabs.project(two)
-    assert tabs.project(one).annotations.sheet.objects and not (tmp_path / two).exists()
-    tabs.close()
-    assert not list(tmp_path.iterdir())
-
-
-def test_models_are_loaded_once_and_few_are_held():
-    loaded = []
-    shelf = ModelShelf(lambda name: loaded.append(name) or ShiftingModel(), ["a", "b", "c"])
-    assert shelf.model("a") is shelf.model("a")
-    shelf.model("b"), shelf.model("c"), shelf.model("a")
-    assert loaded == ["a", "b", "c", "a"]
-
-
-def test_shipped_weights_are_offered_and_the_wanted_ones_lead():
-    offered = offered_weights("my/model")
-    assert next(iter(offered)) == "my/model" and "J&F" in offered["joint-small"]
-    assert next(iter(offered_weights("pcvos-small"))) == "pcvos-small"
-
-
-def test_two_tabs_that_track_at_the_same_time_get_their_own_masks(shelf, video, tmp_path):
-    one, two = Project(shelf, tmp_path / "1", video), Project(shelf, tmp_path / "2", video)
-    add_square(one, left=4)
-    add_square(two, left=20)
-    one.track(0), two.track(0)
-    finish(one), finish(two)
-    assert (one.labels(7) == square(11)).all() and (two.labels(7) == square(27)).all()

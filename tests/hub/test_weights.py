@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
@@ -20,6 +19,7 @@ from torch import Tensor
 
 import tests.helpers.toy_model as toy
 from tests.helpers.contract_settings import moving_squares, toy_installed
+from tests.helpers.stand_in_hub import Hub
 from tests.helpers.unruly_server import Site, serve
 from vos_zoo.cli import main
 from vos_zoo.create import convert_checkpoint, create_model
@@ -82,9 +82,6 @@ def same(one: VOSModel, other: VOSModel) -> bool:
 def write_authors_file(model: VOSModel, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({name.upper(): tensor for name, tensor in model.network.state_dict().items()}, path)
-
-
-# -- what is published -----------------------------------------------------------------------------------------------
 
 
 def test_every_entry_of_the_tables_is_complete_and_has_a_name_of_its_own() -> None:
@@ -259,9 +256,6 @@ def test_published_weights_with_an_address_are_downloaded(
     assert len(site.asked) == 1 and find_weights("toy").state == "ready"  # type: ignore[union-attr]
 
 
-# -- addresses -------------------------------------------------------------------------------------------------------
-
-
 def test_an_address_with_its_digest_is_a_model(small: VOSModel, tmp_path: Path, site: Site) -> None:
     small.save_pretrained(tmp_path)
     content = (tmp_path / "model.safetensors").read_bytes()
@@ -290,9 +284,6 @@ def test_a_digest_without_an_address_is_refused(small: VOSModel, tmp_path: Path)
     small.save_pretrained(tmp_path)
     with pytest.raises(UsageError, match="sha256 belongs to an address"):
         VOSModel.from_pretrained(tmp_path, sha256="0" * 64)
-
-
-# -- folders and files, old and new ----------------------------------------------------------------------------------
 
 
 def test_the_weights_file_alone_is_a_model(small: VOSModel, tmp_path: Path) -> None:
@@ -373,52 +364,6 @@ def test_converted_weights_carry_their_licence_and_origin_in_the_card(small: VOS
     )
     unknown.save_pretrained(tmp_path / "unknown")
     assert ModelCard.load(tmp_path / "unknown" / "README.md").data.license == "other"
-
-
-# -- the hub ---------------------------------------------------------------------------------------------------------
-
-
-class Hub:
-    """As much of the hub as a download and an upload need, on the server of the tests."""
-
-    def __init__(self, site: Site, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-        from huggingface_hub import constants
-
-        self.site = site
-        self.committed: dict[str, bytes] = {}
-        monkeypatch.setattr(constants, "ENDPOINT", site.address)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", site.address + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        site.hooks = self.answer
-
-    def answer(self, verb: str, path: str, body: bytes) -> tuple[dict[str, str], bytes] | None:
-        """Headers and body for a request, or None where the site's files answer."""
-        if path == "/api/repos/create":
-            return {}, json.dumps({"url": f"{self.site.address}/me/toy", "id": "me/toy"}).encode()
-        if path == "/api/validate-yaml":
-            return {}, json.dumps({"errors": [], "warnings": []}).encode()
-        if "/preupload/" in path:
-            files = [
-                {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(body)["files"]
-            ]
-            return {}, json.dumps({"files": files}).encode()
-        if "/commit/" in path:
-            for line in map(json.loads, body.decode().splitlines()):
-                if line["key"] == "file":
-                    self.committed[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            return {}, json.dumps(
-                {"commitUrl": f"{self.site.address}/me/toy/commit/{'0' * 40}", "commitOid": "0" * 40, "hookOutput": ""}
-            ).encode()
-        if verb in ("HEAD", "GET") and "/resolve/" in path:
-            content = self.committed.get(path.split("/resolve/main/")[-1].split("?")[0])
-            if content is None:
-                return None
-            digest = hashlib.sha256(content).hexdigest()
-            return {"ETag": f'"{digest}"', "X-Repo-Commit": "0" * 40}, content
-        return None
 
 
 def test_a_model_pushed_to_the_hub_comes_back_from_it(

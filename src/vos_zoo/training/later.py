@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -74,3 +74,24 @@ class FiniteCheck:
             if not torch.isfinite(values).all():
                 self._waiting.clear()
                 raise VOSError(describe(values))
+
+
+def stopped(step: int, names: Sequence[str], reason: str) -> str:
+    """The error for a stopped training, with the clips of the batch and possible fixes."""
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return (
+        f"training stopped at step {step}: {reason}, for the clips {shown}; check these clips, lower optim.groups, or "
+        "set optim.clip_norm"
+    )
+
+
+def bad_loss(stopped: Callable[[str], str], names: Sequence[str], values: Tensor) -> str:
+    """The error for a loss and its terms, ``(1 + n,)``."""
+    total, *terms = values.tolist()
+    found = ", ".join(f"{name} {value:g}" for name, value in zip(names, terms, strict=True))
+    return stopped(f"the loss is {total:g} ({found})")
+
+
+def bad_norm(stopped: Callable[[str], str], values: Tensor) -> str:
+    """The error for the norm of a gradient, ``(1,)``."""
+    return stopped(f"the norm of the gradient is {float(values[0]):g}")
