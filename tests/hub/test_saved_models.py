@@ -76,7 +76,7 @@ def test_a_spoiled_folder_is_refused_in_one_line(small: VOSModel, tmp_path: Path
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("lwl", r"'lwl-youtubevos' are not on this machine: get lwl_stage2\.pth from https://\S+ and put it at \S+"),
+        ("lwl", r"downloads are switched off .*put the file at \S+lwl_stage2\.pth"),
         ("lwl-box", r"no weights at 'lwl-box'; did you mean 'lwl-boxes'"),
         ("no/such/folder", "no weights at"),
         ("nowhere.ckpt", "no weights at"),
@@ -86,6 +86,7 @@ def test_weights_that_are_nowhere_are_reported_by_name(
     source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VOS_ZOO_HOME", str(tmp_path))
+    monkeypatch.setenv("VOS_ZOO_OFFLINE", "1")
     ship_into(tmp_path, monkeypatch)
     with pytest.raises(UsageError, match=message):
         VOSModel.from_pretrained(source)

@@ -109,7 +109,7 @@ def test_shipped_weights_are_listed_first_with_size_score_and_licence(
         *("cc-by-nc-4.0 (research weights)", "ships with vos-zoo"),
     ]
     assert re.split(r"  +", lines[2])[:3] == ["pcvos-small", "pcvos", "ready"] and "  -  " in lines[2]
-    assert "missing" in lines[3]
+    assert "to download" in lines[3]
     assert main(["weights", "joint-small"]) == 0
     text = capsys.readouterr().out
     for line in (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -245,7 +245,7 @@ class Project:
         model = self._shelf.model(self.weights)
         with self._lock:
             if self._tracker is None:
-                folder = tempfile.mkdtemp(dir=self._work)
+                folder = self._work / f"session-{uuid.uuid4().hex}"
                 session = model.session(self._path, folder, checkpoint_every=CHECKPOINT_EVERY)
                 self._tracker = Tracker(session, self._shelf.lock)
             self._tracker.give(self.annotations.sheet.drawings)

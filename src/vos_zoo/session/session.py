@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
@@ -75,9 +74,11 @@ class Session(Editing):
         self.settings = settings
         self.mask_threshold = mask_threshold
         self.is_temporary = folder is None
-        self.folder = Path(tempfile.mkdtemp(prefix="vos-zoo-session-")) if folder is None else folder
-        if self.is_temporary:
-            weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        if folder is None:
+            temporary = tempfile.TemporaryDirectory(prefix="vos-zoo-session-", ignore_cleanup_errors=True)
+            weakref.finalize(self, temporary.cleanup)
+            folder = Path(temporary.name)
+        self.folder = folder
         self.book = PromptBook()
         self.store = ResultStore(self.folder, len(self))
         self.checkpoints = Checkpoints(self.folder, checkpoint_every)
@@ -117,7 +118,9 @@ class Session(Editing):
                 a frame's number.
             folder: empty or new folder for the results; None: a temporary one, deleted with the session.
             length: frames of the video; needed for a function.
-            preset, mask_threshold, overrides: see `VOSModel.track`.
+            preset: see `VOSModel.track`, as the next two.
+            mask_threshold: turns masks with soft edges into one object.
+            overrides: single inference settings.
             cache_bytes: frames kept in memory at most; None: 256 MiB.
             checkpoint_every: frames from one stored state of a pass to the next; 0: none, so that a correction
                 starts the pass again.
@@ -159,7 +162,8 @@ class Session(Editing):
         state of the pass is at hand.
 
         Args:
-            start, stop: frames; stop None: to the end.
+            start: the first frame.
+            stop: the frame behind the last; None: to the end.
             direction: 1 forward, -1 backward, None: both, one after the other.
             on_result: called with each frame's result after it was stored. An exception ends the run; what was
                 computed is kept.
@@ -199,7 +203,8 @@ class Session(Editing):
         Args:
             direction: 1 or -1: the frames that a run in this direction would compute; None: the frames whose
                 result depends on prompts that have changed since, or lacks an object.
-            start, stop: frames; stop None: to the end.
+            start: the first frame.
+            stop: the frame behind the last; None: to the end.
         """
         stop = self._check_range(start, stop)
         if direction is not None:

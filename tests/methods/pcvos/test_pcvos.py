@@ -296,9 +296,9 @@ def test_weights_of_one_object_gain_an_orthogonal_channel_for_the_others(tmp_pat
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"clip_length": 0}, "clip_length is 0"),
-        ({"segment": 0}, "segment is 0"),
-        ({"capacity": 1}, "capacity is 1"),
+        ({"clip_length": 0}, r"'track.clip_length' is 0, expected at least 1"),
+        ({"segment": 0}, r"'track.segment' is 0, expected at least 1"),
+        ({"capacity": 1}, r"'track.capacity' is 1, expected at least 2"),
         ({"clip_lenght": 3}, "did you mean 'track.clip_length'"),
     ],
 )
