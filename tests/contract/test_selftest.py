@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tests.helpers.contract_settings import Video, build, moving_squares, settings_of, training_batch
+from tests.helpers.threads import one_thread
 from vos_zoo import registry
 from vos_zoo.model import VOSModel
 
@@ -106,11 +107,9 @@ def freeze(method: str) -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _alone() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module", params=METHODS)

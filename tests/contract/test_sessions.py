@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tests.helpers.contract_settings import OUTSIDE, Video, build_lively, moving_squares, toy_installed
+from tests.helpers.threads import one_thread
 from vos_zoo.model import VOSModel
 from vos_zoo.registry import available_models
 from vos_zoo.session.session import Session
@@ -28,11 +29,8 @@ CUTS = (1, 4, 6, 9, 10)
 
 @pytest.fixture(autouse=True, scope="module")
 def alone() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with toy_installed():
+    with one_thread(), toy_installed():
         yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=METHODS)

@@ -7,12 +7,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import torch
 
-from tests.evaluation.test_records import TINY
 from tests.helpers.benchmark_sets import MAKERS
+from tests.helpers.tiny_lwl import save_tiny
 from vos_zoo.cli import main
-from vos_zoo.create import create_model
 from vos_zoo.evaluation.protocols import protocol_of
 from vos_zoo.evaluation.record import read_record
 from vos_zoo.evaluation.referee.protocols import PROTOCOLS
@@ -21,10 +19,7 @@ from vos_zoo.evaluation.wandb_runs import object_rows, sequence_rows
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights") / "model"
-    torch.manual_seed(0)
-    create_model("lwl", track={"size": (32, 64)}, **TINY).save_pretrained(folder)
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("weights") / "model")
 
 
 def run_test(model: Path, name: str, root: Path, out: Path) -> int:

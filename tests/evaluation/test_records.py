@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.helpers.tiny_lwl import TINY, save_tiny
 from vos_zoo.cli import main
 from vos_zoo.create import create_model
 from vos_zoo.engine.views import FullFrame
@@ -30,13 +31,6 @@ from vos_zoo.evaluation.record import (
 from vos_zoo.methods._few_shot.search_region import SearchRegion
 from vos_zoo.types import VOSError
 
-TINY: dict[str, Any] = {
-    "backbone": "timm:resnet10t",
-    "feature_channels": 16,
-    "label_channels": 4,
-    "label_widths": [4, 4, 8],
-    "decoder_width": 4,
-}
 VIDEOS = ["data.synthetic.size=[48,80]", "data.synthetic.frames=5", "data.synthetic.test_videos=2"]
 
 
@@ -74,10 +68,7 @@ def example(**changes: Any) -> RunRecord:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights") / "model"
-    torch.manual_seed(0)
-    create_model("lwl", track={"size": (32, 64)}, **TINY).save_pretrained(folder)
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("weights") / "model")
 
 
 def run(model: Path, output: Path, *overrides: str) -> dict[str, Any]:

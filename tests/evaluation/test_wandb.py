@@ -15,10 +15,10 @@ import pytest
 import wandb
 
 from tests.evaluation.test_board import board_of_all, scored
-from tests.evaluation.test_records import TINY, VIDEOS, example
+from tests.evaluation.test_records import VIDEOS, example
+from tests.helpers.tiny_lwl import save_tiny
 from tests.helpers.wandb_stub import KEY, Run, WandbStub, wandb_stub
 from vos_zoo.cli import main
-from vos_zoo.create import create_model
 from vos_zoo.evaluation.board.page import format_page
 from vos_zoo.evaluation.referee.score_record import parse_score_record, read_score_record
 from vos_zoo.evaluation.wandb_runs import (
@@ -147,8 +147,15 @@ def test_a_published_board_is_a_run_with_a_table_and_charts_per_group_and_the_pa
 
 
 def test_the_whole_way_without_an_account(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    create_model("lwl", track={"size": (32, 64)}, **TINY).save_pretrained(tmp_path / "model")
-    words = ["test", "--weights", str(tmp_path / "model"), "--data", "synthetic", "--output", str(tmp_path / "out")]
+    words = [
+        "test",
+        "--weights",
+        str(save_tiny(tmp_path / "model")),
+        "--data",
+        "synthetic",
+        "--output",
+        str(tmp_path / "out"),
+    ]
     assert main([*words, *VIDEOS, "trainer.accelerator=cpu", "logger.name=wandb"]) == 0
     capsys.readouterr()
     for source in ("runs", "wandb"):

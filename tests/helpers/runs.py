@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -109,6 +110,21 @@ def call_apart(function: Callable[..., Any], *arguments: Any) -> Any:
     """What a function of a module returns in a process of its own, which has another seed for the hashes of texts."""
     with _processes.Pool(1) as pool:
         return pool.apply(function, arguments)
+
+
+def torchrun(processes: int, module: str, folder: Path) -> str:
+    """What `processes` processes of a module print under torchrun on the CPU; the module is given a folder."""
+    words = ["--standalone", "--nproc-per-node", str(processes), "-m", module, str(folder)]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
 
 
 def _run_here(words: list[str], errors: Path, before: Callable[[], object] | None, threads: int) -> None:

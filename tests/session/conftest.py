@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 from tests.helpers.contract_settings import Video, build_lively, moving_squares, toy_installed
+from tests.helpers.threads import one_thread
 from vos_zoo.model import VOSModel
 
 
 @pytest.fixture(autouse=True, scope="module")
 def toy() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with toy_installed():
+    with one_thread(), toy_installed():
         yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

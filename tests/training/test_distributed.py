@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ import torch
 from torch.distributed.run import get_args_parser as torchrun_parser
 
 from tests.helpers import two_processes
+from tests.helpers.runs import torchrun
 from vos_zoo.cli import build_parser
 from vos_zoo.config.layers import check_signatures, load_config
 from vos_zoo.model import VOSModel
@@ -30,17 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """What two processes left behind, and what one did in this process."""
     both, alone = tmp_path_factory.mktemp("both"), tmp_path_factory.mktemp("alone")
-    words = ["--standalone", "--nproc-per-node", "2", "-m", "tests.helpers.two_processes", str(both)]
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *words],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    (both / "said.txt").write_text(done.stdout)
+    (both / "said.txt").write_text(torchrun(2, "tests.helpers.two_processes", both))
     two_processes.run(alone)
     return both, alone
 

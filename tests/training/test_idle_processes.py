@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import torch.distributed as dist
 
 from tests.helpers import three_processes
 from tests.helpers.contract_settings import build, settings_of, training_batch
-from tests.helpers.runs import TINY
+from tests.helpers.runs import TINY, torchrun
 from vos_zoo import processes
 from vos_zoo.config.layers import load_config
 from vos_zoo.data.loader import VideoNumbers
@@ -35,25 +33,15 @@ def test_three_processes_with_two_videos_one_or_no_objects_end_with_the_scores_o
     together, alone = tmp_path / "together", tmp_path / "alone"
     together.mkdir()
     alone.mkdir()
-    words = ["--standalone", "--nproc-per-node", "3", "-m", "tests.helpers.three_processes", str(together)]
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *words],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    torchrun(3, "tests.helpers.three_processes", together)
     assert json.loads((together / "codes.json").read_text()) == [0, 0, 0]
-    for name, videos in (("two", 2),):
-        words = [*three_processes.LWL, *three_processes.SHORT, f"data.synthetic.val_videos={videos}"]
-        weights = ["--weights", str(together / name / "model"), "--output", str(alone / name), "trainer.devices=1"]
-        assert three_processes.main(["validate", *words, *weights]) == 0
-        scores = json.loads((alone / name / "scores.json").read_text())
-        with open(together / name / "logs" / "version_0" / "metrics.csv", newline="") as file:
-            logged = [float(row["val/J&F"]) for row in csv.DictReader(file) if row.get("val/J&F")]
-        assert logged[-1] == pytest.approx(scores["scores"]["J&F"], abs=1e-6), scores.keys()
+    words = [*three_processes.LWL, *three_processes.SHORT, "data.synthetic.val_videos=2"]
+    weights = ["--weights", str(together / "two" / "model"), "--output", str(alone / "two"), "trainer.devices=1"]
+    assert three_processes.main(["validate", *words, *weights]) == 0
+    scores = json.loads((alone / "two" / "scores.json").read_text())
+    with open(together / "two" / "logs" / "version_0" / "metrics.csv", newline="") as file:
+        logged = [float(row["val/J&F"]) for row in csv.DictReader(file) if row.get("val/J&F")]
+    assert logged[-1] == pytest.approx(scores["scores"]["J&F"], abs=1e-6), scores.keys()
 
 
 @pytest.mark.parametrize(("videos", "world"), [(1, 3), (2, 3), (4, 3), (3, 3)])

@@ -13,17 +13,15 @@ from tests.helpers.contract_settings import (
     build_lively,
     toy_installed,
 )
+from tests.helpers.threads import one_thread
 from vos_zoo.model import VOSModel
 
 
 @pytest.fixture(autouse=True, scope="module")
 def toy() -> Iterator[None]:
     """The methods of "another package" are installed."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with toy_installed():
+    with one_thread(), toy_installed():
         yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import statistics
+from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from vos_zoo.data.datasets.sequence import PictureSequence
+from vos_zoo.data.datasets.sequence import PictureDataset, PictureSequence, by_name
 from vos_zoo.files.lists import read_meta
 from vos_zoo.files.names import list_folders, list_pictures
 from vos_zoo.labels import MAX_ID, MIN_ID
@@ -74,3 +75,44 @@ def name_step(sequences: Sequence[PictureSequence]) -> int:
         numbers = [int(found[1]) for name in sequence.frame_names if (found := _NUMBER.search(name))]
         steps += [after - before for before, after in pairwise(numbers)]
     return max(1, round(statistics.median(steps))) if steps else 1
+
+
+class SplitFolderDataset(PictureDataset):
+    """The videos of a split's folder, ``JPEGImages`` and ``Annotations``, with the objects that a meta file lists.
+
+    Without a meta file all videos of the folder are read, with all their objects.
+
+    Args:
+        root: the folder that holds the splits' folders, or a split's folder.
+        split: name of the split.
+        folders: names that the split's folder may have.
+        sequences: use only these videos.
+        skip_broken: leave broken videos out with a warning.
+        threshold: see `PictureSequence`.
+    """
+
+    edition = ""
+    """Name of the data set and its version."""
+
+    def __init__(
+        self,
+        root: Path,
+        split: str,
+        folders: Sequence[str],
+        sequences: Sequence[str] | None,
+        skip_broken: bool,
+        threshold: int | None,
+    ) -> None:
+        base = split_folder(self.edition, root, folders)
+        meta = first_file(self.meta_files(base, root, folders))
+        listed = listed_objects(meta) if meta is not None else {}
+        known = list(listed) or [path.name for path in list_folders(base / "JPEGImages")]
+        names = by_name(known, sequences, f"{self.edition} {split}")
+        found = [open_sequence(base, name, threshold, listed.get(name)) for name in names]
+        self.frame_step = name_step(found)
+        super().__init__(f"{self.edition}-{split}", root, found, skip_broken=skip_broken)
+
+    @staticmethod
+    @abstractmethod
+    def meta_files(base: Path, root: Path, folders: Sequence[str]) -> list[Path]:
+        """Where the meta file may be, the first choice first."""

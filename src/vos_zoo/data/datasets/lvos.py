@@ -11,14 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vos_zoo.data.datasets.layouts import first_file, listed_objects, name_step, open_sequence, split_folder
-from vos_zoo.data.datasets.sequence import PictureDataset, by_name
-from vos_zoo.files.names import list_folders
+from vos_zoo.data.datasets.layouts import SplitFolderDataset
 
 ALIASES = {"val": "valid", "valid": "val"}
 
 
-class LvosDataset(PictureDataset):
+class LvosDataset(SplitFolderDataset):
     """A split of LVOS, version 2.
 
     Objects are those of the meta file, and start in the first annotated frame that shows them; labels that it does not
@@ -49,14 +47,12 @@ class LvosDataset(PictureDataset):
     ) -> None:
         split = "valid" if split == "val" else split
         folders = (split, ALIASES.get(split, split))
-        base = split_folder(self.edition, Path(root), folders)
-        meta = first_file([base / f"{name}_meta.json" for name in folders])
-        listed = listed_objects(meta) if meta is not None else {}
-        known = list(listed) or [path.name for path in list_folders(base / "JPEGImages")]
-        names = by_name(known, sequences, f"{self.edition} {split}")
-        found = [open_sequence(base, name, mask_threshold, listed.get(name)) for name in names]
-        self.frame_step = name_step(found)
-        super().__init__(f"{self.edition}-{split}", Path(root), found, skip_broken=skip_broken)
+        super().__init__(Path(root), split, folders, sequences, skip_broken, mask_threshold)
+
+    @staticmethod
+    def meta_files(base: Path, root: Path, folders: Sequence[str]) -> list[Path]:
+        """``<split>_meta.json`` in the split's folder."""
+        return [base / f"{name}_meta.json" for name in folders]
 
 
 class LvosV1Dataset(LvosDataset):

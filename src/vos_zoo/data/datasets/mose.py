@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vos_zoo.data.datasets.layouts import first_file, listed_objects, name_step, open_sequence, split_folder
-from vos_zoo.data.datasets.sequence import PictureDataset, by_name
-from vos_zoo.files.names import list_folders
+from vos_zoo.data.datasets.layouts import SplitFolderDataset
 
 
-class MoseDataset(PictureDataset):
+class MoseDataset(SplitFolderDataset):
     """A split of MOSE.
 
     Args:
@@ -41,14 +39,13 @@ class MoseDataset(PictureDataset):
         skip_broken: bool = False,
         mask_threshold: int | None = None,
     ) -> None:
-        base = split_folder(self.edition, Path(root), (split,))
-        meta = first_file([base / "meta.json", base / f"meta_{split}.json", Path(root) / f"meta_{split}.json"])
-        listed = listed_objects(meta) if meta is not None else {}
-        known = list(listed) or [path.name for path in list_folders(base / "JPEGImages")]
-        names = by_name(known, sequences, f"{self.edition} {split}")
-        found = [open_sequence(base, name, mask_threshold, listed.get(name)) for name in names]
-        self.frame_step = name_step(found)
-        super().__init__(f"{self.edition}-{split}", Path(root), found, skip_broken=skip_broken)
+        super().__init__(Path(root), split, (split,), sequences, skip_broken, mask_threshold)
+
+    @staticmethod
+    def meta_files(base: Path, root: Path, folders: Sequence[str]) -> list[Path]:
+        """``meta.json`` in the split's folder, or ``meta_<split>.json`` there or beside it."""
+        named = [f"meta_{name}.json" for name in folders]
+        return [base / "meta.json", *(folder / name for name in named for folder in (base, root))]
 
 
 class Mosev2Dataset(MoseDataset):

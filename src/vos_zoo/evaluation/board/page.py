@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -78,19 +79,7 @@ def _section(number: int, group: Group, colours: dict[str, int]) -> str:
     body = "\n".join(_row(identity, row, scores) for identity, row in rows)
     warnings = "\n".join(f'<p class="warn">{escape(text)}</p>' for text in group.warnings)
     plots = draw_plots(rows, scores[0], colours) if scores else ""
-    return f"""<section>
-<h2>{escape(group.title)}</h2>
-<p class="facts">{escape(" · ".join(group.facts))}</p>
-{warnings}
-{plots}
-<div class="scroll"><table>
-<thead><tr>{"".join(head)}</tr></thead>
-<tbody>
-{body}
-</tbody>
-</table></div>
-<p class="none facts" hidden>No row passes the filter.</p>
-</section>"""
+    return _titled_table(group.title, group.facts, head, body, f"{warnings}\n{plots}\n")
 
 
 def _costs(rows: tuple[CostRow, ...]) -> str:
@@ -103,10 +92,15 @@ def _costs(rows: tuple[CostRow, ...]) -> str:
         f"{_number(row.gflop_one, 0)}{_number(row.gflop_five, 0)}</tr>"
         for row in rows
     )
+    return _titled_table(COST_TITLE, COST_FACTS, head, body)
+
+
+def _titled_table(title: str, facts: Sequence[str], head: Sequence[str], body: str, above: str = "") -> str:
+    """A section with a table that the filter applies to; `above` stands between its facts and the table."""
     return f"""<section>
-<h2>{escape(COST_TITLE)}</h2>
-<p class="facts">{escape(" · ".join(COST_FACTS))}</p>
-<div class="scroll"><table>
+<h2>{escape(title)}</h2>
+<p class="facts">{escape(" · ".join(facts))}</p>
+{above}<div class="scroll"><table>
 <thead><tr>{"".join(head)}</tr></thead>
 <tbody>
 {body}
