@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.helpers.contract_settings import moving_squares
 from tests.helpers.giel_tools import SMALL, batch, boxes, network, pictures, segment, soft_masks, support
 from vos_zoo.create import create_model
+from vos_zoo.methods.giel.encoders import KeyValueHead, start_alike
 from vos_zoo.methods.giel.memory import GielMemory
 from vos_zoo.methods.giel.settings import GielTrackSettings
 from vos_zoo.methods.giel.target_model import Giel
@@ -79,6 +80,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "fusion": {"fusion": "instance_only"},
     "share_kv": {"share_kv": True},
     "kv_kernel": {"kv_kernel": 3},
+    "alike keys": {"key_gain": 0.2, "kv_kernel": 3},
     "share_decoder": {"share_decoder": True},
     "affinity_scale": {"affinity_scale": "none"},
     "attention on logits": {"attention_apply": "logits"},
@@ -241,3 +243,22 @@ def test_an_object_whose_mask_vanished_stays_an_empty_slot() -> None:
     alone = list(model.track(video.frames, {0: video.only(1)}))
     assert results[-1].probabilities[2].max() < 1e-6
     torch.testing.assert_close(results[-1].probabilities[:2], alone[-1].probabilities, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_alike_keys_start_as_the_inner_products_of_the_features(kernel: int) -> None:
+    heads = [KeyValueHead(64, 64, 8, kernel), KeyValueHead(64, 64, 8, kernel)]
+    start_alike(heads, 0.5)
+    support, query = torch.randn(2, 1, 64, 3, 4, generator=torch.Generator().manual_seed(0))
+    keys = [head(features)[0] for head, features in zip(heads, (support, query), strict=True)]
+    torch.testing.assert_close((keys[0] * keys[1]).sum(1), 0.25 * (support * query).sum(1))
+
+
+def test_only_the_keys_start_alike() -> None:
+    net = Giel(**{**SMALL, "key_gain": 0.2})
+    support, query = net.support_head, net.query_head
+    assert query is not None and support.value is not None and query.value is not None
+    assert torch.equal(support.key.weight, query.key.weight)
+    assert not torch.equal(support.value.weight, query.value.weight)
+    with pytest.raises(UsageError, match=r"model\.key_gain is 0"):
+        Giel(**{**SMALL, "key_gain": 0.0})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -223,3 +223,17 @@ class KeyValueHead(nn.Module):
         """``(N, C, h, w)`` -> keys ``(N, key, h, w)`` and values ``(N, value, h, w)``."""
         keys = self.key(features)
         return keys, keys[:, :0] if self.value is None else self.value(features)
+
+
+def start_alike(heads: Sequence[KeyValueHead], gain: float) -> None:
+    """Start the keys of all heads as one orthogonal projection of the features, times `gain`.
+
+    Support and query keys then already match as the features of the two trunks do. With independent random projections
+    of large features the softmax of eq. 4 starts saturated at arbitrary positions, where the keys get no gradient.
+    """
+    projection = nn.init.orthogonal_(heads[0].key.weight.new_empty(heads[0].key.weight.shape[:2]), gain)
+    for head in heads:
+        middle = head.key.kernel_size[0] // 2
+        with torch.no_grad():
+            head.key.weight.zero_()[:, :, middle, middle] = projection
+        nn.init.zeros_(cast(Tensor, head.key.bias))

@@ -9,7 +9,7 @@ from vos_zoo.engine.target_model import TargetModel
 from vos_zoo.losses import check_losses
 from vos_zoo.methods.giel.affinity import APPLY, TemporalAttention
 from vos_zoo.methods.giel.decoder import CoarseHead, Decoder
-from vos_zoo.methods.giel.encoders import KeyValueHead, Trunk
+from vos_zoo.methods.giel.encoders import KeyValueHead, Trunk, start_alike
 from vos_zoo.methods.giel.features import GielFeatures, GielReadout
 from vos_zoo.methods.giel.labels import LabelEncoder
 from vos_zoo.methods.giel.memory import GielMemory
@@ -33,6 +33,8 @@ class GielNetwork(TargetModel[GielMemory, GielFeatures, GielReadout], ABC):
         fusion: "product" of object map and global map (eq. 11), or "instance_only".
         share_kv: support and query have the same key and value heads.
         kv_kernel: their kernel, 1 (sec. 3.3) or 3.
+        key_gain: the keys of support and query start as one orthogonal projection of the trunks' features times this;
+            None: torch's initialisation of each.
         share_decoder: the objects' decoder is the global decoder.
         decoder_dim: channels of the decoders.
         affinity_scale: "sqrt_dk", similarities are divided by the root of the keys' channels, or "none".
@@ -73,6 +75,7 @@ class GielNetwork(TargetModel[GielMemory, GielFeatures, GielReadout], ABC):
         fusion: str = "product",
         share_kv: bool = False,
         kv_kernel: int = 1,
+        key_gain: float | None = None,
         share_decoder: bool = False,
         decoder_dim: int = 256,
         affinity_scale: str = "sqrt_dk",
@@ -140,6 +143,10 @@ class GielNetwork(TargetModel[GielMemory, GielFeatures, GielReadout], ABC):
         reads_values = self.has_global or self.mode != "label_propagation"
         heads = [KeyValueHead(c16, key, value * reads_values, kv_kernel) for _ in range(1 if share_kv else 2)]
         self.support_head, self.query_head = heads[0], (None if share_kv else heads[1])
+        if key_gain is not None:
+            if key_gain <= 0:
+                raise UsageError(f"model.key_gain is {key_gain}; give a number above 0, or null")
+            start_alike(heads, key_gain)
         self.temporal_attention = (
             TemporalAttention(key, attention_dim, attention_hidden, attention_act, attention_norm)
             if temporal_attention
