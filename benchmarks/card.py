@@ -2,7 +2,8 @@
 
     python benchmarks/card.py measure --model lwl            writes model_cards/measured/lwl.json (some CPU minutes)
     python benchmarks/card.py measure --model NAME --memory 110 --frames 10      the same for shipped weights
-    python benchmarks/card.py score RESULTS/record.json      adds the scores of a `vos-zoo test` run on real data
+    python benchmarks/card.py score RESULTS/record.json      adds the scores of a `vos-zoo test` run
+    python benchmarks/card.py score RESULTS/record.json --title "drawn, three objects"       under a name of its own
     python benchmarks/card.py write                          brings every card and the README up to date with the JSON
 
 A method has the card model_cards/METHOD.md; shipped weights have src/vos_zoo/shipped/NAME/README.md, with measured.json
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -54,6 +56,12 @@ def card_file(name: str) -> Path:
 def numbers_file(name: str) -> Path:
     """Where the numbers of a card lie."""
     return shipped_folder() / name / NUMBERS_FILE if is_shipped(name) else CARDS / "measured" / f"{name}.json"
+
+
+def record_file(name: str, title: str) -> Path:
+    """Where the record behind a score of shipped weights is kept."""
+    words = "-".join(re.findall(r"[^\W_]+", title))
+    return RECORDS / f"{name}-{words}.json"
 
 
 def render(numbers: dict[str, Any]) -> str:
@@ -160,8 +168,12 @@ def with_weights(page: str) -> str:
     return f"{head}{WEIGHTS_BEGIN}\n\n{weights_table()}\n\n{WEIGHTS_END}{tail}"
 
 
-def add_score(record: Path) -> None:
+def add_score(record: Path, title: str | None = None) -> None:
     """Add a run's scores to a card's numbers; the same weights on the same data count once.
+
+    Args:
+        record: the `record.json` of the run.
+        title: what the card calls the data; None: the title of the data set and its split.
 
     Raises:
         VOSError: a run of shipped weights was made with other weights than those that ship now.
@@ -172,19 +184,21 @@ def add_score(record: Path) -> None:
     found = read_record(record)
     result, source = found.result, found.run.source
     scores = {name: round(100 * value, 2) for name, value in result.scores.items() if value is not None}
-    row = {"weights": source, "data": result.data.title, "real": result.data.name != "synthetic", **scores}
+    title = title or result.data.title
+    row = {"weights": source, "data": title, "real": result.data.name != "synthetic", **scores}
     path = numbers_file(source if is_shipped(source) else result.method)
     numbers = json.loads(path.read_text())
     if is_shipped(source):
         if result.weights != numbers["weights"]:
             raise VOSError(f"{record}: a run of {source} as it was before; run vos-zoo test again")
-        row["sequences"] = {
-            name: round(100 * mean(one["J&F"] for one in objects.values()), 2)
-            for name, objects in result.sequences.items()
-            if objects
-        }
+        if row["real"]:
+            row["sequences"] = {
+                name: round(100 * mean(one["J&F"] for one in objects.values()), 2)
+                for name, objects in result.sequences.items()
+                if objects
+            }
         RECORDS.mkdir(exist_ok=True)
-        shutil.copyfile(record, RECORDS / f"{source}-{result.data.title}.json")
+        shutil.copyfile(record, record_file(source, title))
     same = ("weights", "data")
     numbers["scores"] = [one for one in numbers["scores"] if any(one[name] != row[name] for name in same)] + [row]
     path.write_text(json.dumps(numbers, indent=2) + "\n")
@@ -253,13 +267,14 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=3, help="frames timed")
     parser.add_argument("--objects", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--windows", default="same", help=argparse.SUPPRESS)
+    parser.add_argument("--title", help="score: what the card calls the data")
     options = parser.parse_args()
     if options.action == "write":
         write_cards()
     elif options.action == "score":
         if options.record is None:
             parser.error("score needs the record.json of a run")
-        add_score(options.record)
+        add_score(options.record, options.title)
     elif options.action == "measure":
         measure_card(options.model, options.memory, options.frames)
     else:

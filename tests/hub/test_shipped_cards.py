@@ -93,6 +93,15 @@ def test_a_run_of_shipped_weights_counts_in_their_card_with_every_sequence(place
     assert find_weights("lwl-small").measured[0]["J&F"] == 65.0  # type: ignore[union-attr]
 
 
+def test_a_run_can_count_under_a_name_of_its_own(place: Path, tmp_path: Path) -> None:
+    ship_small("lwl", tmp_path / "run")
+    record = record_of(VOSModel.from_pretrained("lwl-small"), "lwl-small")
+    cards.add_score(write_record(record, tmp_path), "drawn, three objects")
+    cards.write_cards()
+    assert "| lwl-small | drawn, three objects | 65.0 " in (place / "lwl-small" / "README.md").read_text()
+    assert read_record(tmp_path / "records" / "lwl-small-drawn-three-objects.json") == record
+
+
 def test_a_run_of_other_weights_under_the_same_name_does_not_count(place: Path, tmp_path: Path) -> None:
     ship_small("lwl", tmp_path / "run")
     with pytest.raises(VOSError, match="as it was before; run vos-zoo test again"):
@@ -143,7 +152,6 @@ def test_cards_of_shipped_weights_are_sound_and_show_where_they_fail() -> None:
 def test_scores_of_shipped_weights_are_those_of_their_records() -> None:
     for local in shipped_weights():
         for row in local.measured:
-            if row["real"]:
-                record = read_record(cards.RECORDS / f"{row['weights']}-{row['data']}.json")
-                assert round(100 * (record.result.scores["J&F"] or 0), 2) == row["J&F"]
-                assert record.result.weights == json.loads((local.folder / "measured.json").read_text())["weights"]
+            record = read_record(cards.record_file(row["weights"], row["data"]))
+            assert round(100 * (record.result.scores["J&F"] or 0), 2) == row["J&F"]
+            assert record.result.weights == json.loads((local.folder / "measured.json").read_text())["weights"]

@@ -71,6 +71,6 @@ def offered_weights(first: str | None) -> dict[str, str]:
 
 def _about(local: LocalWeights) -> str:
     """Name, method and our J&F on real videos, where it is measured."""
-    row = next((row for row in local.measured if row["real"] and "J&F" in row), None)
+    row = local.real_score
     score = "" if row is None else f", J&F {row['J&F']:.1f}"
     return f"{local.known.name} ({local.method}{score})"

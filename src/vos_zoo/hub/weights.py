@@ -61,6 +61,11 @@ class LocalWeights:
             return "to convert"
         return "to download" if self.known.url else "missing"
 
+    @property
+    def real_score(self) -> Mapping[str, Any] | None:
+        """The first row of `measured` with J&F on real videos."""
+        return next((row for row in self.measured if row["real"] and "J&F" in row), None)
+
     def how_to_get(self) -> str:
         """One line on what to do to load them; empty if nothing."""
         return {
@@ -216,7 +221,7 @@ def _size(local: LocalWeights) -> str:
 
 def _score(local: LocalWeights) -> str:
     """Our first J&F on a real data set."""
-    row = next((row for row in local.measured if row["real"] and "J&F" in row), None)
+    row = local.real_score
     return "-" if row is None else f"{row['J&F']:.1f} on {row['data']}"
 
 

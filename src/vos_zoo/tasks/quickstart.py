@@ -121,9 +121,9 @@ def draw_sample(names: Sequence[str], tracked: Path, path: Path) -> Path:
 
 
 def _chosen(shipped: Sequence[LocalWeights], name: str | None) -> LocalWeights:
-    """The weights called `name`; None: those with the best score of ours."""
+    """The weights called `name`; None: those with our best score on real videos."""
     if name is None:
-        return max(shipped, key=lambda local: max((row.get("J&F", 0.0) for row in local.measured), default=0.0))
+        return max(shipped, key=lambda local: (local.real_score or {"J&F": 0.0})["J&F"])
     found = next((local for local in shipped if local.known.name == name), None)
     if found is None:
         names = [local.known.name for local in shipped]
