@@ -49,7 +49,7 @@ class Hub:
         if verb in ("HEAD", "GET") and "/resolve/" in path:
             content = self.committed.get(path.split("/resolve/main/")[-1].split("?")[0])
             if content is None:
-                return None
+                return {"Status": "404", "X-Error-Code": "EntryNotFound", "X-Repo-Commit": "0" * 40}, b""
             digest = hashlib.sha256(content).hexdigest()
             return {"ETag": f'"{digest}"', "X-Repo-Commit": "0" * 40}, content
         return None

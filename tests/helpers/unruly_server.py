@@ -27,7 +27,8 @@ class Site:
         tags: whether files have entity tags, which change with their content.
         ranges: whether the server can send a part of a file.
         asked: (path, Range header) of every request.
-        hooks: asked first: verb, path and body of a request -> headers and body of the answer, or None.
+        hooks: asked first: verb, path and body of a request -> headers and body of the answer, or None; a header
+            "Status" is the answer's status.
     """
 
     address: str
@@ -49,12 +50,9 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.site.hooks(self.command, self.path, body) if self.site.hooks else None
         if answer is None:
             return False
-        self.send_response(200)
-        for name, value in {
-            "Content-Type": "application/json",
-            "Content-Length": str(len(answer[1])),
-            **answer[0],
-        }.items():
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(answer[1])), **answer[0]}
+        self.send_response(int(headers.pop("Status", "200")))
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":

@@ -19,7 +19,6 @@ from torch import Tensor
 
 import tests.helpers.toy_model as toy
 from tests.helpers.contract_settings import moving_squares, toy_installed
-from tests.helpers.stand_in_hub import Hub
 from tests.helpers.unruly_server import Site, serve
 from vos_zoo.cli import main
 from vos_zoo.create import convert_checkpoint, create_model
@@ -364,35 +363,3 @@ def test_converted_weights_carry_their_licence_and_origin_in_the_card(small: VOS
     )
     unknown.save_pretrained(tmp_path / "unknown")
     assert ModelCard.load(tmp_path / "unknown" / "README.md").data.license == "other"
-
-
-def test_a_model_pushed_to_the_hub_comes_back_from_it(
-    small: VOSModel, tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hub = Hub(site, monkeypatch, tmp_path / "cache")
-    small.push_to_hub("me/toy", token="hf_test")
-    assert set(hub.committed) == {"model.safetensors", "config.json", "README.md"}
-    with pytest.raises(UsageError, match="me/toy"):
-        VOSModel.from_pretrained("me/toy", local_files_only=True)
-    loaded = VOSModel.from_pretrained("me/toy", track={"short_edge": 40})
-    assert same(loaded, small) and loaded.track_settings().short_edge == 40  # type: ignore[attr-defined]
-    count = len(site.asked)
-    monkeypatch.setenv("VOS_ZOO_OFFLINE", "1")
-    assert same(VOSModel.from_pretrained("me/toy"), small)
-    assert len(site.asked) == count, "offline, the cache is enough"
-    with pytest.raises(UsageError, match="me/other"):
-        VOSModel.from_pretrained("me/other")
-    assert len(site.asked) == count
-
-
-def test_weights_of_others_without_a_licence_are_not_published(
-    small: VOSModel, tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hub = Hub(site, monkeypatch, tmp_path / "cache")
-    state = {name.upper(): tensor for name, tensor in small.network.state_dict().items()}
-    theirs = convert_checkpoint(state, "toy", origin={"file": "x.pth", "licence": "none stated"})
-    with pytest.raises(UsageError, match=r"'x\.pth', whose licence is 'none stated'; keep them to yourself"):
-        theirs.push_to_hub("me/toy", token="hf_test")
-    assert hub.committed == {}
-    theirs.push_to_hub("me/toy", token="hf_test", private=True)
-    assert "model.safetensors" in hub.committed

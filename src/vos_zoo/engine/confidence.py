@@ -83,15 +83,26 @@ class Calibration:
         Raises:
             UsageError: the file is not a calibration.
         """
-        if not path.is_file():
-            return cls()
+        return cls.from_json(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else cls()
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> Calibration:
+        """The calibration in a text that `to_json` wrote.
+
+        Args:
+            text: the text.
+            source: where it is from, for messages.
+
+        Raises:
+            UsageError: it is not a calibration.
+        """
         try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            found: dict[str, Any] = json.loads(text)
             weights = {str(name): float(weight) for name, weight in found["weights"].items()}
             mean, deviation = (float(value) for value in found["evidence"])
             return cls(weights, float(found["bias"]), (mean, deviation), float(found["lost"]), float(found["found"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UsageError(f"{path}: is not a calibration ({error}); restore or delete it") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"{source}: is not a calibration ({error}); restore or delete it") from error
 
 
 def measure(probabilities: Tensor, areas: Tensor, evidence: Tensor | None = None) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -11,6 +12,7 @@ from typing import Any, Self
 
 import pytorch_lightning as pl
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -40,6 +42,8 @@ from vos_zoo.types import UsageError
 
 _HUB_OPTIONS = ("revision", "cache_dir", "token", "force_download", "local_files_only")
 _PARTS = ("method", "model", "track", "optim")
+_CONFIGURATION, _CALIBRATION = "vos_zoo", "vos_zoo_confidence"
+"""Names of the texts in a weights file."""
 
 
 class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo", tags=["video-object-segmentation"]):
@@ -67,15 +71,18 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
 
         Calibrated weights have confidence.json, too.
 
-        The weights file also contains the configuration, so it can be loaded alone, for example from an address.
+        The weights file also contains configuration and calibration, so it can be loaded alone, for example from an
+        address.
         """
         config = json.dumps(self._configuration(), indent=2) + "\n"
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        calibration = {} if self.calibration == Calibration() else {_CALIBRATION: self.calibration.to_json()}
         with atomic_file(save_directory / WEIGHTS_FILE) as temporary:
-            save_file(state, temporary, metadata={"format": "pt", "vos_zoo": config})
+            save_file(state, temporary, metadata={"format": "pt", _CONFIGURATION: config, **calibration})
         write_text(save_directory / CONFIG_FILE, config)
-        if self.calibration != Calibration():
-            write_text(save_directory / CONFIDENCE_FILE, self.calibration.to_json())
+        (save_directory / CONFIDENCE_FILE).unlink(missing_ok=True)
+        for text in calibration.values():
+            write_text(save_directory / CONFIDENCE_FILE, text)
         card = self._card()
         for name, picture in card_pictures(card).items():
             (save_directory / name).parent.mkdir(exist_ok=True)
@@ -254,6 +261,7 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
             config, weights = (Path(hf_hub_download(source, name, **options)) for name in (CONFIG_FILE, WEIGHTS_FILE))
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             raise UsageError(f"cannot load {source!r} from the hub: {_first_line(error)}") from error
+        _fetch_calibration(source, options)
         return cls._load_saved(weights, source, _config_file(config, source), overrides)
 
     @classmethod
@@ -264,7 +272,7 @@ class Pretrained(pl.LightningModule, PyTorchModelHubMixin, library_name="vos-zoo
             model = cls(**{**known, **overrides})
             model.load_state_dict(read_entries(weights, config.get("shared", {}), model.state_dict()))
             model.origin = dict(config.get("origin") or {})
-            model.calibration = Calibration.load(weights.parent / CONFIDENCE_FILE)
+            model.calibration = _calibration_of(weights)
         except (OSError, SafetensorError, ValueError, TypeError, AttributeError) as error:
             raise UsageError(f"{source!r} is not a saved model: {_first_line(error)}") from error
         except RuntimeError as error:
@@ -288,6 +296,35 @@ A model of vos-zoo. `config.json` says how it is built.
 """
 
 
+def _fetch_calibration(source: str, options: Mapping[str, Any]) -> None:
+    """Download confidence.json of a model on the hub, beside its weights; most models have none."""
+    try:
+        hf_hub_download(source, CONFIDENCE_FILE, **options)
+    except LocalEntryNotFoundError:  # offline, or no connection: weights and configuration were in the cache
+        if not options.get("local_files_only"):
+            warnings.warn(
+                f"{source}: {CONFIDENCE_FILE} cannot be looked up on the hub; expected IoUs may be uncalibrated",
+                stacklevel=2,
+            )
+    except EntryNotFoundError:
+        pass
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(f"cannot load {source!r} from the hub: {_first_line(error)}") from error
+
+
+def _calibration_of(weights: Path) -> Calibration:
+    """The calibration beside a weights file, else the one in it, else the general one."""
+    beside = weights.parent / CONFIDENCE_FILE
+    text = None if beside.is_file() else _inside(weights, _CALIBRATION)
+    return Calibration.load(beside) if text is None else Calibration.from_json(text, str(weights))
+
+
+def _inside(path: Path, name: str) -> str | None:
+    """A text that `save_pretrained` put into a weights file."""
+    with safe_open(path, framework="pt") as file:
+        return (file.metadata() or {}).get(name)
+
+
 def _config_file(path: Path, source: str) -> dict[str, Any]:
     try:
         return migrate(dict(json.loads(path.read_text(encoding="utf-8"))), source)
@@ -298,8 +335,7 @@ def _config_file(path: Path, source: str) -> dict[str, Any]:
 def _config_inside(path: Path, source: str) -> dict[str, Any]:
     """The configuration in a weights file, or the one next to it."""
     try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("vos_zoo")
+        text = _inside(path, _CONFIGURATION)
         if text is not None:
             return migrate(dict(json.loads(text)), source)
     except (OSError, SafetensorError, ValueError, TypeError) as error:
