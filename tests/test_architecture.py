@@ -50,7 +50,7 @@ ALLOWED = {
     "metrics": MASKS | {"types", "files", "metrics"},
     "video": SCORES | {"threads"},
     "data": MASKS | GROUPS | {"dataset_registry", "types", "tensors", "files", "data"},
-    "evaluation": SCORES | {"revision", "suggestions", "evaluation"},
+    "evaluation": SCORES | {"revision", "session", "evaluation"},
     "training": SETTINGS | SCORES | RUN | {"hub", "evaluation", "training"},
     "model": NETWORKS
     | SETTINGS
@@ -73,8 +73,8 @@ ALLOWED = {
     | SETTINGS
     | SCORES
     | RUN
-    | {"samples", "downloads", "engine", "hub", "model", "create", "data", "evaluation", "suggestions", "training"}
-    | {"export", "demo", "threads", "tasks"},
+    | {"samples", "downloads", "engine", "hub", "model", "create", "data", "evaluation", "session", "suggestions"}
+    | {"export", "demo", "threads", "training", "tasks"},
     "cli": SETTINGS
     | {"samples", "downloads.fetching", "hub.weights", "hub.result_masks", "files", "labels", "prompts", "tasks"}
     | {"cli"},

@@ -20,7 +20,7 @@ class Suggestion:
 
     Attributes:
         frame: number of the frame.
-        object: id of the object.
+        object: id of the object; 0: all objects of the frame together.
         gain: expected gain, in IoU summed over the frames.
         quality: the mask's expected quality, 0..1.
     """
@@ -38,6 +38,7 @@ def suggest(
     given: Mapping[int, Collection[int]] | None = None,
     candidates: Collection[int] | None = None,
     backwards: bool = True,
+    together: bool = False,
 ) -> list[Suggestion]:
     """The masks whose correction is expected to help most, the best first.
 
@@ -53,6 +54,7 @@ def suggest(
             first frame that has a result.
         candidates: frames that may be suggested; None: all.
         backwards: whether a correction also helps the frames before it.
+        together: all objects of a frame are corrected together; the gain is the sum of theirs, the quality their mean.
 
     Raises:
         UsageError: `count` is less than 1, or the objects differ in the number of frames.
@@ -62,22 +64,25 @@ def suggest(
     fixed = {identity: _given_frames(curve, (given or {}).get(identity, ())) for identity, curve in quality.items()}
     fresh = quality_by_distance(quality, fixed, backwards)
     now = {identity: np.nan_to_num(curve, nan=1.0) for identity, curve in quality.items()}
+    pools = {0: list(quality)} if together else {identity: [identity] for identity in quality}
+    open_to = {identity: _open_frames(curve, fixed[identity], candidates) for identity, curve in quality.items()}
     found: list[Suggestion] = []
-    while len(found) < count:
+    while len(found) < count and pools:
         options = []
-        for identity, curve in now.items():
-            gains = np.array([_gains(curve, fresh, t, fixed[identity], backwards).sum() for t in range(len(curve))])
-            gains[[*fixed[identity], *np.flatnonzero(np.isnan(quality[identity]))]] = -1
-            if candidates is not None:
-                gains[[frame for frame in range(len(gains)) if frame not in candidates]] = -1
-            frame = int(np.lexsort((curve, -gains))[0]) if len(curve) else 0
-            options.append((float(gains[frame]) if len(curve) else -1.0, identity, frame))
-        gain, identity, frame = max(options, key=lambda option: option[0], default=(-1.0, 0, 0))
+        for name, members in pools.items():
+            gains = [_gains_by_frame(now[each], fresh, fixed[each], backwards) * open_to[each] for each in members]
+            total, level = np.sum(gains, axis=0), np.mean([now[each] for each in members], axis=0)
+            frame = int(np.lexsort((level, -total))[0]) if len(total) else 0
+            options.append((float(total[frame]) if len(total) else 0.0, name, frame))
+        gain, name, frame = max(options, key=lambda option: option[0])
         if gain <= 0:
             break
-        found.append(Suggestion(frame, identity, gain, float(quality[identity][frame])))
-        now[identity] = now[identity] + _gains(now[identity], fresh, frame, fixed[identity], backwards)
-        fixed[identity] = sorted([*fixed[identity], frame])
+        members = [each for each in pools[name] if open_to[each][frame]]
+        found.append(Suggestion(frame, name, gain, float(np.mean([quality[each][frame] for each in members]))))
+        for each in members:
+            now[each] = now[each] + _gains(now[each], fresh, frame, fixed[each], backwards)
+            fixed[each] = sorted([*fixed[each], frame])
+            open_to[each][frame] = False
     return found
 
 
@@ -122,6 +127,18 @@ def combine(expected: Curve, others: Mapping[str, Curve] | None = None) -> Curve
 def _given_frames(curve: Curve, given: Collection[int]) -> list[int]:
     known = np.flatnonzero(~np.isnan(curve))
     return sorted(given) or [int(frame) for frame in known[:1]]
+
+
+def _open_frames(curve: Curve, fixed: Sequence[int], candidates: Collection[int] | None) -> NDArray[np.bool_]:
+    """Whether each frame may be suggested, ``(T,)``."""
+    frames = np.arange(len(curve))
+    allowed = np.ones(len(curve), bool) if candidates is None else np.isin(frames, list(candidates))
+    return allowed & ~np.isnan(curve) & ~np.isin(frames, list(fixed))
+
+
+def _gains_by_frame(now: Curve, fresh: Curve, fixed: Sequence[int], backwards: bool) -> Curve:
+    """What a correction in each frame adds to the quality, summed over the frames, ``(T,)``."""
+    return np.array([_gains(now, fresh, frame, fixed, backwards).sum() for frame in range(len(now))])
 
 
 def _gains(now: Curve, fresh: Curve, frame: int, fixed: Sequence[int], backwards: bool) -> Curve:

@@ -54,5 +54,6 @@ def simulate(commands: Any) -> None:
         "greatest expected gain, worst the lowest true J&F, oracle tries every frame",
     )
     parser.add_argument("--step", metavar="N", type=int, default=1, help="use every n-th frame only (default: 1)")
+    parser.add_argument("--draws", metavar="N", type=int, default=4, help="random is the mean of so many (default: 4)")
     parser.add_argument("--output", metavar="FOLDER", help="where curves.json and curves.png are written")
     finish(parser)

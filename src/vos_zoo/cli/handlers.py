@@ -145,7 +145,12 @@ def run_simulate(options: argparse.Namespace) -> int | None:
 
     policies = list(dict.fromkeys(options.policies)) or ["suggest", "uniform", "random"]
     return tasks.run_simulate(
-        config=config, weights=options.weights, policies=policies, step=options.step, output=options.output
+        config=config,
+        weights=options.weights,
+        policies=policies,
+        step=options.step,
+        draws=options.draws,
+        output=options.output,
     )
 
 

@@ -2,48 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vos_zoo.metrics.scoring import score_frame
-from vos_zoo.suggestions import suggest
-from vos_zoo.types import Frame, FrameResult, LabelMap, UsageError, VideoSequence, VOSError
+from vos_zoo.session.session import Session
+from vos_zoo.types import Frame, LabelMap, UsageError, VideoSequence, VOSError
 
 LEVELS = (0, 1, 2, 4, 8)
 """Numbers of corrected frames per video at which the curve is read."""
-Track = Callable[[Iterable[Frame], Mapping[int, LabelMap]], Iterator[FrameResult]]
+Start = Callable[[Callable[[int], Frame], int], Session]
+"""Starts a session of a video that is given as a function of a frame's number, and its length."""
 
 
-@dataclass
 class CorrectedVideo:
-    """One video whose frames can be corrected, one after the other.
+    """One video in a session, whose frames can be corrected in any order.
 
-    A correction gives the true masks of all objects in one frame; tracking starts from them anew, up to the next
-    corrected frame. What is tracked from a frame on does therefore not depend on the frames given before it, and is
-    computed once for all policies.
+    Each object is given in the first frame that shows it. A correction gives the true masks of all visible objects of
+    one frame; what is stale is then run again in both directions. Scores of a set of corrected frames are kept.
+
+    Args:
+        sequence: the video; all of its frames have ground truth.
+        start: starts the session.
+        step: every `step`-th frame is used, as if the video had no others.
 
     Attributes:
-        sequence: the video; all its objects are in the mask of its first frame, and all frames have ground truth.
-        track: the tracker.
-        step: every `step`-th frame is used, as if the video had no others.
+        frames: numbers of the used frames in the sequence.
+        first: object id -> the used frame in which it is given.
+        correctable: used frames that can be corrected, ascending.
+        session: what is given, and the results.
+
+    Raises:
+        UsageError: less than two frames are used, or none of them shows an object.
+        VOSError: a frame has no ground truth.
     """
 
-    sequence: VideoSequence
-    track: Track
-    step: int = 1
-    _runs: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.frames = list(range(0, len(self.sequence), self.step))
-        self.ids = self.sequence.object_ids
-        first = self.truth(0)
-        if len(self.frames) < 2 or not np.isin(self.ids, first).all():
-            raise UsageError(f"{self.sequence.name}: has not two frames, or not all objects are in its first mask")
-        self.correctable = [t for t in range(1, len(self.frames)) if np.isin(self.ids, self.truth(t)).all()]
+    def __init__(self, sequence: VideoSequence, start: Start, step: int = 1) -> None:
+        self.sequence = sequence
+        self.frames = list(range(0, len(sequence), step))
+        visible = [set(np.unique(self.truth(t)).tolist()) & set(sequence.object_ids) for t in range(len(self.frames))]
+        self.first: dict[int, int] = {}
+        for t, ids in enumerate(visible):
+            self.first.update(dict.fromkeys(sorted(ids - self.first.keys()), t))
+        if len(self.frames) < 2 or not self.first:
+            raise UsageError(f"{sequence.name}: has not two frames, or no object in any of them")
+        self.correctable = [t for t, ids in enumerate(visible) if any(self.first[identity] < t for identity in ids)]
+        self.session = start(lambda t: sequence.frame(self.frames[t]), len(self.frames))
+        for identity, t in self.first.items():
+            self.session.give(t, self.truth(t) == identity, object=identity)
+            self.session.restrict(identity, t)
+        self._corrected: list[int] = []
+        self._scores: dict[frozenset[int], NDArray[np.float64]] = {}
 
     def truth(self, t: int) -> LabelMap:
         """Ground truth of used frame `t`, uint8 ``(H, W)``."""
@@ -52,36 +64,42 @@ class CorrectedVideo:
             raise VOSError(f"{self.sequence.name}: frame {self.frames[t]} has no ground truth; give another data set")
         return labels
 
-    def run_from(self, start: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """J&F and expected IoU of each object, tracked from used frame `start` on; ``(N, T)``, NaN before it."""
-        if start not in self._runs:
-            shape = (len(self.ids), len(self.frames))
-            scores, expected = np.full(shape, np.nan), np.full(shape, np.nan)
-            frames = (self.sequence.frame(self.frames[t]) for t in range(start, len(self.frames)))
-            for result in self.track(frames, {0: self.truth(start)}):
-                t = start + result.index
-                found = score_frame(result.label_map(), self.truth(t), self.ids)
-                scores[:, t] = [np.mean(found[identity]) for identity in self.ids]
-                if result.confidence is not None:
-                    order = [result.ids.index(identity) for identity in self.ids]
-                    expected[:, t] = result.confidence.expected_iou[order].cpu().numpy()
-            scores[:, start] = expected[:, start] = 1.0
-            self._runs[start] = scores, expected
-        return self._runs[start]
+    def correct(self, given: Sequence[int]) -> None:
+        """Bring the session to where these used frames are corrected and nothing is stale."""
+        while not set(self._corrected) <= set(given):
+            self.session.undo()
+            self._corrected.pop()
+        for t in sorted(set(given) - set(self._corrected)):
+            labels = self.truth(t)
+            self.session.give(t, np.where(np.isin(labels, list(self.first)), labels, 0))
+            self._corrected.append(t)
+        self.session.run()
 
-    def joined(self, given: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """J&F and expected IoU of every frame as tracked from the last frame before it that is given (the first is)."""
-        starts = sorted({0, *given})
-        stops = [*starts[1:], len(self.frames)]
-        scores, expected = (np.full((len(self.ids), len(self.frames)), np.nan) for _ in range(2))
-        for start, stop in zip(starts, stops, strict=True):
-            own = self.run_from(start)
-            scores[:, start:stop], expected[:, start:stop] = own[0][:, start:stop], own[1][:, start:stop]
-        return scores, expected
+    def scores(self, given: Sequence[int]) -> NDArray[np.float64]:
+        """J&F of each object in each used frame with these frames corrected, ``(N, T)``; NaN up to its first one."""
+        key = frozenset(given)
+        if key not in self._scores:
+            self.correct(given)
+            found = np.full((len(self.first), len(self.frames)), np.nan)
+            for t in range(1, len(self.frames)):
+                ids = [identity for identity, start in self.first.items() if start < t]
+                result = self.session.result(t) if ids else None
+                if result is not None:
+                    values = score_frame(result.labels, self.truth(t), ids)
+                    found[[list(self.first).index(i) for i in ids], t] = [np.mean(values[i]) for i in ids]
+            self._scores[key] = found
+        return self._scores[key]
 
     def score(self, given: Sequence[int]) -> float:
-        """Mean J&F over objects and all used frames but the first; corrected frames count as they are: right."""
-        return float(self.joined(given)[0][:, 1:].mean())
+        """Mean J&F over objects and frames, without the frames in which they were given at first."""
+        return float(np.nanmean(self.scores(given)))
+
+    def suggested(self, given: Sequence[int]) -> int | None:
+        """The frame that the session suggests to correct next; None if it suggests none."""
+        self.correct(given)
+        left = [t for t in self.correctable if t not in given]
+        found = self.session.suggest(1, frames=left, together=True)
+        return found[0].frame if found else None
 
 
 def choose(video: CorrectedVideo, policy: str, count: int, rng: np.random.Generator) -> Iterator[list[int]]:
@@ -91,7 +109,7 @@ def choose(video: CorrectedVideo, policy: str, count: int, rng: np.random.Genera
 
     Args:
         video: the video.
-        policy: "suggest" takes the greatest expected gain; "uniform" spaces each number of frames evenly, anew;
+        policy: "suggest" takes what `Session.suggest` says; "uniform" spaces each number of frames evenly, anew;
             "random"; "oracle" tries every frame and takes the best; "worst" takes the lowest true J&F.
         count: number of corrections.
         rng: for "random".
@@ -115,13 +133,14 @@ def _next(video: CorrectedVideo, policy: str, given: list[int], left: list[int],
         return int(rng.choice(left))
     if policy == "oracle":
         return max(left, key=lambda t: video.score([*given, t]))
-    scores, expected = video.joined(given)
     if policy == "worst":
-        return min(left, key=lambda t: float(scores[:, t].mean()))
+        scores = np.nanmean(video.scores(given)[:, left], axis=0)
+        return left[int(scores.argmin())]
     if policy != "suggest":
         raise UsageError(f"policy {policy!r} is not known; choose suggest, uniform, random, oracle or worst")
-    best = suggest({1: expected.mean(axis=0)}, 1, given={1: [0, *given]}, candidates=left, backwards=False)
-    return best[0].frame if best else left[0]
+    best = video.suggested(given)
+    known = [*given, *video.first.values()]
+    return max(left, key=lambda t: min(abs(t - other) for other in known)) if best is None else best
 
 
 def _even(frames: Sequence[int], count: int, length: int) -> list[int]:
@@ -134,26 +153,29 @@ def _even(frames: Sequence[int], count: int, length: int) -> list[int]:
 
 
 def annotation_curve(
-    videos: Sequence[CorrectedVideo], policy: str, levels: Sequence[int] = LEVELS, seeds: int = 8
+    video: CorrectedVideo, policy: str, levels: Sequence[int] = LEVELS, draws: int = 4
 ) -> dict[int, float]:
-    """Mean J&F of the videos, 0..1, after each number of corrected frames.
+    """J&F of a video, 0..1, after each number of corrected frames.
 
     Args:
-        videos: the videos.
+        video: the video.
         policy: who chooses the next frame, see `choose`.
         levels: numbers of corrected frames.
-        seeds: "random" is the mean of so many draws.
+        draws: "random" is the mean of so many.
 
     Raises:
         UsageError: there is no such policy.
     """
-    draws = range(seeds if policy == "random" else 1)
     curves = []
-    for video in videos:
-        for seed in draws:
-            scores = [video.score(given) for given in choose(video, policy, max(levels), np.random.default_rng(seed))]
-            curves.append([scores[min(level, len(scores) - 1)] for level in levels])
-    return dict(zip(levels, np.mean(curves, axis=0).tolist(), strict=True))
+    for seed in range(draws if policy == "random" else 1):
+        chosen = list(choose(video, policy, max(levels), np.random.default_rng(seed)))
+        curves.append({level: video.score(chosen[min(level, len(chosen) - 1)]) for level in levels})
+    return mean_curve(curves)
+
+
+def mean_curve(curves: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """The mean of curves with the same numbers of corrected frames."""
+    return {level: float(np.mean([curve[level] for curve in curves])) for level in curves[0]}
 
 
 def area(curve: Mapping[int, float]) -> float:

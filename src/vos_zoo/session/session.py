@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -234,16 +234,23 @@ class Session(Editing):
         """
         return self.store.get(direction, frame)
 
-    def suggest(self, count: int = 1) -> list[Suggestion]:
+    def suggest(
+        self, count: int = 1, *, frames: Collection[int] | None = None, together: bool = False
+    ) -> list[Suggestion]:
         """The masks whose correction is expected to help most, the best first; see `vos_zoo.suggestions.suggest`.
 
         By the expected IoU of the results, and the agreement of both directions where there are two. Every result is
         read once; frames without one are not suggested.
 
+        Args:
+            count: how many.
+            frames: frames that may be suggested; None: all.
+            together: suggest frames in which all objects are corrected, instead of single masks.
+
         Raises:
             UsageError: `count` is less than 1.
         """
-        return suggest_corrections(self._runner, len(self), self.given, count)
+        return suggest_corrections(self._runner, len(self), self.given, count, frames, together)
 
     # -- saving ------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,12 @@ from vos_zoo.suggestions import Curve, Suggestion, combine, suggest
 
 
 def suggest_corrections(
-    runner: Runner, length: int, given: Mapping[int, Sequence[int]], count: int
+    runner: Runner,
+    length: int,
+    given: Mapping[int, Sequence[int]],
+    count: int,
+    frames: Collection[int] | None = None,
+    together: bool = False,
 ) -> list[Suggestion]:
     """The masks whose correction is expected to help most, the best first; see `Session.suggest`.
 
@@ -22,6 +27,8 @@ def suggest_corrections(
         length: frames of the video.
         given: frame -> ids of the objects that are given in it.
         count: how many.
+        frames: frames that may be suggested; None: all.
+        together: see `vos_zoo.suggestions.suggest`.
     """
     reader, objects = FrameReader(runner), runner.book.now.objects
     expected: dict[int, Curve] = {}
@@ -40,7 +47,7 @@ def suggest_corrections(
         for identity, curve in expected.items()
     }
     fixed = {identity: [frame for frame, ids in given.items() if identity in ids] for identity in quality}
-    return suggest(quality, count, given=fixed)
+    return suggest(quality, count, given=fixed, candidates=frames, together=together)
 
 
 def agreement_of(forward: Part | None, backward: Part | None) -> dict[int, float]:
