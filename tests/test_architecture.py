@@ -50,7 +50,7 @@ ALLOWED = {
     "metrics": MASKS | {"types", "files", "metrics"},
     "video": SCORES | {"threads"},
     "data": MASKS | GROUPS | {"dataset_registry", "types", "tensors", "files", "data"},
-    "evaluation": SCORES | {"revision", "session", "evaluation"},
+    "evaluation": SCORES | {"revision", "session", "threads", "evaluation"},
     "training": SETTINGS | SCORES | RUN | {"hub", "evaluation", "training"},
     "model": NETWORKS
     | SETTINGS

@@ -60,7 +60,7 @@ def test_a_reader_that_is_left_early_is_closed() -> None:
 
     items = ahead(source(), depth=2)
     next(items)
-    items.close()  # type: ignore[attr-defined]
+    items.close()
     assert closed.is_set() and running() == 0
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Generic, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -17,7 +17,7 @@ class _End:
         self.error = error
 
 
-def ahead(items: Iterable[T], depth: int = 4) -> Iterator[T]:
+def ahead(items: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
     """The same items in the same order, read by a thread that is at most `depth` items ahead.
 
     An exception is raised where the items would raise it. When the caller stops early, so does the thread, and it
@@ -40,7 +40,7 @@ def ahead(items: Iterable[T], depth: int = 4) -> Iterator[T]:
         return False
 
     def read() -> None:
-        iterator = iter(())  # type: Iterator[T]
+        iterator: Iterator[T] = iter(())
         try:
             iterator = iter(items)
             for item in iterator:
@@ -72,6 +72,8 @@ class Behind(Generic[T]):
     Args:
         work: called in the order of `put`; after an exception it is not called again.
         depth: items that wait at most; `put` blocks while there are as many.
+
+    As a context manager it is closed at the end, also after an exception; that of an earlier item comes first.
     """
 
     def __init__(self, work: Callable[[T], None], depth: int = 8) -> None:
@@ -79,6 +81,16 @@ class Behind(Generic[T]):
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="writing behind", daemon=True)
         self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            self.close()
+        except BaseException:
+            if error is None or isinstance(error, Exception):
+                raise
 
     def put(self, item: T) -> None:
         """Hand over an item; raises what an earlier one raised."""

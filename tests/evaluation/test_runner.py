@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from PIL import Image
 
 from tests.helpers.known_trackers import Squares, perfect, quiet, spy
 from vos_zoo.evaluation import copy_first_mask, format_table
+from vos_zoo.evaluation.meters import Clock
 from vos_zoo.evaluation.report import EvaluationReport
-from vos_zoo.types import Frame, FrameResult, LabelMap, VideoSequence
+from vos_zoo.types import Frame, FrameResult, LabelMap, VideoSequence, VOSError
 from vos_zoo.video.masks import read_mask
 
 # -- running ---------------------------------------------------------------------------------------------------------
@@ -34,7 +36,7 @@ def test_a_model_is_run_by_its_track_method_with_the_given_options() -> None:
     assert report.settings["options"] == {"memory": 3}
 
 
-def test_frames_are_read_one_by_one_as_the_tracker_asks() -> None:
+def test_frames_are_read_in_order_a_few_ahead_of_the_tracker() -> None:
     read: list[int] = []
 
     class Watched(Squares):
@@ -47,7 +49,7 @@ def test_frames_are_read_one_by_one_as_the_tracker_asks() -> None:
 
     def watching(frames: Iterable[Frame], prompts: Any) -> Iterator[FrameResult]:
         for item in perfect(frames, prompts):
-            assert len(read) == item.index + 1
+            assert len(read) <= item.index + 1 + 4 + 1
             yield item
 
     assert not quiet(watching, [Watched()]).failures
@@ -56,20 +58,74 @@ def test_frames_are_read_one_by_one_as_the_tracker_asks() -> None:
 
 def test_reading_time_is_not_counted_as_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("vos_zoo.evaluation.runner.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("vos_zoo.evaluation.meters.time.perf_counter", lambda: now[0])
 
-    class Slow(Squares):
-        def frame(self, index: int) -> Frame:
+    def slow() -> Iterator[Frame]:
+        for index in range(8):
             now[0] += 10
-            return super().frame(index)
+            yield Squares().frame(index)
 
-    def thinking(frames: Iterable[Frame], prompts: Any) -> Iterator[FrameResult]:
-        for item in perfect(frames, prompts):
+    clock = Clock()
+    with clock.tracking():
+        for _ in clock.reading(slow()):
             now[0] += 1
+    assert now[0] == 88 and clock.seconds == pytest.approx(8)
+
+
+class Torn(Squares):
+    """Frame 5 or the ground truth of frame 3 cannot be read."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self.part = part
+
+    def frame(self, index: int) -> Frame:
+        if self.part == "frame" and index == 5:
+            raise VOSError("frame 5 is broken")
+        return super().frame(index)
+
+    def labels(self, index: int) -> LabelMap | None:
+        if self.part == "labels" and index == 3 and threading.current_thread() is not threading.main_thread():
+            raise VOSError("the ground truth of frame 3 is broken")
+        return super().labels(index)
+
+    def frame_content(self, index: int) -> bytes:
+        return b""
+
+
+def running() -> int:
+    return sum(thread.name in ("reading ahead", "writing behind") for thread in threading.enumerate())
+
+
+def test_the_first_error_is_reported_and_results_before_an_unreadable_frame_are_written(tmp_path: Path) -> None:
+    report = quiet(perfect, [Torn("frame")], output=tmp_path)
+    assert [failure.message for failure in report.failures] == ["frame 5 is broken"]
+    assert sorted(path.stem for path in tmp_path.glob("masks/*/*.png")) == [f"{5 * t:05d}" for t in range(5)]
+
+    def broken(frames: Iterable[Frame], prompts: Any) -> Iterator[FrameResult]:
+        for item in perfect(frames, prompts):
+            if item.index == 6:
+                raise ValueError("the tracker fails later")
             yield item
 
-    outcome = quiet(thinking, [Slow()]).sequences[0]
-    assert outcome.tracking_seconds == pytest.approx(8) and outcome.seconds == pytest.approx(88)
+    report = quiet(broken, [Torn("labels")])
+    assert [failure.message for failure in report.failures] == ["the ground truth of frame 3 is broken"]
+    assert running() == 0
+
+
+def test_results_that_the_tracker_gave_are_written_when_a_run_is_interrupted(tmp_path: Path) -> None:
+    def interrupted(frames: Iterable[Frame], prompts: Any) -> Iterator[FrameResult]:
+        for item in perfect(frames, prompts):
+            if item.index == 6:
+                raise KeyboardInterrupt
+            yield item
+
+    with pytest.raises(KeyboardInterrupt):
+        quiet(interrupted, [Squares()], output=tmp_path)
+    assert sorted(path.stem for path in tmp_path.glob("masks/*/*.png")) == [f"{5 * t:05d}" for t in range(6)]
+    assert running() == 0
+    whole = quiet(perfect, [Squares()], output=tmp_path)
+    assert whole.jf == 1.0 and not whole.failures
 
 
 def test_an_evaluation_of_nothing_finished_still_makes_a_report() -> None:

@@ -1,6 +1,7 @@
 """Evaluates a tracker on a data set: mask files, scores, speed, memory, images; finished sequences are reused.
 
-Memory holds only the tracker's own frames and probabilities, and a few label maps for images.
+Frames are read, and results written and scored, by threads beside the tracker. Memory holds only the tracker's own
+frames and probabilities, a few frames and label maps that wait, and a few label maps for images.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,9 +38,11 @@ from vos_zoo.evaluation.report import (
     write_report,
 )
 from vos_zoo.evaluation.results_folder import check_results_folder
+from vos_zoo.evaluation.shared_sequence import SharedSequence
 from vos_zoo.files.atomic import write_text
 from vos_zoo.metrics.streaming import StreamScorer, scored_frames, wanted_frames, why_unscored, with_given
 from vos_zoo.revision import git_revision
+from vos_zoo.threads import Behind, ahead
 from vos_zoo.types import Frame, FrameResult, LabelMap, UsageError, VideoSequence, VOSError
 from vos_zoo.video.masks import write_mask
 from vos_zoo.video.panels import overlay_panel, spread, write_picture
@@ -233,20 +237,28 @@ def _run(sequence: VideoSequence, prompts: Mapping[int, LabelMap], unscored: str
     """Track one sequence from its first given mask on; write, score and keep frames while the results stream in."""
     began, clock, memory = time.perf_counter(), Clock(), MemoryMeter()
     start = min(prompts)
-    scorer = StreamScorer(sequence, prompts, job.protocol.rule)
+    shared = SharedSequence(sequence)
+    scorer = StreamScorer(shared, prompts, job.protocol.rule)
     keeper = _keeper(len(sequence), start, 0 if job.output is None else job.overlays)
     for index in wanted_frames(sequence):
         if index < start:
             _write(job.mask_file(sequence, index), np.zeros_like(prompts[start]))
-    for index, labels in _tracked(sequence, prompts, job, clock):
+
+    def finish(result: tuple[int, LabelMap]) -> None:
+        index, labels = result
         _write(job.mask_file(sequence, index), labels)
         keeper.add(index, labels, None if unscored else scorer.add(index, labels))
+
+    frames = ahead(shared.frame(index) for index in range(start, len(shared)))
+    with Behind(finish) as finishing, closing(frames):
+        for result in _tracked(sequence, prompts, job, clock, clock.reading(frames)):
+            finishing.put(result)
     objects = scorer.scores().objects
     seconds = time.perf_counter() - began
     peak, kind = memory.peak()
     height, width = prompts[start].shape
     note = "" if objects else unscored or "no frame is scored: its objects start in the last frames"
-    result = SequenceResult(
+    whole = SequenceResult(
         name=sequence.name,
         frames=len(sequence),
         tracked=len(sequence) - start,
@@ -261,8 +273,8 @@ def _run(sequence: VideoSequence, prompts: Mapping[int, LabelMap], unscored: str
         fingerprint="",
     )
     if job.output is not None:
-        _draw(sequence, result, keeper, job.output)
-    return result
+        _draw(sequence, whole, keeper, job.output)
+    return whole
 
 
 def _keeper(length: int, start: int, pictures: int) -> FrameKeeper:
@@ -272,14 +284,16 @@ def _keeper(length: int, start: int, pictures: int) -> FrameKeeper:
 
 
 def _tracked(
-    sequence: VideoSequence, prompts: Mapping[int, LabelMap], job: _Job, clock: Clock
+    sequence: VideoSequence, prompts: Mapping[int, LabelMap], job: _Job, clock: Clock, frames: Iterator[Frame]
 ) -> Iterator[tuple[int, LabelMap]]:
-    """Frame number and final label map of the requested frames, from the first prompt on; given masks win."""
+    """Frame number and final label map of the requested frames, from the first prompt on; given masks win.
+
+    `frames` are read from there on; the clock measures the tracker.
+    """
     from tqdm.auto import tqdm
 
     start = min(prompts)
     wanted = [index for index in wanted_frames(sequence) if index >= start]
-    frames = clock.reading(sequence.frame(index) for index in range(start, len(sequence)))
     shifted = {index - start: labels for index, labels in prompts.items()}
     results = _results(job.track, frames, shifted, {index - start for index in wanted}, len(sequence) - start)
     with tqdm(total=len(wanted), desc=sequence.name, unit="frame", leave=False, disable=not job.progress) as bar:
