@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,16 @@ from tests.helpers.contract_settings import build, moving_squares, settings_of, 
 from tests.helpers.pretend_cuda import DEVICE, DeviceMismatch, Pretend, pretending, to_device, values
 from vos_zoo.model import VOSModel
 from vos_zoo.registry import available_models
-from vos_zoo.types import FrameResult
+from vos_zoo.types import Confidence, FrameResult
 
 VIDEO = moving_squares(7, (56, 72), objects=3)
 
 
-def story(model: VOSModel, length: int = 7, **options: Any) -> list[tuple[np.ndarray, torch.Tensor]]:
+Told = tuple[np.ndarray, torch.Tensor, dict[str, torch.Tensor]]
+"""Labels, probabilities and confidence of a frame."""
+
+
+def story(model: VOSModel, length: int = 7, **options: Any) -> list[Told]:
     """Two objects, a third one later, one corrected, one dropped, all dropped, one started again."""
     engine = model.propagator(**options)
     prompts = {0: VIDEO.only(1, 2), 3: VIDEO.only(3, frame=3), 4: VIDEO.only(1, frame=4), 6: VIDEO.only(2, frame=6)}
@@ -32,7 +37,13 @@ def story(model: VOSModel, length: int = 7, **options: Any) -> list[tuple[np.nda
             results += engine.drop(list(engine.ids))
     results += engine.flush()
     assert engine.nbytes > 0
-    return [(result.label_map(), values(result.probabilities).float()) for result in results]
+    return [(result.label_map(), values(result.probabilities).float(), numbers(result)) for result in results]
+
+
+def numbers(result: FrameResult) -> dict[str, torch.Tensor]:
+    """The confidence of a result by name."""
+    assert result.confidence is not None
+    return {own.name: getattr(result.confidence, own.name) for own in fields(Confidence)}
 
 
 def compare(one: VOSModel, two: VOSModel, **options: Any) -> None:
@@ -40,10 +51,12 @@ def compare(one: VOSModel, two: VOSModel, **options: Any) -> None:
     expected = story(one, **options)
     with pretending():
         found = story(two, **options)
-    for (labels, probabilities), (own_labels, own) in zip(expected, found, strict=True):
+    for (labels, probabilities, sure), (own_labels, own, own_sure) in zip(expected, found, strict=True):
         difference = (own - probabilities).abs()
         if options["precision"] == "float32":
             assert difference.max() < 1e-3 and (labels == own_labels).mean() > 0.999
+            for name, value in sure.items():
+                torch.testing.assert_close(own_sure[name], value, equal_nan=True, rtol=0, atol=5e-3)
         else:  # labels of fresh networks are nearly tied
             assert difference.mean() < 0.02
 

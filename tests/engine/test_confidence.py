@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.helpers.contract_settings import build_lively, moving_squares
-from vos_zoo.engine.confidence import SIGNS, Calibration, ConfidenceMeter, measure
+from vos_zoo.engine.confidence import SIGNS, Calibration, measure
+from vos_zoo.engine.confidence_meter import ConfidenceMeter
 from vos_zoo.engine.evidence import cover, matching_margin
 from vos_zoo.types import UsageError
 
@@ -126,9 +127,18 @@ def test_confidence_does_not_depend_on_which_frames_are_wanted() -> None:
 def test_the_matching_margin_is_the_similarity_to_the_object_minus_that_to_its_surroundings() -> None:
     given = torch.tensor([[1.0, 0.6, 0.2, 0.0]])
     similarities = torch.tensor([[3.0, 5.0, 1.0, 2.0], [0.0, 1.0, 4.0, 2.0], [9.0, 0.0, 0.0, 0.0]])
-    assert matching_margin(similarities, given, torch.tensor([[0.9, 0.0, 0.0]])).item() == pytest.approx(3.0)
-    both = matching_margin(similarities, given, torch.tensor([[0.75, 0.75, 0.0]])).item()
-    assert both == pytest.approx((3.0 - 3.0) / 2)
-    weak = matching_margin(similarities, given, torch.tensor([[0.0, 0.2, 0.0]])).item()
-    assert weak == pytest.approx(-3.0), "where no position is covered by half, all that is covered counts"
+    frames = torch.tensor([[[0.9, 0.0, 0.0]], [[0.75, 0.75, 0.0]], [[0.0, 0.2, 0.0]]])
+    margins = matching_margin(similarities.expand(3, -1, -1), given, frames)
+    assert margins[0].item() == pytest.approx(3.0)
+    assert margins[1].item() == pytest.approx((3.0 - 3.0) / 2)
+    assert margins[2].item() == pytest.approx(-3.0), "where no position is covered by half, all that is covered counts"
+
+
+@pytest.mark.parametrize("margins", [(0, 0, 0, 0), (1, 1, 0, 0), (0, 1, 1, 2)])
+def test_what_masks_cover_of_each_cell_is_that_of_padded_masks(margins: tuple[int, int, int, int]) -> None:
     assert torch.equal(cover(torch.ones(1, 4, 4).tril()[None], 2), torch.tensor([[[0.75, 0.0, 1.0, 0.75]]]))
+    left, right, top, bottom = margins
+    masks = torch.rand(2, 3, 8 - top - bottom, 12 - left - right)
+    padded = torch.nn.functional.pad(masks, margins)
+    cells = padded.unflatten(-1, (3, 4)).unflatten(-3, (2, 4)).mean(dim=(-1, -3))
+    torch.testing.assert_close(cover(masks, 4, margins), cells.flatten(-2))

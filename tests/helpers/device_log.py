@@ -26,7 +26,6 @@ class DeviceLog:
         waits: (kind, lines of the package that led to it) -> times the host waited for the device.
         kernels: operator -> launches.
         lines: (operator, line) -> launches.
-        confidence: launches that measure how sure a result is, part of `kernels`.
     """
 
     def __init__(self) -> None:
@@ -34,14 +33,12 @@ class DeviceLog:
         self.waits: Counter[tuple[str, str]] = Counter()
         self.kernels: Counter[str] = Counter()
         self.lines: Counter[tuple[str, str]] = Counter()
-        self.confidence = 0
 
     def start(self) -> None:
         """Count from zero."""
         self.waits.clear()
         self.kernels.clear()
         self.lines.clear()
-        self.confidence = 0
         self.on = True
 
     def wait(self, kind: str) -> None:
@@ -54,7 +51,6 @@ class DeviceLog:
         if self.on and name not in FREE:
             self.kernels[name] += 1
             self.lines[name, where(depth=1)] += 1
-            self.confidence += _measures_confidence()
 
 
 def where(depth: int = 3) -> str:
@@ -67,16 +63,3 @@ def where(depth: int = 3) -> str:
             found.append(f"{name.split(_PACKAGE)[-1]}:{frame.f_lineno}")
         frame = frame.f_back
     return " < ".join(found)
-
-
-def _measures_confidence() -> bool:
-    """Whether the running lines belong to the confidence of a result, or to a method's evidence for it."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        code = frame.f_code
-        if code.co_name in ("evidence", "object_evidence") or code.co_filename.endswith(
-            "/vos_zoo/engine/confidence.py"
-        ):
-            return True
-        frame = frame.f_back
-    return False

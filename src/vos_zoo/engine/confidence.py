@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vos_zoo.types import Confidence, UsageError
+from vos_zoo.types import UsageError
 
 CONFIDENCE_FILE = "confidence.json"
 """The calibration of a model, in its folder."""
@@ -114,22 +114,51 @@ def measure(probabilities: Tensor, areas: Tensor, evidence: Tensor | None = None
         evidence: the method's, ``(N,)``; None or NaN: it has none.
 
     Returns:
-        float32 ``(N,)`` each. "soft_iou": probability inside the mask, by the mask's area and the probability outside
+        See `signs`.
+    """
+    found = sums(probabilities[None, :, ::STRIDE, ::STRIDE])[:, 0]
+    return signs(found, areas, torch.full_like(areas, torch.nan) if evidence is None else evidence.float())
+
+
+def sums(seen: Tensor) -> Tensor:
+    """What `signs` needs of frames: pixels and probabilities per object.
+
+    Args:
+        seen: probabilities of F frames on the grid, ``(F, N+1, h, w)``, background first.
+
+    Returns:
+        float32 ``(5, F, N)``: probability inside the mask, pixels of the mask, probability everywhere, pixels along the
+        border, certainty along the border.
+    """
+    seen = seen.float()
+    own = seen[:, 1:]
+    masks = (own >= own.amax(dim=1, keepdim=True)) & (own > seen[:, :1]) if own.shape[1] else own > 0
+    border = _borders(masks)
+    return torch.stack(
+        [_sums(own * masks), _sums(masks), _sums(own), _sums(border), _sums((2 * own - 1).abs() * border)]
+    )
+
+
+def signs(found: Tensor, areas: Tensor, evidence: Tensor) -> dict[str, Tensor]:
+    """The signs of objects, from what `sums` found in frames.
+
+    Args:
+        found: ``(5, ...)``.
+        areas: pixels of each object where it was given, as `mask_areas` counts them.
+        evidence: the method's, ``(...)``; NaN: it has none.
+
+    Returns:
+        float32 ``(...)`` each. "soft_iou": probability inside the mask, by the mask's area and the probability outside
         of it: the IoU that the probabilities expect. "inside" and "border": mean certainty (2 p - 1 inside, its
         absolute value along the border). "shrink": logarithm of the area against the given one, -2..0. "evidence".
     """
-    seen = probabilities[:, ::STRIDE, ::STRIDE].float()
-    own = seen[1:]
-    masks = (own >= own.amax(dim=0)) & (own > seen[0]) if len(own) else own > 0
-    border = _borders(masks)
-    inside, area, total = _sums(own * masks), _sums(masks), _sums(own)
-    edge = _sums(border).clamp(min=1)
+    inside, area, total, edge, certain = found.unbind()
     return {
         "soft_iou": inside / (area + total - inside).clamp(min=1),
         "inside": ((2 * inside - area) / area.clamp(min=1)).clamp(min=0),
-        "border": _sums((2 * own - 1).abs() * border) / edge,
+        "border": certain / edge.clamp(min=1),
         "shrink": ((area + 1) / (areas + 1)).log().clamp(_SMALLEST, 0),
-        "evidence": torch.full_like(area, torch.nan) if evidence is None else evidence.float(),
+        "evidence": evidence,
     }
 
 
@@ -139,64 +168,15 @@ def mask_areas(masks: Tensor) -> Tensor:
 
 
 def _sums(maps: Tensor) -> Tensor:
-    return maps.flatten(1).sum(dim=1, dtype=torch.float32)
+    return maps.flatten(-2).sum(dim=-1, dtype=torch.float32)
 
 
 def _borders(masks: Tensor) -> Tensor:
-    """Pixels of bool masks ``(N, h, w)`` with another value beside them."""
+    """Pixels of bool masks ``(..., h, w)`` with another value beside them."""
     border = torch.zeros_like(masks)
-    rows, columns = masks[:, 1:] != masks[:, :-1], masks[:, :, 1:] != masks[:, :, :-1]
-    border[:, 1:] |= rows
-    border[:, :-1] |= rows
-    border[:, :, 1:] |= columns
-    border[:, :, :-1] |= columns
+    rows, columns = masks[..., 1:, :] != masks[..., :-1, :], masks[..., 1:] != masks[..., :-1]
+    for part in (border[..., 1:, :], border[..., :-1, :]):
+        part.bitwise_or_(rows)
+    for part in (border[..., 1:], border[..., :-1]):
+        part.bitwise_or_(columns)
     return border
-
-
-class ConfidenceMeter:
-    """Measures the results of one video in their order; keeps two numbers per object.
-
-    Attributes:
-        calibration: the model's.
-        areas: object id -> area where it was given, a float32 scalar.
-        lost: object id -> whether it was lost in the last result, a bool scalar.
-    """
-
-    def __init__(self, calibration: Calibration | None = None) -> None:
-        self.calibration = calibration or Calibration()
-        self.areas: dict[int, Tensor] = {}
-        self.lost: dict[int, Tensor] = {}
-
-    def start(self, ids: Sequence[int], masks: Tensor) -> None:
-        """Objects are given, by masks ``(n, H, W)``, 0..1."""
-        for identity, area in zip(ids, mask_areas(masks), strict=True):
-            self.areas[identity] = area
-            self.lost[identity] = torch.zeros_like(area, dtype=torch.bool)
-
-    def drop(self, ids: Sequence[int]) -> None:
-        """Forget objects."""
-        for identity in ids:
-            del self.areas[identity], self.lost[identity]
-
-    def read(
-        self, ids: Sequence[int], probabilities: Tensor, evidence: Tensor | None, given: Sequence[int] = ()
-    ) -> Confidence:
-        """The confidence of the next result.
-
-        Args:
-            ids: of its objects.
-            probabilities: ``(N+1, H, W)``.
-            evidence: the method's, ``(N,)``, or None.
-            given: ids of the objects whose masks are given in this frame: they are certain.
-        """
-        known = probabilities.new_zeros(0)
-        areas = torch.stack([self.areas[i] for i in ids]) if ids else known
-        before = torch.stack([self.lost[i] for i in ids]) if ids else known.bool()
-        signs = measure(probabilities, areas, evidence)
-        expected = self.calibration.expected_iou(signs)
-        rows = [ids.index(identity) for identity in given]
-        if rows:
-            expected[rows] = 1.0
-        lost = expected < torch.where(before, self.calibration.found, self.calibration.lost)
-        self.lost.update(zip(ids, lost, strict=True))
-        return Confidence(expected_iou=expected, lost=lost, reappeared=before & ~lost, **signs)

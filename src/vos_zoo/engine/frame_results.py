@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vos_zoo.engine.confidence import ConfidenceMeter
+from vos_zoo.engine.confidence_meter import ConfidenceMeter
 from vos_zoo.engine.features import ClipPlan
+from vos_zoo.engine.groups import Judgement
 from vos_zoo.engine.prompted import Given
 from vos_zoo.engine.smoothing import Smoother
 from vos_zoo.types import FrameResult
@@ -30,15 +31,13 @@ class Found:
     Attributes:
         full: probabilities of the wanted frames at the video's size, ``(R, N+1, H, W)``.
         rows: the wanted ones among the decoded frames.
-        scores: of all decoded frames, ``(T, N)``, or None.
-        evidence: of all decoded frames, ``(T, N)``, or None.
+        judgement: the method's, of all decoded frames.
         newcomers: number of objects that exist from the last frame on.
     """
 
     full: Tensor
     rows: Sequence[int]
-    scores: Tensor | None
-    evidence: Tensor | None
+    judgement: Judgement
     newcomers: int
 
 
@@ -65,16 +64,15 @@ def frame_results(
     for row, own in zip(found.rows, found.full, strict=True):
         position = plan.decoded[row]
         count = len(objects) - (found.newcomers if position < len(clip) - 1 else 0)
-        seen = None if found.scores is None else found.scores[row, :count]
+        scores, evidence = found.judgement.at(row, count)
         certain: Sequence[int] = ()
         if given is not None and position == len(clip) - 1:
             meter.start(given.ids, given.masks)
             certain = given.from_masks
-        evidence = None if found.evidence is None else found.evidence[row, :count]
         ids, own = tuple(objects[:count]), own[: count + 1]
         confidence = meter.read(ids, own, evidence, certain)
         own = smoother(ids, own, certain)
-        results.append(FrameResult(clip[position].time, ids, own, seen, confidence))
+        results.append(FrameResult(clip[position].time, ids, own, scores, confidence))
     if given is not None and not clip[-1].wanted:
         meter.start(given.ids, given.masks)
     return results

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from vos_zoo.engine.evidence import Evidence, computed
 from vos_zoo.engine.features import Features
 from vos_zoo.engine.memory import Memory
 from vos_zoo.engine.schedule import WriteSchedule
 from vos_zoo.engine.track_settings import TrackSettings
 from vos_zoo.engine.views import Canvases
+from vos_zoo.nn.precision import full_precision
 from vos_zoo.tensors import joined, seen
 
 
@@ -75,12 +77,14 @@ class Predicted:
     Attributes:
         logits: ``(T, n, H', W')``.
         scores: logits ``(T, n)`` of being in sight; None: the method does not say.
-        evidence: the method's evidence ``(T, n)``; None: it has none.
+        evidence: the method's evidence; None: it has none.
+        lift_scores: ``(B, T, K)`` of the group's canvases -> ``(T, n)``, see `View.lift_scores`.
     """
 
     logits: Tensor
     scores: Tensor | None
-    evidence: Tensor | None
+    evidence: Evidence | None
+    lift_scores: Callable[[Tensor], Tensor]
 
 
 @dataclass
@@ -141,18 +145,80 @@ def in_order(parts: Sequence[Tensor], order: Sequence[int]) -> Tensor:
     return seen(joined(parts, dim=1), [order.index(slot) for slot in range(len(order))], dim=1)
 
 
-def object_evidence(predicted: Sequence[Predicted], order: Sequence[int], count: int) -> Tensor | None:
-    """The method's evidence of each of `count` objects, float32 ``(T, count)``, NaN for those that start in this clip.
+@dataclass(frozen=True)
+class FrameEvidence:
+    """The method's evidence of the objects in one frame.
 
-    None where the method has none. The arguments are those of `object_scores`.
+    Attributes:
+        parts: of each group.
+        lifts: `Predicted.lift_scores` of each group.
+        order: slots of the groups.
     """
-    found = [part.evidence for part in predicted if part.evidence is not None]
-    if not found or len(found) < len(predicted):
+
+    parts: tuple[Evidence, ...]
+    lifts: tuple[Callable[[Tensor], Tensor], ...]
+    order: tuple[int, ...]
+
+    def goes_with(self, other: FrameEvidence) -> bool:
+        """Whether both can be computed at once."""
+        return self.order == other.order and all(map(Evidence.goes_with, self.parts, other.parts))
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a method itself says of the objects in the decoded frames of a clip.
+
+    Attributes:
+        scores: probability of each being in sight, ``(T, N)``; None: it does not say.
+        evidence: of each frame; None: it has none.
+    """
+
+    scores: Tensor | None = None
+    evidence: list[FrameEvidence] | None = None
+
+    def at(self, frame: int, count: int) -> tuple[Tensor | None, FrameEvidence | None]:
+        """Scores ``(count,)`` and evidence of the first `count` objects in a frame."""
+        scores = None if self.scores is None else self.scores[frame, :count]
+        return scores, None if self.evidence is None else self.evidence[frame]
+
+
+def judged(
+    predicted: Sequence[Predicted], order: Sequence[int], count: int, frames: int, given: Sequence[int]
+) -> Judgement:
+    """What the method says of `count` objects in `frames` decoded frames; see `object_scores`."""
+    scores = object_scores(predicted, order, count, given)
+    return Judgement(scores, object_evidence(predicted, order, frames))
+
+
+def object_evidence(predicted: Sequence[Predicted], order: Sequence[int], frames: int) -> list[FrameEvidence] | None:
+    """The method's evidence in each of `frames` decoded frames; None where it has none.
+
+    Args:
+        predicted: of each group.
+        order: slots of the groups.
+        frames: number of them.
+    """
+    parts = [part.evidence for part in predicted if part.evidence is not None]
+    if not parts or len(parts) < len(predicted):
         return None
-    known = in_order(found, order).float()
-    result = known.new_full((len(known), count), torch.nan)
-    result[:, : known.shape[1]] = known
-    return result
+    lifts = tuple(part.lift_scores for part in predicted)
+    return [FrameEvidence(tuple(part.at(t) for part in parts), lifts, tuple(order)) for t in range(frames)]
+
+
+def evidence_values(frames: Sequence[FrameEvidence], count: int) -> Tensor:
+    """The evidence of each of `count` objects, float32 ``(F, count)``, NaN for those that start in these frames.
+
+    Args:
+        frames: that go with each other.
+        count: objects alive.
+    """
+    found = []
+    for group in range(len(frames[0].parts)):
+        values = full_precision(computed([frame.parts[group] for frame in frames]))
+        found.append(joined([frame.lifts[group](values[:, t : t + 1]) for t, frame in enumerate(frames)]))
+    known = in_order(found, frames[0].order)[:, :count].float()
+    missing = count - known.shape[1]
+    return torch.nn.functional.pad(known, (0, missing), value=torch.nan) if missing else known
 
 
 def object_scores(

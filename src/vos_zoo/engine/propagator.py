@@ -13,11 +13,13 @@ from torch import Tensor
 
 from vos_zoo.engine.box_start import BoxModel, BoxStart
 from vos_zoo.engine.compiled import compiled_verbs
-from vos_zoo.engine.confidence import Calibration, ConfidenceMeter
+from vos_zoo.engine.confidence import Calibration
+from vos_zoo.engine.confidence_meter import ConfidenceMeter
 from vos_zoo.engine.decoded import as_decoded
+from vos_zoo.engine.evidence import as_evidence
 from vos_zoo.engine.features import ClipPlan, Features
 from vos_zoo.engine.frame_results import Found, WaitingFrame, frame_results
-from vos_zoo.engine.groups import Clock, Due, Group, Predicted, assign_groups, in_order, object_evidence, object_scores
+from vos_zoo.engine.groups import Clock, Due, Group, Judgement, Predicted, assign_groups, in_order, judged
 from vos_zoo.engine.merge import GIVEN_LOGIT
 from vos_zoo.engine.prompted import Given, draw_given
 from vos_zoo.engine.smoothing import Smoother
@@ -177,14 +179,13 @@ class Propagator:
         order = [slot for group in self._groups for slot in group.slots]
         predicted = [self._predict(group, frames, plan) for group in self._groups]
         if given is None and not predicted:
-            return self._emit(frames.new_ones(len(frames), 1, *frames.shape[-2:]), None, clip, plan, plain=True)
+            return self._emit(frames.new_ones(len(frames), 1, *frames.shape[-2:]), Judgement(), clip, plan, plain=True)
         meet = self._overlay if overlaid else self._merge
         probabilities = meet([part.logits for part in predicted], clip, plan, due, given)
         self.view.relocate(probabilities[-1])
         alive = probabilities.shape[1] - 1
-        scores = object_scores(predicted, order, alive, [] if given is None else given.slots)
-        evidence = object_evidence(predicted, order, alive)
-        return self._emit(probabilities, scores, clip, plan, False, alive - len(order), evidence, given)
+        own = judged(predicted, order, alive, len(probabilities), [] if given is None else given.slots)
+        return self._emit(probabilities, own, clip, plan, False, alive - len(order), given)
 
     def _merge(
         self, logits: list[Tensor], clip: list[WaitingFrame], plan: ClipPlan, due: list[list[Due]], given: Given | None
@@ -271,11 +272,9 @@ class Propagator:
             features = self.model.clips.retain(features, readout, decoded)
         group.canvases, group.features = canvases, features
         logits = self.view.lift(full_precision(decoded.logits), canvases)
-        scores, evidence = (
-            None if own is None else self.view.lift_scores(full_precision(own), canvases)
-            for own in (decoded.scores, evidence)
-        )
-        return Predicted(logits, scores, evidence)
+        lift = partial(self.view.lift_scores, canvases=canvases.without_pixels())
+        scores = None if decoded.scores is None else lift(full_precision(decoded.scores))
+        return Predicted(logits, scores, as_evidence(evidence), lift)
 
     def _due(self, group: Group, clip: list[WaitingFrame], given: Given | None) -> list[Due]:
         """The parts of a clip that are to be written."""
@@ -308,19 +307,18 @@ class Propagator:
     def _emit(
         self,
         probabilities: Tensor,
-        scores: Tensor | None,
+        own: Judgement,
         clip: list[WaitingFrame],
         plan: ClipPlan,
         plain: bool = False,
         newcomers: int = 0,
-        evidence: Tensor | None = None,
         given: Given | None = None,
     ) -> list[FrameResult]:
         """Results of the wanted frames; `newcomers` objects exist from the last one on."""
         rows = [row for row, position in enumerate(plan.decoded) if clip[position].wanted]
         wanted = probabilities if len(rows) == len(probabilities) else picked(probabilities, rows)
         full = (wanted if plain or not rows else self.view.emit(wanted)).float()
-        found = Found(full, rows, scores, evidence, newcomers)
+        found = Found(full, rows, own, newcomers)
         return frame_results(found, clip, plan, self.ids, given, self.meter, self.smoother)
 
     def _format(self) -> AbstractContextManager[None]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vos_zoo.engine.clips import ClipPlanner
 from vos_zoo.engine.decoded import Decoded, as_decoded
+from vos_zoo.engine.evidence import Evidence
 from vos_zoo.engine.features import Features, FeaturesT, ReadoutT
 from vos_zoo.engine.memory import Memory, MemoryT
 from vos_zoo.engine.merge import MergeRule
@@ -154,11 +155,14 @@ class TargetModel(nn.Module, ABC, Generic[MemoryT, FeaturesT, ReadoutT]):
         """
         return memory
 
-    def evidence(self, memory: MemoryT, readout: ReadoutT, features: FeaturesT, decoded: Decoded) -> Tensor | None:
+    def evidence(
+        self, memory: MemoryT, readout: ReadoutT, features: FeaturesT, decoded: Decoded
+    ) -> Tensor | Evidence | None:
         """The method's own evidence of how well it sees each object, ``(B, T, K)``; None (the default): it has none.
 
         Any number that rises with the quality of the mask; `vos_zoo.engine.confidence.Calibration` scales it. It is
-        asked for each clip before `carry`, and must change nothing.
+        asked for each clip before `carry`, and must change nothing. An `Evidence` is computed later, for many frames at
+        once, which saves a GPU many launches.
 
         Args:
             memory: the one that was read.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,6 +28,10 @@ class Canvases:
     pixels: Tensor
     window: Tensor | None
     places: Any = None
+
+    def without_pixels(self) -> Canvases:
+        """The same canvases with no pixels, for what needs to know their places alone."""
+        return replace(self, pixels=self.pixels.new_empty(0))
 
 
 class View(ABC):

@@ -7,7 +7,7 @@ verb calls it, in training and in tracking.
 | part | format |
 |---|---|
 | backbones, encoders of keys and values, projections, decoders, gates; reading a few-shot filter | the requested one |
-| label encoders, the few-shot learner, attention: similarities, softmax, inputs of exponentials | float32 |
+| label encoders, the few-shot learner, attention: similarities, softmax, inputs of exponentials; evidence | float32 |
 | memory of a video unless a method's settings say otherwise, merging, geometry, losses | float32 |
 
 The first row needs no code. The other parts run inside `in_full_precision`, and their inputs from the first row pass

@@ -139,9 +139,9 @@ class FewShotLearner(nn.Module):
             The refined filter; each object has its own step lengths (eq. 4).
         """
         kernel, scores, reg = fit.kernel, fit.scores, self.filter_reg
-        squared = weights.square()
+        squared, penalty = weights.square(), reg.square()
         for _ in range(iterations):
-            gradient = correlate(features, squared * (scores - labels)) + reg.square() * kernel
+            gradient = correlate(features, squared * (scores - labels)) + penalty * kernel
             response = apply_kernel(features, gradient)
             numerator = gradient.square().sum(dim=(1, 2))
             curvature = (weights * response).square().sum(dim=(0, 2, 3, 4)) + (reg * gradient).square().sum(dim=(1, 2))

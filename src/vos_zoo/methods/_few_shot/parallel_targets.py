@@ -83,9 +83,9 @@ class ParallelTargets(Target[ParallelMemory[InductiveT, TransductiveT], SeenT]):
             self.inductive.read(memory.inductive, features), self.transductive.read(memory.transductive, features)
         )
 
-    def residual(self, memory: ParallelMemory[InductiveT, TransductiveT]) -> Tensor | None:
+    def fitted(self, memory: ParallelMemory[InductiveT, TransductiveT]) -> Tensor | None:
         """That of the inductive branch."""
-        return self.inductive.residual(memory.inductive)
+        return self.inductive.fitted(memory.inductive)
 
     def update(
         self,

@@ -9,12 +9,13 @@ from typing import ClassVar, TypeVar
 from torch import Tensor
 
 from vos_zoo.engine.decoded import Decoded
+from vos_zoo.engine.evidence import Evidence
 from vos_zoo.engine.memory import MemoryT
 from vos_zoo.engine.target_model import TargetModel, TrackSettings, Unrolled
 from vos_zoo.losses import mask_losses
 from vos_zoo.methods._few_shot.decoder import SegmentationDecoder
 from vos_zoo.methods._few_shot.search_region import SearchRegion
-from vos_zoo.methods._few_shot.target import FewShotFeatures, LearnerTrackSettings, Target
+from vos_zoo.methods._few_shot.target import FewShotFeatures, LearnerTrackSettings, Target, minus_residual
 from vos_zoo.nn.backbones import build_backbone
 from vos_zoo.nn.frames import as_images
 from vos_zoo.nn.precision import in_full_precision
@@ -114,12 +115,12 @@ class RegionalModel(TargetModel[MemoryT, RegionalT, Tensor]):
         with in_full_precision(masks):
             return self.target.update(memory, self._encode_sample(features, masks), rows, given=True)
 
-    def evidence(self, memory: MemoryT, readout: Tensor, features: RegionalT, decoded: Decoded) -> Tensor | None:
+    def evidence(self, memory: MemoryT, readout: Tensor, features: RegionalT, decoded: Decoded) -> Evidence | None:
         """Minus the learner's residual on each object's newest sample, ``(B, T, 1)``."""
-        residual = self.target.residual(memory)
-        if residual is None:
+        fitted = self.target.fitted(memory)
+        if fitted is None:
             return None
-        return -residual[:, None, None].expand(-1, decoded.logits.shape[1], 1)
+        return Evidence(minus_residual, (fitted[:, None].expand(-1, decoded.logits.shape[1], *fitted.shape[1:]),))
 
     def _encode_sample(self, features: RegionalT, masks: Tensor) -> dict[str, Tensor]:
         """One sample per object: features and encoded masks."""

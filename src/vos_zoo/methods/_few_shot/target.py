@@ -112,9 +112,27 @@ class Target(ABC, Generic[MemoryT, SeenT]):
     ) -> MemoryT:
         """Learn one sample of each of the objects `rows` (None: all); a given one is kept for good."""
 
-    def residual(self, memory: MemoryT) -> Tensor | None:
-        """What fitting leaves of each object's newest sample, ``(B,)``, 0 or more; None: nothing is fitted."""
+    def fitted(self, memory: MemoryT) -> Tensor | None:
+        """How each object's newest sample is fitted, for `minus_residual`, copied; None: nothing is fitted.
+
+        Returns:
+            Scores, labels and weights, ``(B, 3, D, h, w)``.
+        """
         return None
+
+
+def minus_residual(fitted: Tensor) -> Tensor:
+    """Minus the squared error of a filter on samples, by that of a zero filter (eq. 1).
+
+    Args:
+        fitted: scores, labels and weights of F samples per object, ``(B, F, 3, D, h, w)``.
+
+    Returns:
+        ``(B, F, 1)``, 0 or less.
+    """
+    scores, labels, weights = fitted.flatten(3).unbind(dim=2)
+    error, whole = (weights * (scores - labels)).square().sum(dim=-1), (weights * labels).square().sum(dim=-1)
+    return -(error / whole.clamp(min=1e-9))[..., None]
 
 
 @dataclass(frozen=True)
@@ -247,12 +265,9 @@ class FewShotTarget(Target[FewShotMemory, FewShotFeatures]):
         due = [row for row in rows if (writes[row] + 1) % memory.schedule.every == 0]
         return self._refine(memory, due, memory.schedule.update) if due else memory
 
-    def residual(self, memory: FewShotMemory) -> Tensor:
-        """Squared error of the filter on each object's newest sample, by that of a zero filter, ``(B,)`` (eq. 1)."""
-        newest = memory.samples.newest("scores", "labels", "weights")
-        scores, labels, weights = (own.flatten(1) for own in newest)
-        error, whole = (weights * (scores - labels)).square().sum(dim=1), (weights * labels).square().sum(dim=1)
-        return error / whole.clamp(min=1e-9)
+    def fitted(self, memory: FewShotMemory) -> Tensor:
+        """Scores, labels and weights of each object's newest sample, ``(B, 3, D, h, w)``."""
+        return torch.stack(memory.samples.newest("scores", "labels", "weights"), dim=1)
 
     def fit(
         self, fit: FilterState, samples: Mapping[str, Tensor], iterations: int, temporal: Tensor | None = None

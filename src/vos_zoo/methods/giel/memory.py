@@ -156,9 +156,18 @@ class GielMemory:
         first = next((place for place, frame in enumerate(frames) if frame.number in self.starts), 0)
         return frames, first
 
-    def given(self, slot: int) -> SupportFrame | None:
-        """The frame in which an object was given; None where it is no longer held."""
-        return next((frame for frame in self.frames if frame.number == self.starts[slot]), None)
+    def references(self) -> tuple[tuple[tuple[int, ...], ...], *tuple[Tensor, ...]]:
+        """What objects looked like where they were given, of the frames that are still held.
+
+        Returns:
+            The objects given in each of these frames; then the frames' "key" ``(B, C, h, w)`` and "cover"
+            ``(B, K, P)``, in turn.
+        """
+        frames = [frame for frame in self.frames if frame.number in self.starts]
+        slots = tuple(
+            tuple(slot for slot, start in enumerate(self.starts) if start == frame.number) for frame in frames
+        )
+        return slots, *(tensor for frame in frames for tensor in (frame.shared["key"], frame.owned["cover"]))
 
     def drop(self, slots: Sequence[int]) -> GielMemory:
         """The memory without the objects in `slots`; without any object nothing is held."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vos_zoo.engine.decoded import Decoded
-from vos_zoo.engine.evidence import cover, matching_margin
+from vos_zoo.engine.evidence import Evidence, cover, matching_margin
 from vos_zoo.engine.merge import GIVEN_LOGIT
 from vos_zoo.engine.target_model import TrackSettings, Unrolled
 from vos_zoo.engine.views import FullFrame
@@ -155,26 +156,13 @@ class Giel(GielNetwork):
 
     def evidence(
         self, memory: GielMemory, readout: GielReadout, features: GielFeatures, decoded: Decoded
-    ) -> Tensor | None:
+    ) -> Evidence | None:
         """The matching margin of each object against the frame where it was given, ``(B, 1, K)``."""
         if self.mode == "per_object":
             return None
         assert features.key is not None
-        found = _cover(decoded.logits[:, 0].sigmoid())
-        queries = full_precision(features.key[:, 0]).flatten(2).transpose(1, 2)
-        result = torch.full_like(found[..., 0], torch.nan)
-        for start in set(memory.starts):
-            slots = [slot for slot, own in enumerate(memory.starts) if own == start]
-            frame = memory.given(slots[0])
-            if frame is None:
-                continue
-            scores = queries @ full_precision(frame.shared["key"]).flatten(2) / queries.shape[-1] ** 0.5
-            place = constant(tuple(slots), result.device, torch.int64)
-            for canvas, own in enumerate(scores):
-                given = full_precision(seen(frame.owned["cover"][canvas], slots))
-                margin = matching_margin(own, given, seen(found[canvas], slots))
-                result[canvas].index_copy_(0, place, margin)
-        return result[:, None]
+        found = _cover(decoded.logits[:, 0].sigmoid())[:, None]
+        return Evidence(_margins, (found, features.key), memory.references())
 
     # -- memory ------------------------------------------------------------------------------------------------------
 
@@ -285,7 +273,32 @@ class Giel(GielNetwork):
 
 def _cover(masks: Tensor) -> Tensor:
     """Share of each position of the padded picture that masks ``(B, K, h, w)`` cover, ``(B, K, P)``."""
-    return cover(F.pad(masks, margins(masks.shape[-2], masks.shape[-1])), STRIDE)
+    return cover(masks, STRIDE, margins(masks.shape[-2], masks.shape[-1]))
+
+
+def _margins(found: Tensor, keys: Tensor, slots: Sequence[Sequence[int]], *given: Tensor) -> Tensor:
+    """Matching margins ``(B, F, K)``; NaN for objects whose given frame is gone.
+
+    Args:
+        found: share of each position that the objects' new masks cover, ``(B, F, K, P)``.
+        keys: of the new frames, ``(B, F, C, h, w)``.
+        slots: the objects that were given in each of some frames.
+        given: of these frames in turn, keys ``(B, C, h, w)`` and shares ``(B, K, P)``.
+    """
+    result = torch.full_like(found[..., 0], torch.nan)
+    for own, key, shares in zip(slots, given[::2], given[1::2], strict=True):
+        place = constant(tuple(own), result.device, torch.int64)
+        for canvas, queries in enumerate(keys.flatten(3).transpose(2, 3)):
+            compared = partial(_similarities, keys=full_precision(key[canvas]).flatten(1))
+            where = full_precision(seen(shares[canvas], own)), seen(found[canvas], own, dim=1)
+            margin = matching_margin(queries, *where, compared)
+            result[canvas].index_copy_(1, place, margin)
+    return result
+
+
+def _similarities(queries: Tensor, keys: Tensor) -> Tensor:
+    """Similarities ``(F, Q, P)`` of queries ``(F, Q, C)`` with keys ``(C, P)``, scaled."""
+    return full_precision(queries) @ keys / len(keys) ** 0.5
 
 
 def _distribution(masks: Tensor) -> Tensor:

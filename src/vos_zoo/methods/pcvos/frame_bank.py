@@ -33,7 +33,8 @@ class BankPolicy:
 class FrameBank:
     """Frames in the order of writing, in buffers that are filled from the front; an evicted frame is overwritten.
 
-    Outside training, buffers are written in place: the bank that a method returns replaces its argument.
+    Outside training, buffers are written in place: the bank that a method returns replaces its argument. Frames that
+    were pinned in them are not overwritten there.
     They grow by doubling up to the capacity. With gradients they grow by concatenation instead.
 
     Attributes:
@@ -116,12 +117,14 @@ class FrameBank:
         bank = replace(self, starts=starts)
         needed = [n for n in self.numbers if n >= min(starts)]
         if not needed and self.numbers:  # no object uses the older frames any more
-            bank = replace(bank, numbers=(), pinned=(), permanent=())
+            bank = replace(bank, numbers=(), pinned=(), permanent=(), shared={}, owned={})
         tensors = (*shared.values(), *owned.values(), *bank.shared.values(), *bank.owned.values())
         if any(tensor.requires_grad for tensor in tensors):  # what gradients depend on must not be overwritten
             return bank._append(shared, owned, pinned)
         slot = len(bank) if permanent else bank._next_slot()
         bank = bank._with_room(slot, shared, owned)
+        if slot < len(bank) and bank.pinned[slot]:
+            bank = bank._copied()
         for name, value in shared.items():
             bank.shared[name][slot] = value.to(bank.shared[name].dtype)
         for name, value in owned.items():
@@ -195,6 +198,11 @@ class FrameBank:
             shared={name: roomy(self.shared.get(name), value) for name, value in shared.items()},
             owned={n: roomy(self._widened(n) if n in self.owned else None, value) for n, value in owned.items()},
         )
+
+    def _copied(self) -> FrameBank:
+        """The bank in buffers of its own: who refers to a pinned frame in the old ones still finds it there."""
+        copies = ({name: buffer.clone() for name, buffer in own.items()} for own in (self.shared, self.owned))
+        return replace(self, shared=next(copies), owned=next(copies))
 
     def drop(self, slots: Sequence[int]) -> FrameBank:
         """The bank without the objects in `slots`; the others are re-indexed. Without objects it is empty."""

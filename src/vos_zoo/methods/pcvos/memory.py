@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -86,28 +87,18 @@ class ClipMemory:
             keys: ``(B, P, C)``.
             values: ``(B, K, P, C')`` of all objects.
             new: objects that start here; their first frame is pinned.
-            cover: share of each position that an object covers, ``(B, K, P)``, for `margin`; in all frames or in none.
+            cover: share of each position that an object covers, ``(B, K, P)``, for `margins`; in all frames or in none.
             given: whether masks of known objects were given in it: it is kept for good.
         """
         owned = {"values": values} if cover is None else {"values": values, "cover": cover}
         return replace(self, bank=self.bank.write({"keys": keys}, owned, new, pinned=bool(new), permanent=given))
 
-    def margin(self, query: Tensor, found: Tensor) -> Tensor:
-        """Matching margin of each object against the frame where it was given, ``(K,)``; NaN where that is gone.
-
-        Args:
-            query: keys of a frame, ``(P, C)``.
-            found: share of each position that the objects' new masks cover, ``(K, P)``.
-        """
+    def references(self) -> tuple[tuple[tuple[int, ...], ...], Tensor, Tensor, *tuple[int, ...]]:
+        """What objects looked like where they were given, for `margins`: `slots`, `keys`, `covers` and `frames`."""
         bank = self.bank
-        margins = found.new_full((bank.objects,), torch.nan)
-        for start in set(bank.starts) & set(bank.numbers):
-            slots = [slot for slot, own in enumerate(bank.starts) if own == start]
-            frame = bank.numbers.index(start)
-            scores = similarities(query, bank.shared["keys"][frame, 0])
-            own = matching_margin(scores, seen(bank.owned["cover"][frame, 0], slots), seen(found, slots))
-            margins.index_copy_(0, constant(tuple(slots), margins.device, torch.int64), own)
-        return margins
+        starts = sorted(set(bank.starts) & set(bank.numbers))
+        slots = tuple(tuple(slot for slot, own in enumerate(bank.starts) if own == start) for start in starts)
+        return slots, bank.shared["keys"], bank.owned["cover"], *(bank.numbers.index(start) for start in starts)
 
     def read(self, queries: Tensor, positions: Sequence[int] | None = None) -> Tensor:
         """Read the memory for frames of one clip.
@@ -225,3 +216,29 @@ def _rows(frame_slots: Sequence[int], values: Tensor, start: int = 0) -> Tensor:
     frame = torch.arange(size, device=values.device)
     numbers = constant(tuple(frame_slots), values.device, torch.int64)[:, None]
     return (start + numbers * (objects * size) + frame).flatten()
+
+
+def margins(
+    queries: Tensor, found: Tensor, slots: Sequence[Sequence[int]], keys: Tensor, covers: Tensor, *frames: int
+) -> Tensor:
+    """Matching margins ``(1, F, K)`` of objects against the frames where they were given; NaN where these are gone.
+
+    Args:
+        queries: keys of F new frames, ``(1, F, P, C)``.
+        found: share of each position that the objects' new masks cover, ``(1, F, K, P)``.
+        slots: the objects that were given in each of some frames of a bank.
+        keys: of the bank, ``(S, 1, P, C)``.
+        covers: share of each position that the objects cover in the bank's frames, ``(S, 1, K, P)``.
+        frames: their places in the bank.
+    """
+    result = torch.full_like(found[..., 0], torch.nan)
+    for own, frame in zip(slots, frames, strict=True):
+        compared = partial(_compared, keys=keys[frame, 0])
+        margin = matching_margin(queries[0], seen(covers[frame, 0], own), seen(found[0], own, dim=1), compared)
+        result[0].index_copy_(1, constant(tuple(own), result.device, torch.int64), margin)
+    return result
+
+
+def _compared(queries: Tensor, keys: Tensor) -> Tensor:
+    """Similarities ``(F, Q, P)`` of queries ``(F, Q, C)`` with keys ``(P, C)``."""
+    return similarities(queries.flatten(0, 1), keys).unflatten(0, queries.shape[:2])

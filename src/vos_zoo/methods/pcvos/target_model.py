@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vos_zoo.engine.decoded import Decoded
-from vos_zoo.engine.evidence import cover
+from vos_zoo.engine.evidence import Evidence, cover
 from vos_zoo.engine.features import ClipPlan
 from vos_zoo.engine.target_model import TargetModel, TrackSettings, Unrolled
 from vos_zoo.engine.views import FullFrame
@@ -19,12 +19,13 @@ from vos_zoo.methods.pcvos.decoder import Decoder
 from vos_zoo.methods.pcvos.encoders import ValueEncoder, mask_filters, projections
 from vos_zoo.methods.pcvos.features import PCVOSFeatures
 from vos_zoo.methods.pcvos.losses import Bootstrap, bootstrapped_cross_entropy, clip_dice
-from vos_zoo.methods.pcvos.memory import ClipMemory
+from vos_zoo.methods.pcvos.memory import ClipMemory, margins
 from vos_zoo.methods.pcvos.parts import PCVOSClips, PCVOSMerge, PCVOSSchedule, merged_odds
 from vos_zoo.methods.pcvos.refinement import Refinement
 from vos_zoo.methods.pcvos.settings import PRESETS, PCVOSTrackSettings
 from vos_zoo.nn.backbones import IMAGENET_MEAN, build_backbone
 from vos_zoo.nn.precision import full_precision
+from vos_zoo.tensors import seen
 from vos_zoo.types import Batch, UsageError
 
 _OWN_LOSSES = ("cross_entropy", "dice")
@@ -186,14 +187,16 @@ class PCVOS(TargetModel[ClipMemory, PCVOSFeatures, Tensor]):
             memory = memory.write(full_precision(features.keys[:, t]), rows, new, covered, given)
         return memory
 
-    def evidence(self, memory: ClipMemory, readout: Tensor, features: PCVOSFeatures, decoded: Decoded) -> Tensor | None:
+    def evidence(
+        self, memory: ClipMemory, readout: Tensor, features: PCVOSFeatures, decoded: Decoded
+    ) -> Evidence | None:
         """The matching margin of each object against the frame where it was given, ``(1, T, K)``."""
         if "cover" not in memory.bank.owned:
             return None
         plan = features.plan or ClipPlan.whole(readout.shape[1])
-        found = cover(decoded.logits[0].sigmoid(), STRIDE)
-        keys = [features.keys[0, plan.encoded.index(position)] for position in plan.decoded]
-        return torch.stack([memory.margin(key, own) for key, own in zip(keys, found, strict=True)])[None]
+        found = cover(decoded.logits.sigmoid(), STRIDE)
+        keys = seen(features.keys, [plan.encoded.index(position) for position in plan.decoded], dim=1)
+        return Evidence(margins, (keys, found), memory.references())
 
     # -- objects meet ------------------------------------------------------------------------------------------------
 
