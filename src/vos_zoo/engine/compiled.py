@@ -1,4 +1,4 @@
-"""Encoding and decoding as compiled graphs for tracking, one per shape, with a bounded number of shapes."""
+"""Encoding, reading and decoding as compiled graphs for tracking, one per shape, with a bounded number of shapes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vos_zoo.engine.decoded import Decoded
 from vos_zoo.engine.features import Features
+from vos_zoo.engine.memory import Memory, for_reading
 from vos_zoo.engine.target_model import AnyTargetModel
 
 _log = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ MAX_SHAPES = 8
 """Shapes per verb that are compiled; later ones run as they are."""
 SEEN_BEFORE = 3
 """Calls with a shape before it is compiled: a shape that occurs once is not worth it."""
+_MAX_COUNTED = 1024
 BACKEND = "inductor"
 """Compiler of `torch.compile`; on a GPU its graphs are captured as CUDA graphs, too."""
 
@@ -36,10 +38,11 @@ def compiled_verbs(model: AnyTargetModel) -> CompiledVerbs:
 
 
 class CompiledVerbs:
-    """`encode` and `decode` of a network; a shape whose compilation fails runs as it is, with one warning.
+    """`encode`, `read` and `decode` of a network; a shape that cannot be compiled runs as it is, with one warning.
 
     Canvases of search regions have one size, so their shapes differ in the number of objects alone; full frames have
-    one size per video. Memories are not part of a graph: their sizes change while they fill.
+    one size per video. A memory changes its shape while it fills, and is read by a graph when it is full; one that
+    does not say what reading needs of it (`for_reading`) is read as it is.
 
     Args:
         model: the network, in eval mode.
@@ -58,6 +61,11 @@ class CompiledVerbs:
         found: Features = self._run("encode", frames)
         return found
 
+    def read(self, memory: Memory, features: Features) -> object:
+        """See `TargetModel.read`."""
+        known = for_reading(memory)
+        return self._plain("read")(memory, features) if known is None else self._run("read", known, features)
+
     def decode(self, readout: object, features: Features) -> Tensor | Decoded:
         """See `TargetModel.decode`."""
         found: Tensor | Decoded = self._run("decode", readout, features)
@@ -67,27 +75,24 @@ class CompiledVerbs:
         key = verb, _shapes(inputs)
         run = self._compiled.get(key)
         if run is None:
+            if len(self._calls) >= _MAX_COUNTED:  # of shapes that do not recur
+                self._calls.clear()
             self._calls[key] += 1
             shapes = sum(known[0] == verb for known in self._compiled)  # type: ignore[index]
             if self._calls[key] <= SEEN_BEFORE or shapes >= MAX_SHAPES:
                 return self._plain(verb)(*inputs)
-            return self._first(verb, key, *inputs)
-        return self._owned(run(*inputs))
-
-    def _first(self, verb: str, key: Hashable, *inputs: Any) -> Any:
-        """Compile a shape; where that fails, the plain verb takes its place."""
-        mode = "reduce-overhead" if self._captures else None
-        compiled = torch.compile(self._plain(verb), fullgraph=True, dynamic=False, backend=self._backend, mode=mode)
+            mode = "reduce-overhead" if self._captures else None
+            run = torch.compile(self._plain(verb), fullgraph=True, dynamic=False, backend=self._backend, mode=mode)
+            self._compiled[key] = run
         try:
             with torch._dynamo.config.patch(recompile_limit=MAX_SHAPES + 1):
-                found = self._owned(compiled(*inputs))
+                return self._owned(run(*inputs))
         except Exception as error:  # whatever a compiler raises: the plain verb says whether the inputs are at fault
             found = self._plain(verb)(*inputs)
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             _log.warning("track.compile: %s runs uncompiled, for it cannot be compiled (%s)", verb, reason)
-            compiled = self._plain(verb)
-        self._compiled[key] = compiled
-        return found
+            self._compiled[key] = self._plain(verb)
+            return found
 
     def _plain(self, verb: str) -> Callable[..., Any]:
         run: Callable[..., Any] = getattr(self._model(), verb)
@@ -106,6 +111,8 @@ def _shapes(value: Any) -> Hashable:
         return type(value), tuple(_shapes(getattr(value, item.name)) for item in fields(value))
     if isinstance(value, (tuple, list)):
         return tuple(_shapes(part) for part in value)
+    if isinstance(value, dict):
+        return tuple((name, _shapes(part)) for name, part in value.items())
     known: Any = value if isinstance(value, Hashable) else type(value)
     return known
 
@@ -117,4 +124,6 @@ def _copied(value: Any) -> Any:
         return replace(value, **{item.name: _copied(getattr(value, item.name)) for item in fields(value)})
     if isinstance(value, dict):
         return {name: _copied(part) for name, part in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(_copied(part) for part in value)
     return value

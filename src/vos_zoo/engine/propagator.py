@@ -265,7 +265,7 @@ class Propagator:
         canvases = self.view.project(frames, group.slots)
         with self._format():
             features = replace(self._verbs.encode(canvases.pixels).spread(canvases.window), plan=plan)
-            readout = self.model.read(group.memory, features)
+            readout = self._verbs.read(group.memory, features)
             decoded = as_decoded(self._verbs.decode(readout, features))
             evidence = self.model.evidence(group.memory, readout, features, decoded)
             group.memory = self.model.carry(group.memory, readout, decoded)

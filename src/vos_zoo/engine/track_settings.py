@@ -28,8 +28,8 @@ class TrackSettings(Settings):
     )
     compile: bool = setting(
         False,
-        "compile encoding and decoding for sizes that recur (`torch.compile`, on a GPU as CUDA graphs), which takes "
-        "minutes at first; what cannot be compiled runs as it is",
+        "compile encoding, reading and decoding for sizes that recur (`torch.compile`, on a GPU as CUDA graphs), which "
+        "takes minutes at first; what cannot be compiled runs as it is",
     )
     smooth: tuple[str, ...] = setting(
         (),

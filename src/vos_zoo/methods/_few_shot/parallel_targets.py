@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from vos_zoo.engine.memory import Memory
+from vos_zoo.engine.memory import Memory, for_reading
 from vos_zoo.methods._few_shot.target import LearnerTrackSettings, SeenT, Target
 
 InductiveT = TypeVar("InductiveT", bound=Memory)
@@ -31,6 +31,13 @@ class ParallelMemory(Generic[InductiveT, TransductiveT]):
     def drop(self, slots: Sequence[int]) -> ParallelMemory[InductiveT, TransductiveT]:
         """The memory without the objects in `slots`."""
         return ParallelMemory(self.inductive.drop(slots), self.transductive.drop(slots))
+
+    def for_reading(self) -> ParallelMemory[InductiveT, TransductiveT] | None:
+        """What reading needs of both."""
+        inductive, transductive = for_reading(self.inductive), for_reading(self.transductive)
+        if inductive is None or transductive is None:
+            return None
+        return ParallelMemory(inductive, transductive)
 
     def to(self, device: torch.device | str) -> ParallelMemory[InductiveT, TransductiveT]:
         """The same memory on `device`."""

@@ -183,6 +183,10 @@ class FewShotMemory:
         writes = tuple(self.writes[row] for row in kept)
         return replace(self, samples=self.samples.drop(slots), kernel=self.kernel[kept], writes=writes)
 
+    def for_reading(self) -> FewShotMemory:
+        """The filter alone."""
+        return FewShotMemory(self.schedule, SampleMemory(self.samples.policy), self.kernel)
+
     def to(self, device: torch.device | str) -> FewShotMemory:
         """The same memory on `device`."""
         return replace(self, samples=self.samples.to(device), kernel=self.kernel.to(device))

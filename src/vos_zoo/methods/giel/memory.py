@@ -156,6 +156,19 @@ class GielMemory:
         first = next((place for place, frame in enumerate(frames) if frame.number in self.starts), 0)
         return frames, first
 
+    def for_reading(self) -> GielMemory | None:
+        """The support frames of the next frame, numbered from 0; None where every object has its own."""
+        frames, first = self.support()
+        if self.settings is None or any("key" in frame.owned for frame in frames):
+            return None
+        everything = replace(
+            self.settings, support_mode="sampled", segment_pick="last", support_size=len(frames), capacity=None
+        )
+        read = tuple(
+            SupportFrame(number, frame.shared, {"value": frame.owned["value"]}) for number, frame in enumerate(frames)
+        )
+        return GielMemory(everything, read, (first,) * len(self.starts), self.valid, self.complete)
+
     def references(self) -> tuple[tuple[tuple[int, ...], ...], *tuple[Tensor, ...]]:
         """What objects looked like where they were given, of the frames that are still held.
 

@@ -21,7 +21,7 @@ from vos_zoo.methods.joint.settings import JointTrackSettings
 from vos_zoo.methods.joint.transformer import JointTransformer
 from vos_zoo.nn.attention import bounded_attention, bounded_weights, fused_attention, mutual_sums
 from vos_zoo.nn.precision import in_full_precision
-from vos_zoo.tensors import upload
+from vos_zoo.tensors import constant
 
 REBUILD_EVERY = 64
 """Writes after which the encoder's sums are recomputed, so that rounding errors do not accumulate."""
@@ -73,6 +73,11 @@ class TransformerMemory:
         """The memory without the objects in `slots`."""
         writes = tuple(count for row, count in enumerate(self.writes) if row not in set(slots))
         return replace(self, samples=self.samples.drop(slots), writes=writes)
+
+    def for_reading(self) -> TransformerMemory:
+        """The templates' keys and values."""
+        buffers = {name: self.samples.buffers[name] for name in ("encoded", "values")}
+        return TransformerMemory(SampleMemory(self.samples.policy, buffers, counts=self.samples.counts), False)
 
     def to(self, device: torch.device | str) -> TransformerMemory:
         """The same memory on `device`."""
@@ -154,7 +159,7 @@ class TransformerTarget(Target[TransformerMemory, JointFeatures]):
         with in_full_precision(features.tokens):
             normed = transformer.normed(features.tokens, features.numerators, features.denominators)
             queries = features.gather(transformer.cross_attention(normed))
-            if store.grows or queries.device.type != "cpu":
+            if store.grows or _batched(store):
                 read = self._read_fused(store, queries)
             else:
                 read = torch.stack([self._read_object(store, row, own) for row, own in enumerate(queries)])
@@ -167,8 +172,9 @@ class TransformerTarget(Target[TransformerMemory, JointFeatures]):
         objects, frames, pixels = queries.shape[:3]
         counts, hidden = store.counts, None
         if min(counts) < store.filled:
-            empty = torch.tensor([[slot >= count for slot in range(store.filled)] for count in counts])
-            hidden = upload(empty, queries.device)[..., None].expand(-1, -1, pixels).flatten(1)[:, None]
+            empty = tuple(slot >= count for count in counts for slot in range(store.filled))
+            slots = constant(empty, queries.device, torch.bool).view(objects, -1, 1)
+            hidden = slots.expand(-1, -1, pixels).flatten(1)[:, None]
         keys = store.samples("encoded").transpose(0, 1).flatten(1, 2)
         values = store.samples("values")[:, :, :-1].permute(1, 0, 3, 2).flatten(1, 2)
         read = fused_attention(queries.flatten(1, 2), keys, values, self.transformer.cross_attention.scale, hidden)
@@ -292,7 +298,7 @@ class TransformerTarget(Target[TransformerMemory, JointFeatures]):
 
 def _batched(store: SampleMemory) -> bool:
     """Whether few large products are faster than many small ones: not on a CPU, whose caches they exceed."""
-    return store.buffers["keys"].device.type != "cpu"
+    return store.buffers["values"].device.type != "cpu"
 
 
 def _scratch(store: SampleMemory) -> Tensor:

@@ -204,6 +204,13 @@ class FrameBank:
         copies = ({name: buffer.clone() for name, buffer in own.items()} for own in (self.shared, self.owned))
         return replace(self, shared=next(copies), owned=next(copies))
 
+    def for_reading(self) -> FrameBank:
+        """The same bank with frames numbered by the objects that use them: in the order of slots as far as possible."""
+        starts = sorted(set(self.starts))
+        numbers = tuple(sum(start <= number for start in starts) for number in self.numbers)
+        renumbered = tuple(starts.index(start) + 1 for start in self.starts)
+        return FrameBank(self.policy, self.shared, self.owned, numbers, starts=renumbered)
+
     def drop(self, slots: Sequence[int]) -> FrameBank:
         """The bank without the objects in `slots`; the others are re-indexed. Without objects it is empty."""
         kept = [slot for slot in range(len(self.starts)) if slot not in set(slots)]

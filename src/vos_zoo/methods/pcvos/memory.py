@@ -69,6 +69,10 @@ class ClipMemory:
         """The memory without the objects in `slots`."""
         return replace(self, bank=self.bank.drop(slots))
 
+    def for_reading(self) -> ClipMemory:
+        """Its bank for reading."""
+        return replace(self, bank=self.bank.for_reading())
+
     def to(self, device: torch.device | str) -> ClipMemory:
         """The same memory on `device`."""
         return replace(self, bank=self.bank.to(device))
