@@ -16,6 +16,7 @@ from vos_zoo.config.layers import load_config
 from vos_zoo.create import create_model
 from vos_zoo.data.synthetic.videos import SyntheticDataset, SyntheticSettings
 from vos_zoo.engine.propagator import Propagator
+from vos_zoo.evaluation.speed import wait_for_gpu
 from vos_zoo.hub.weights import shipped_weights
 from vos_zoo.model import VOSModel
 from vos_zoo.nn.cpu.allocator import keep_large_blocks
@@ -36,18 +37,13 @@ def one_thread() -> None:
 
 def seconds(run: Callable[[], Any], repeats: int, device: torch.device) -> list[float]:
     """Seconds of each repeat: CPU seconds of this process, or wall seconds around a synchronised GPU."""
-    times = []
+    times, clock = [], time.perf_counter if device.type == "cuda" else time.process_time
     for _ in range(repeats):
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            run()
-            torch.cuda.synchronize()
-            times.append(time.perf_counter() - start)
-        else:
-            start = time.process_time()
-            run()
-            times.append(time.process_time() - start)
+        wait_for_gpu()
+        start = clock()
+        run()
+        wait_for_gpu()
+        times.append(clock() - start)
     return times
 
 

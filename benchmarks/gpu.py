@@ -51,7 +51,7 @@ def cases(options: argparse.Namespace, device: torch.device) -> Iterator[Case]:
         yield Case("parity", method, partial(gpu_parity.track_parity, method, small, Path(options.reference), device))
     for method in methods:
         yield Case("step", method, partial(gpu_parity.step_parity, method, small, device))
-    speed = partial(gpu_speed.tracking, small=small, frames=options.frames, device=device)
+    speed = partial(gpu_speed.tracking, small=small, warm_up=options.warm_up, frames=options.frames, device=device)
     for compiled in (False, True) if device.type == "cuda" else (False,):
         for precision in options.precisions.split(","):
             for method in methods:
@@ -138,7 +138,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--precisions", default="bf16,float32,tf32", help="formats of tracking, with commas")
     parser.add_argument("--batch", type=int, default=4, help="clips per training step")
     parser.add_argument("--steps", type=int, default=10, help="training steps that are timed")
-    parser.add_argument("--frames", type=int, default=60, help="frames that are tracked")
+    parser.add_argument("--warm-up", type=int, default=110, help="frames tracked before: all memories are full then")
+    parser.add_argument("--frames", type=int, default=60, help="frames that are timed")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="loader processes")
     parser.add_argument("--davis", help="train the loader's part on DAVIS 2017 in this folder, not on generated videos")
     parser.add_argument("--table", action="store_true", help="print the results so far as a table")

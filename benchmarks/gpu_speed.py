@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from benchmarks.gpu_parity import training_setup
 from benchmarks.training import train_step
 from vos_zoo.config.layers import to_plain
 from vos_zoo.data.datamodule import VOSDataModule
+from vos_zoo.evaluation.meters import MemoryMeter
+from vos_zoo.evaluation.speed import measure_speed, wait_for_gpu
 from vos_zoo.model import VOSModel
 from vos_zoo.nn.precision import number_format
 
@@ -28,21 +31,21 @@ MAX_WAITS = 2
 class Meter:
     """Seconds and peak bytes of what runs inside."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.cuda = device.type == "cuda"
-
     def __enter__(self) -> Meter:
-        if self.cuda:
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
+        wait_for_gpu()
+        self.memory = MemoryMeter()
         self.began = time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.cuda:
-            torch.cuda.synchronize()
+        wait_for_gpu()
         self.seconds = time.perf_counter() - self.began
-        self.peak = torch.cuda.max_memory_allocated() if self.cuda else None
+        self.peak = on_gpu(*self.memory.peak())
+
+
+def on_gpu(peak: int, kind: str) -> int | None:
+    """Peak bytes on a GPU; None if they are of the process."""
+    return peak if kind == "cuda" else None
 
 
 def model_for(method: str, small: bool, device: torch.device) -> VOSModel:
@@ -51,21 +54,22 @@ def model_for(method: str, small: bool, device: torch.device) -> VOSModel:
 
 
 def tracking(
-    method: str, objects: int, precision: str, small: bool, frames: int, device: torch.device, **options: Any
+    method: str,
+    objects: int,
+    precision: str,
+    small: bool,
+    warm_up: int,
+    frames: int,
+    device: torch.device,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Frames per second and peak memory; results are read and dropped, as a command does."""
+    """Frames per second and peak memory, as `vos-zoo benchmark` measures them."""
     model = model_for(method, small, device)
-    pictures = video(5, 64, 96) if small else video(frames)
-    prompts = {0: stripes(objects, *pictures[0].shape[:2], share=0.6)}
-
-    def run(count: int) -> None:
-        for result in model.track(pictures[:count], prompts, precision=precision, **options):
-            result.label_map()
-
-    run(max(4, len(pictures) // 4))
-    with Meter(device) as meter:
-        run(len(pictures))
-    return {"frames_per_second": len(pictures) / meter.seconds, "peak_bytes": meter.peak}
+    pictures = video(5, 64, 96) if small else video(min(warm_up + frames, 30))
+    stream = list(islice(cycle(pictures), 8 if small else warm_up + frames))
+    prompt = stripes(objects, *pictures[0].shape[:2], share=0.6)
+    row = measure_speed(model, stream, prompt, 4 if small else warm_up, precision=precision, **options)
+    return {"frames_per_second": row.fps, "peak_bytes": on_gpu(row.peak_memory, row.memory_kind)}
 
 
 def waits(method: str, objects: int, small: bool, device: torch.device, frames: int = 20) -> dict[str, Any]:
@@ -101,7 +105,7 @@ def training(method: str, precision: str, small: bool, batch: int, steps: int, d
     moved = clips.to(device)
     with number_format(device, "tf32" if precision == "tf32" else "float32"):  # for the backward pass
         train_step(model, moved, precision)
-        with Meter(device) as meter:
+        with Meter() as meter:
             for _ in range(steps):
                 train_step(model, moved, precision)
     return {"batch": batch, "clips_per_second": steps * batch / meter.seconds, "peak_bytes": meter.peak}
@@ -121,9 +125,9 @@ def data_wait(
     wait = work = 0.0
     batches = iter(VOSDataModule(**plain).train_dataloader())
     for number in range(steps + 1):
-        with Meter(device) as loading:
+        with Meter() as loading:
             clips = next(batches)
-        with Meter(device) as step:
+        with Meter() as step:
             train_step(model, clips.to(device), "bf16")
         if number:  # the first batch waits for the loader's processes to start
             wait, work = wait + loading.seconds, work + step.seconds

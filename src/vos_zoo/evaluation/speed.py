@@ -55,11 +55,11 @@ def time_stream(
     """
     seconds = 0.0
     for index, frame in enumerate(frames):
-        _wait_for_gpu()
+        wait_for_gpu()
         began = clock()
         for result in engine.push(frame, prompt if index == 0 else None):
             result.label_map()
-        _wait_for_gpu()
+        wait_for_gpu()
         seconds += clock() - began if index >= warm_up else 0.0
     return seconds
 
@@ -80,7 +80,8 @@ def measure_speed(model: Any, frames: list[Frame], prompt: LabelMap, warm_up: in
     return SpeedRow(len({*prompt.flat} - {0}), warm_up, len(frames) - warm_up, seconds, memory, kind)
 
 
-def _wait_for_gpu() -> None:
+def wait_for_gpu() -> None:
+    """Wait until a GPU has done what it was asked to do, if there is one in use."""
     import torch
 
     if torch.cuda.is_initialized():
