@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,37 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks.exported import RESULTS, torch_labels
 from torch import Tensor
 
 from tests.helpers.contract_settings import build_lively, moving_squares
 from vos_zoo.cli import main
-from vos_zoo.engine.propagator import Propagator
-from vos_zoo.engine.schedule import WriteSchedule
 from vos_zoo.export.flat import named_tensors, with_tensors
-from vos_zoo.export.steps import fixed_settings, whole_frame
 from vos_zoo.export.track_onnx import OnnxTracker
+from vos_zoo.hub.weights import shipped_weights
 from vos_zoo.model import VOSModel
 
 pytest.importorskip("onnxruntime", reason="the extra export is not installed")
 pytest.importorskip("onnxscript", reason="the extra export is not installed")
-
-
-def torch_labels(model: VOSModel, frames: list[np.ndarray], mask: np.ndarray) -> list[np.ndarray]:
-    """torch's engine with the view and settings of the exported steps; nothing is written after the first frame."""
-    given = {name: value for name, value in model.hparams["track"].items() if name != "preset"}
-    settings = fixed_settings(model.network, given)
-    model.network.schedule = Never()
-    engine = Propagator(model.network, settings)
-    engine.view = whole_frame(model.network, settings)
-    results = [result for t, frame in enumerate(frames) for result in engine.push(frame, mask if t == 0 else None)]
-    return [result.label_map() for result in results]
-
-
-class Never(WriteSchedule):
-    """No frame is written."""
-
-    def frames_to_write(self, *_: object) -> list[int]:
-        return []
 
 
 @pytest.mark.parametrize("method", ["joint", "pcvos"])  # both kinds of canvases; each takes ten seconds
@@ -61,6 +43,15 @@ def test_the_exported_steps_track_as_torch_does(
     assert len(found) == len(expected) == 9
     assert np.mean(np.stack(found) != np.stack(expected)) <= 1e-3
     assert len({labels.tobytes() for labels in expected}) > 2, "nothing moved: the comparison would prove nothing"
+
+
+@pytest.mark.skipif(not RESULTS.is_file(), reason="the tests run outside the repository: no records of benchmarks")
+def test_the_export_of_every_shipped_model_was_compared_on_the_sample_clip() -> None:
+    record = json.loads(RESULTS.read_text())
+    assert sorted(record) == sorted(local.known.name for local in shipped_weights())
+    for name, numbers in record.items():
+        assert numbers["frames"] == 50 and numbers["differing_pixels"] <= 1e-3, f"{name}: {numbers}"
+        assert numbers["object_pixels_last_frame"] > 10_000, f"{name}: nothing is tracked"
 
 
 def test_the_tracker_imports_no_torch() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.demo.test_project import add_square, finish, square
@@ -40,6 +42,14 @@ def test_shipped_weights_are_offered_and_the_wanted_ones_lead():
     offered = offered_weights("my/model")
     assert next(iter(offered)) == "my/model" and "J&F" in offered["joint-small"]
     assert next(iter(offered_weights("pcvos-small"))) == "pcvos-small"
+
+
+def test_the_best_weights_lead_and_what_must_be_downloaded_says_so():
+    offered = offered_weights(None)
+    scores = [float(found[1]) for text in offered.values() if (found := re.search(r"J&F ([\d.]+)", text))]
+    assert scores == sorted(scores, reverse=True) and len(scores) >= 5
+    assert all("J&F" in text for text in list(offered.values())[: len(scores)])
+    assert "downloaded when used" in offered["lwl-youtubevos"] and "downloaded" not in offered["joint-small"]
 
 
 def test_two_tabs_that_track_at_the_same_time_get_their_own_masks(shelf, video, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import signal
 import socket
 import tempfile
@@ -83,6 +85,13 @@ def listen(port: int) -> socket.socket:
 
 
 def server_of(app: object) -> uvicorn.Server:
-    """A server of an application that logs warnings and errors alone."""
+    """A server of an application that logs warnings and errors alone, and nothing of requests that its end cuts off."""
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2)  # type: ignore[arg-type]
+    logging.getLogger("uvicorn.error").addFilter(_no_news)
     return uvicorn.Server(config)
+
+
+def _no_news(record: logging.LogRecord) -> bool:
+    """Whether a line of the log says more than that a request was cut off."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, asyncio.CancelledError) and "graceful shutdown exceeded" not in record.getMessage()

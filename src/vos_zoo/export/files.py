@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,9 +106,23 @@ def _export(step: nn.Module, inputs: Mapping[str, Tensor], outputs: list[str], p
     names: dict[str, Any] = {"input_names": list(inputs), "output_names": outputs, "opset_version": OPSET}
     if dynamo:
         names |= {"custom_translation_table": {torch.ops.aten.logaddexp.default: _logaddexp}, "external_data": False}
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), _quiet("onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")
         torch.onnx.export(step.eval(), given, path, dynamo=dynamo, **names)
+
+
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Loggers that say what was simplified are heard from errors up."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _logaddexp(one: Any, other: Any) -> Any:
@@ -123,7 +138,9 @@ def compare(path: Path, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tens
     """The largest difference between a file's outputs and torch's, relative to the largest value where above one."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; it warns of what it removes
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     wanted = {each.name for each in session.get_inputs()}
     found = session.run(list(outputs), {name: t.detach().numpy() for name, t in inputs.items() if name in wanted})
     worst = 0.0

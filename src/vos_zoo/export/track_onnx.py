@@ -30,8 +30,10 @@ class OnnxTracker:
         import onnxruntime
 
         self.facts = json.loads((Path(folder) / "export.json").read_text(encoding="utf-8"))
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors; it warns of what it removes
         self._sessions = {
-            path.stem: onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            path.stem: onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             for path in sorted(Path(folder).glob("*.onnx"))
         }
 

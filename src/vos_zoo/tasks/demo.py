@@ -22,7 +22,7 @@ def run_demo(*, config: RunConfig, source: str | Path, weights: str | None, port
     Args:
         config: the settings of the trainer name the device.
         source: video file or folder of frames that new tabs open.
-        weights: name or path that is chosen first; None: the first that `vos-zoo weights` lists.
+        weights: name or path that is chosen first; None: those that ship with the best J&F.
         port: where it is served on this machine; 0 is a free one.
         open_browser: whether a browser is opened.
     """
