@@ -28,7 +28,7 @@ class PublishedFile:
 
     Attributes:
         name: its name on the command line; unique.
-        file: name of the published file.
+        file: name of the published file; "" if `url` is a folder of several, each of which is NAME/FILE.
         page: page of the publishers with a link to it.
         licence: the publishers' licence.
         about: one sentence on what it is.

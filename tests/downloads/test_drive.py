@@ -92,3 +92,11 @@ def test_a_file_is_found_in_a_shared_folder_by_its_name(site: Site, tmp_path: Pa
     site.pages["/embeddedfolderview?id=f-1"] = FOLDER.replace("model.pth", "renamed.pth")
     with pytest.raises(VOSError, match=r"has no 'model\.pth' \(it shows notes & more\.txt, renamed\.pth\)"):
         get(site, tmp_path / "other", "/drive/folders/f-1")
+
+
+def test_a_file_is_found_in_a_folder_of_a_folder(site: Site, tmp_path: Path) -> None:
+    site.pages["/embeddedfolderview?id=f-1"] = FOLDER.replace("abc-1_2", "f-2").replace("model.pth", "DAVIS 2017")
+    site.pages["/embeddedfolderview?id=f-2"] = FOLDER
+    assert get(site, tmp_path, "/drive/folders/f-1#DAVIS%202017/model.pth") == CONTENT
+    with pytest.raises(VOSError, match=r"has no 'DAVIS' \(it shows notes & more\.txt, DAVIS 2017\)"):
+        get(site, tmp_path / "other", "/drive/folders/f-1#DAVIS/model.pth")

@@ -28,7 +28,7 @@ from vos_zoo.hub.formats import FORMAT_VERSION, MIGRATIONS, migrate
 from vos_zoo.hub.result_masks import published_masks
 from vos_zoo.hub.weights import find_weights, known_weights, published_weights
 from vos_zoo.model import VOSModel
-from vos_zoo.registry import PublishedFile, WeightsEntry, available_methods, load_method
+from vos_zoo.registry import WeightsEntry, available_methods, load_method
 from vos_zoo.tasks.leaderboard import published_rows
 from vos_zoo.types import Conversion, UsageError, VOSError
 
@@ -200,32 +200,6 @@ def test_an_authors_file_that_is_cut_off_is_neither_recorded_nor_kept(
     with pytest.raises(VOSError, match="the file is damaged or incomplete"):
         VOSModel.from_pretrained("toy-authors")
     assert same(VOSModel.from_pretrained("toy-authors"), small)
-
-
-def test_published_masks_are_scored_by_name_beside_the_published_number(
-    tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    counts = [f"data.synthetic.{split}_videos=1" for split in ("train", "val", "test")]
-    videos = [*counts, "data.synthetic.frames=4", "data.synthetic.size=[48, 64]"]
-    assert main(["make-data", "synthetic", "--output", str(tmp_path / "davis"), *videos]) == 0
-    shutil.make_archive(str(tmp_path / "masks"), "zip", tmp_path / "davis" / "Annotations" / "480p")
-    site.files["/masks.zip"] = (tmp_path / "masks.zip").read_bytes()
-    masks = PublishedFile(
-        name="toy-masks",
-        file="masks.zip",
-        page="https://example.org/toy",
-        licence="MIT",
-        about="the authors' masks",
-        url=f"{site.address}/masks.zip",
-        published={"davis17": {"J&F": 99.0}},
-    )
-    monkeypatch.setattr(toy, "METHOD", replace(toy.METHOD, masks=(masks,)))
-    load_method.cache_clear()
-    words = ["--data", "davis17", f"data.root={tmp_path / 'davis'}", "--output", str(tmp_path / "scored")]
-    assert main(["score", "toy-masks", *words]) == 0, capsys.readouterr().err
-    assert "published: J&F 99.0 (reported by those who made the masks)" in capsys.readouterr().out
-    assert main(["weights", "toy-masks"]) == 0
-    assert "davis17: J&F 99.0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("converted", [True, False])

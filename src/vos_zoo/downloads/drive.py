@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import re
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from typing import Any
 
@@ -27,8 +27,9 @@ def follow(url: str, name: str, request: Callable[[str], Any]) -> Any:
     """The answer with the content of a file, after the pages before it.
 
     Args:
-        url: any address; those of files and folders on Google Drive are resolved, others asked as they are.
-        name: name of the file, for folders.
+        url: any address; those of files and folders on Google Drive are resolved, others asked as they are. The
+            fragment of a folder's address is the path of the file in it, for folders in the folder.
+        name: name of the file, for folders without a fragment.
         request: opens an address; the answer has `url`, `headers` and `read`.
 
     Raises:
@@ -40,8 +41,12 @@ def follow(url: str, name: str, request: Callable[[str], Any]) -> Any:
         return request(url)
     kind, number = shared
     if kind == "folder":
-        with request(f"{SITE}/embeddedfolderview?id={number}") as page:
-            number = _entry(_text(page), name, url)
+        fragment = urllib.parse.unquote(urllib.parse.urlsplit(url).fragment)
+        for part in (fragment or name).split("/"):
+            entries = _entries(number, request)
+            if part not in entries:
+                raise VOSError(f"{url}: the folder on Google Drive has no {part!r} (it shows {_names(entries)})")
+            number = entries[part]
     answer = request(f"{SITE}/uc?export=download&id={number}")
     if not _is_page(answer):
         return answer
@@ -126,11 +131,27 @@ def _refusal(page: str, sent_by: str, url: str) -> VOSError:
     )
 
 
-def _entry(page: str, name: str, url: str) -> str:
-    """The id of the file `name` in the page of a folder."""
+def names_in(url: str, request: Callable[[str], Any]) -> str:
+    """The names that a folder on Google Drive shows, for messages.
+
+    Args:
+        url: its address.
+        request: as for `follow`.
+
+    Raises:
+        OSError, http.client.HTTPException: from `request`.
+    """
+    kind, number = _shared(url) or ("", "")
+    return _names(_entries(number, request)) if kind == "folder" else "no files"
+
+
+def _entries(number: str, request: Callable[[str], Any]) -> dict[str, str]:
+    """Name -> id of what a folder shows, files and folders."""
+    with request(f"{SITE}/embeddedfolderview?id={number}") as answer:
+        page = _text(answer)
     found = re.findall(r'id="entry-([\w-]+)".*?flip-entry-title"?[^>]*>([^<]*)<', page, re.DOTALL)
-    files = {html.unescape(title).strip(): number for number, title in found}
-    if name not in files:
-        there = ", ".join(files) or "no files"
-        raise VOSError(f"{url}: the folder on Google Drive has no {name!r} (it shows {there})")
-    return files[name]
+    return {html.unescape(title).strip(): number for number, title in found}
+
+
+def _names(entries: Mapping[str, str]) -> str:
+    return ", ".join(entries) or "no files"

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sys
+import urllib.parse
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from vos_zoo.downloads.fetching import cached_file, fetch, home, offline
+from vos_zoo.downloads.transfer import names_in
 from vos_zoo.downloads.trust import fetch_trusted
 from vos_zoo.registry import PublishedFile
 from vos_zoo.types import UsageError, VOSError
 
 
 def by_hand(known: PublishedFile) -> Path:
-    """Where a file is looked for first: people may put it there themselves."""
-    return home() / "files" / known.file
+    """Where a file is looked for first: people may put it there themselves; those of a folder have one of their own."""
+    return home() / "files" / (known.name if "/" in known.name else known.file)
 
 
 def downloaded(known: PublishedFile) -> Path | None:
@@ -47,6 +50,8 @@ def get_file(known: PublishedFile, check: Callable[[Path], object] | None = None
         UsageError: it is not on this machine, and has no address, or downloads are switched off.
         VOSError: the download failed, or the file is not the one that was published or downloaded first.
     """
+    if not known.file:
+        raise UsageError(_which_one(known))
     if by_hand(known).is_file():
         return by_hand(known)
     place = downloaded(known)
@@ -60,6 +65,21 @@ def get_file(known: PublishedFile, check: Callable[[Path], object] | None = None
         raise
     except VOSError as error:
         raise VOSError(f"{error}; or {where_to_get(known)}") from error
+
+
+def in_folder(known: PublishedFile, path: str) -> PublishedFile | None:
+    """One file of a published folder, named NAME/PATH; None if that is no path in it."""
+    parts = path.split("/")
+    if known.file or known.url is None or any(part in ("", ".", "..") for part in parts):
+        return None
+    url = f"{known.url}#{urllib.parse.quote(path)}"
+    return replace(known, name=f"{known.name}/{path}", file=parts[-1], url=url)
+
+
+def _which_one(known: PublishedFile) -> str:
+    """What to give instead of the name of a folder."""
+    there = "" if offline() or known.url is None else f"; it shows {names_in(known.url)}"
+    return f"{known.name!r} is a folder of files; name one of them, as {known.name}/FILE (page: {known.page}){there}"
 
 
 def check_zip(path: Path) -> None:

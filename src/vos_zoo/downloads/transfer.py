@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ PAUSE = 1.0
 TIMEOUT = 30.0
 """Seconds without data after which a connection is closed."""
 _CHUNK = 1 << 18
+_HEADERS = {"User-Agent": f"vos-zoo/{__version__}", "Accept-Encoding": "identity"}
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -70,6 +72,18 @@ def collect(url: str, partial: Path, progress: bool) -> None:
     raise VOSError(f"{url}: the download failed {ATTEMPTS} times, the last time because: {reason}{rest}")
 
 
+def names_in(url: str) -> str:
+    """The names that a folder on Google Drive shows, for messages.
+
+    Raises:
+        VOSError: it cannot be asked.
+    """
+    try:
+        return drive.names_in(url, lambda address: _request(address, _HEADERS))
+    except (OSError, http.client.HTTPException) as error:
+        raise VOSError(f"{url}: cannot be listed ({error})") from error
+
+
 def discard(partial: Path) -> None:
     """Delete an incomplete file and what is known about it."""
     partial.unlink(missing_ok=True)
@@ -100,9 +114,7 @@ def _continue(url: str, partial: Path, progress: bool) -> None:
     """
     start, kept = _size(partial), _kept_version(partial)
     start = start if kept else 0
-    headers = {"User-Agent": f"vos-zoo/{__version__}", "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
+    headers = {**_HEADERS, "Range": f"bytes={start}-"} if start else _HEADERS
     name = partial.name.removesuffix(".part")
     with drive.follow(url, name, lambda address: _request(address, headers)) as answer:
         rest = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
@@ -122,8 +134,8 @@ def _continue(url: str, partial: Path, progress: bool) -> None:
             raise http.client.IncompleteRead(b"", total - got)
 
 
-def _request(url: str, headers: dict[str, str]) -> Any:
-    return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+def _request(url: str, headers: Mapping[str, str]) -> Any:
+    return urllib.request.urlopen(urllib.request.Request(url, headers=dict(headers)), timeout=TIMEOUT)
 
 
 def _version_id(answer: Any) -> str:

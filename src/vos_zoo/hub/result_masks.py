@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vos_zoo.downloads.published import local_file
+from vos_zoo.downloads.published import in_folder, local_file
 from vos_zoo.hub.weights import aligned
 from vos_zoo.registry import PublishedFile, available_methods, load_method
 
@@ -38,8 +38,15 @@ def published_masks() -> list[LocalMasks]:
 
 
 def named_masks(source: str) -> LocalMasks | None:
-    """The published result masks that `source` names, or None if it is a path or unknown."""
-    return None if Path(source).exists() else next((m for m in published_masks() if m.known.name == source), None)
+    """The published result masks that `source` names (NAME, or NAME/FILE in a folder), or None: a path or unknown."""
+    if Path(source).exists():
+        return None
+    name, _, path = source.partition("/")
+    found = next((masks for masks in published_masks() if masks.known.name == name), None)
+    if found is None or not path:
+        return found
+    known = in_folder(found.known, path)
+    return None if known is None else LocalMasks(found.method, known, local_file(known))
 
 
 def masks_table(found: Sequence[LocalMasks]) -> str:
@@ -56,7 +63,7 @@ def masks_details(local: LocalMasks) -> str:
     lines += [f"licence    {known.licence}", f"state      {local.state}"]
     lines += [
         f"published  {_published(known)}",
-        f"use        vos-zoo score {known.name} --data PROTOCOL data.root=FOLDER",
+        f"use        vos-zoo score {known.name}{'' if known.file else '/FILE'} --data PROTOCOL data.root=FOLDER",
     ]
     return "\n".join(lines)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vos_zoo.methods.lwl.weights import WEIGHTS
+from vos_zoo.methods.lwl.weights import MASKS, WEIGHTS
 from vos_zoo.registry import MethodInfo
 
 METHOD = MethodInfo(
@@ -16,4 +16,5 @@ METHOD = MethodInfo(
     target_model="vos_zoo.methods.lwl.target_model:LWL",
     converter="vos_zoo.methods.lwl.checkpoint:convert_state_dict",
     weights=WEIGHTS,
+    masks=MASKS,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vos_zoo.registry import WeightsEntry
+from vos_zoo.registry import PublishedFile, WeightsEntry
 
 _PAGE = "https://github.com/visionml/pytracking"
 _LICENCE = "GPL-3.0"
@@ -25,5 +25,16 @@ WEIGHTS = (
         licence=_LICENCE,
         about="the authors', mask weights trained further on YouTube-VOS and COCO, starts from boxes",
         published={"youtube_vos18": {"G": 70.4}, "davis17": {"J&F": 70.8}},
+    ),
+)
+
+MASKS = (
+    PublishedFile(
+        name="pytracking-masks",
+        file="",
+        url="https://drive.google.com/drive/folders/1cJ-5Ctl4PV9niQEe54zcWRQzsTutfY_n",
+        page=_PAGE,
+        licence=_LICENCE,
+        about="the authors' masks, several files of LWL and of other methods in a folder; compare with the page",
     ),
 )

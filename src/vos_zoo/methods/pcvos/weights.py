@@ -72,6 +72,20 @@ _CLIPS_18 = {
     25: ("1VPFNXiYXKUU2P-aM20s-G3wIijSwZCt9", 83.3),
 }
 MASKS = (
+    PublishedFile(
+        name="stcn-masks",
+        file="",
+        url="https://drive.google.com/drive/folders/1V4wslwiGaFHwq09k019tXU1HpG-kODnZ",
+        page=_STCN_PAGE,
+        licence=_STCN_LICENCE,
+        about="the masks of STCN's authors, several files in a folder; the published scores are those of s012",
+        published={
+            "davis16": {"J&F": 91.7},
+            "davis17": {"J&F": 85.3},
+            "youtube_vos18": {"G": 84.3},
+            "youtube_vos19": {"G": 84.2},
+        },
+    ),
     _masks("davis17", "1Uh3sWM6u3KSs0lfVEhpBWsV5rVOdSRNI", "DAVIS 2017 val", "davis17", "J&F", 86.1),
     _masks("davis16", "1dqP2TIG9l5E7VI4NhLYKv7rehPJgxpBN", "DAVIS 2016 val", "davis16", "J&F", 91.9),
     *(
