@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -73,7 +74,7 @@ class CompiledVerbs:
 
     def _run(self, verb: str, *inputs: Any) -> Any:
         key = verb, _shapes(inputs)
-        run = self._compiled.get(key)
+        run, limits = self._compiled.get(key), nullcontext()
         if run is None:
             if len(self._calls) >= _MAX_COUNTED:  # of shapes that do not recur
                 self._calls.clear()
@@ -84,8 +85,9 @@ class CompiledVerbs:
             mode = "reduce-overhead" if self._captures else None
             run = torch.compile(self._plain(verb), fullgraph=True, dynamic=False, backend=self._backend, mode=mode)
             self._compiled[key] = run
+            limits = torch._dynamo.config.patch(recompile_limit=MAX_SHAPES + 1)
         try:
-            with torch._dynamo.config.patch(recompile_limit=MAX_SHAPES + 1):
+            with limits:
                 return self._owned(run(*inputs))
         except Exception as error:  # whatever a compiler raises: the plain verb says whether the inputs are at fault
             found = self._plain(verb)(*inputs)

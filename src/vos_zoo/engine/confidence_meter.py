@@ -187,7 +187,7 @@ class ConfidenceMeter:
         *found, evidence, areas = measured.cpu()
         values = signs(torch.stack(found), areas, evidence)
         expected, ids = self.calibration.expected_iou(values), frames[0].ids
-        before = torch.stack([self._lost[i] for i in ids]).cpu() if ids else torch.zeros(0, dtype=torch.bool)
+        before = torch.stack([self._lost[i].cpu() for i in ids]) if ids else torch.zeros(0, dtype=torch.bool)
         for row, frame in enumerate(frames):
             own = expected[row].index_fill(0, torch.tensor(frame.certain, dtype=torch.int64), 1.0)
             lost = own < torch.where(before, self.calibration.found, self.calibration.lost)

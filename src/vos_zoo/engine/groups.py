@@ -161,7 +161,9 @@ class FrameEvidence:
 
     def goes_with(self, other: FrameEvidence) -> bool:
         """Whether both can be computed at once."""
-        return self.order == other.order and all(map(Evidence.goes_with, self.parts, other.parts))
+        if self.order != other.order or len(self.parts) != len(other.parts):
+            return False
+        return all(map(Evidence.goes_with, self.parts, other.parts))
 
 
 @dataclass(frozen=True)
