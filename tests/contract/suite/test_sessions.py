@@ -1,84 +1,27 @@
-"""Sessions, for every registered method and those of another package: both ways, corrections, cut and resumed."""
+"""Every method in sessions: both ways, corrections, cut and resumed, undone, and how certain it is."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from tests.helpers.contract_settings import OUTSIDE, Video, build_lively, moving_squares, toy_installed
-from tests.helpers.threads import one_thread
+from tests.helpers.contract_sessions import LENGTH, annotated, assert_same
+from tests.helpers.contract_sessions import run_session as run
+from tests.helpers.contract_settings import Video, moving_squares
+from vos_zoo.engine.target_model import TargetModel
 from vos_zoo.model import VOSModel
-from vos_zoo.registry import available_models
-from vos_zoo.session.session import Session
-from vos_zoo.session.state_tree import Flattened
-from vos_zoo.types import FrameResult
 
-METHODS = [*available_models(), *OUTSIDE]
 PRESETS = ("paper", "stream")
-LENGTH = 12
 CUTS = (1, 4, 6, 9, 10)
 """Clips of three frames start in frame 0, and again behind the corrections in frames 5 and 8."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def alone() -> Iterator[None]:
-    with one_thread(), toy_installed():
-        yield
-
-
-@pytest.fixture(scope="module", params=METHODS)
-def model(request: pytest.FixtureRequest) -> VOSModel:
-    return build_lively(request.param)
 
 
 @pytest.fixture(scope="module")
 def video() -> Video:
     return moving_squares(LENGTH)
-
-
-def annotated(model: VOSModel, video: Video, folder: Path | None = None, **options: Any) -> Session:
-    """A session in which two objects are given, both are corrected, one with a restart, and one comes back later."""
-    session = model.session(video.frames, folder, checkpoint_every=0, **options)
-    session.give(2, video.labels[2])
-    session.give(5, video.labels[5] == 1, object=1)
-    session.give(8, video.labels[8])
-    session.give(8, video.labels[8] == 2, object=2, restart=True)
-    return session
-
-
-def run(session: Session, start: int, stop: int, direction: int) -> dict[int, FrameResult]:
-    """The last result of each frame."""
-    found: dict[int, FrameResult] = {}
-    session.run(start, stop, direction, lambda result: found.__setitem__(result.index, result))
-    return found
-
-
-def state_of(session: Session) -> list[tuple[Any, Any]]:
-    """Tree and tensors of every pass."""
-    flat = [Flattened(own.state()) for own in session._runner.passes.values()]
-    return [(own.tree, own.tensors) for own in flat]
-
-
-def assert_same(ours: Session, theirs: Session) -> None:
-    """Results on disk and states of the passes are equal to the bit."""
-    for direction in (1, -1):
-        for frame in range(LENGTH):
-            a, b = ours.part(frame, direction), theirs.part(frame, direction)
-            assert (a is None) == (b is None), (direction, frame)
-            if a is not None and b is not None:
-                assert a.keys == b.keys and a.evidence == b.evidence, (direction, frame)
-                assert np.array_equal(a.labels, b.labels) and np.array_equal(a.probabilities, b.probabilities)
-    for (_, a), (_, b) in zip(state_of(ours), state_of(theirs), strict=True):
-        assert a.keys() == b.keys()
-        for name in a:
-            assert a[name].dtype == b[name].dtype and torch.equal(a[name], b[name])
 
 
 def test_a_session_that_is_cut_anywhere_gives_the_uncut_one_to_the_bit(
@@ -151,26 +94,43 @@ def test_given_frames_stay_in_memory_however_many_frames_follow(model: VOSModel)
     assert session._runner.passes[1].stream.nbytes == held, "predicted frames do not add up"
 
 
-def test_another_process_goes_on_to_the_bit(video: Video, tmp_path: Path) -> None:
-    models = {method: build_lively(method) for method in METHODS}
-    for method, model in models.items():
-        cut = annotated(model, video, tmp_path / method)
-        cut.run(0, 7, 1)
-        cut.save()
-    code = f"from tests.contract.test_sessions import go_on; go_on({str(tmp_path)!r}, {METHODS!r})"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
-    for method, model in models.items():
-        whole = annotated(model, video)
-        whole.run(direction=1)
-        assert_same(model.load_session(tmp_path / method, video.frames), whole)
+def test_results_after_undo_are_the_former_ones_to_the_bit(model: VOSModel) -> None:
+    video = moving_squares(6)
+    session, former = (model.session(video.frames, checkpoint_every=every) for every in (100, 0))
+    for each in (session, former):
+        each.give(1, video.labels[1])
+        each.run()
+    session.give(4, video.labels[4])
+    session.restrict(2, 0, 5)
+    session.run()
+    session.merge(2, into=1)
+    session.run()
+    assert session.ids == [1] and session.stale() == []
+    assert [session.undo() for _ in range(3)] == [True] * 3 and session.stale() != []
+    session.run()
+    for frame in range(6):
+        direction = 1 if frame >= 1 else -1
+        ours, theirs = session.part(frame, direction), former.part(frame, direction)
+        assert ours is not None and theirs is not None
+        assert ours.keys == theirs.keys and ours.evidence == theirs.evidence
+        assert np.array_equal(ours.probabilities, theirs.probabilities)
 
 
-def go_on(folder: str, methods: list[str]) -> None:
-    """Run in another process: continue the sessions in a folder to the end, and save them."""
-    torch.set_num_threads(1)
-    video = moving_squares(LENGTH)
-    with toy_installed():
-        for method in methods:
-            session = build_lively(method).load_session(Path(folder) / method, video.frames)
-            session.run(direction=1)
-            session.save()
+def test_results_say_how_certain_each_object_is_and_which_masks_to_correct(model: VOSModel) -> None:
+    video = moving_squares(7)
+    session = model.session(video.frames)
+    session.give(1, video.labels[1])
+    session.give(5, video.labels[5])
+    session.run()
+    own = type(model.network).evidence is not TargetModel.evidence
+    for frame in (2, 3, 4):
+        result = session.result(frame)
+        assert result is not None and set(result.evidence) == {1, 2}
+        assert all(0 < share < 1 for share in result.forward_share.values()), "both directions count"
+        for evidence in result.evidence.values():
+            assert 0 <= evidence["expected_iou"] <= 1
+            assert np.isfinite(evidence["evidence"]) == own, "a method without evidence of its own has the general one"
+    found = session.suggest(3)
+    assert all(each.frame not in (1, 5) and each.object in (1, 2) and each.gain > 0 for each in found)
+    (frame,) = session.suggest(1, together=True)
+    assert frame.object == 0 and frame.gain >= max(each.gain for each in found)
