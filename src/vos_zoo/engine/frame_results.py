@@ -66,11 +66,13 @@ def frame_results(
         count = len(objects) - (found.newcomers if position < len(clip) - 1 else 0)
         scores, evidence = found.judgement.at(row, count)
         certain: Sequence[int] = ()
+        ids, own = tuple(objects[:count]), own[: count + 1]
+        measured = own
         if given is not None and position == len(clip) - 1:
             meter.start(given.ids, given.masks)
             certain = given.from_masks
-        ids, own = tuple(objects[:count]), own[: count + 1]
-        confidence = meter.read(ids, own, evidence, certain)
+            measured = own if given.plain is None else given.plain
+        confidence = meter.read(ids, measured, evidence, certain)
         own = smoother(ids, own, certain)
         results.append(FrameResult(clip[position].time, ids, own, scores, confidence))
     if given is not None and not clip[-1].wanted:

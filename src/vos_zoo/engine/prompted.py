@@ -28,6 +28,8 @@ class Given:
         hints: the box or points of each object; None: its mask was given.
         slots: of the objects, once they are assigned.
         known: those of the slots whose objects go on, and learn what is given.
+        plain: where the masks are overlaid, the frame's prediction with the masks over it as they are, by which the
+            other objects' confidence is measured: ``(N+1, H, W)``. A method's own rule may sharpen the prediction.
     """
 
     ids: list[int]
@@ -36,6 +38,7 @@ class Given:
     hints: list[Box | Points | None]
     slots: list[int] = field(default_factory=list)
     known: list[int] = field(default_factory=list)
+    plain: Tensor | None = None
 
     @property
     def boxes(self) -> list[Box | None]:

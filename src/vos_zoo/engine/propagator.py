@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vos_zoo.engine.box_start import BoxModel, BoxStart
 from vos_zoo.engine.compiled import compiled_verbs
@@ -20,7 +20,7 @@ from vos_zoo.engine.evidence import as_evidence
 from vos_zoo.engine.features import ClipPlan, Features
 from vos_zoo.engine.frame_results import Found, WaitingFrame, frame_results
 from vos_zoo.engine.groups import Clock, Due, Group, Judgement, Predicted, assign_groups, in_order, judged
-from vos_zoo.engine.merge import GIVEN_LOGIT
+from vos_zoo.engine.merge import GIVEN_LOGIT, MergeRule
 from vos_zoo.engine.prompted import Given, draw_given
 from vos_zoo.engine.smoothing import Smoother
 from vos_zoo.engine.target_model import AnyTargetModel, TrackSettings
@@ -231,9 +231,9 @@ class Propagator:
         masks = self.view.to_plane(given.masks)
         if not logits:
             probabilities = masks.new_ones(1, 1, *masks.shape[-2:])
-        missing = len(self.ids) + 1 - probabilities.shape[1]
-        more = probabilities.new_zeros(len(probabilities), missing, *probabilities.shape[-2:])
-        probabilities = torch.cat([probabilities, more], dim=1)
+        probabilities = nn.functional.pad(probabilities, (0, 0, 0, 0, 0, len(self.ids) + 1 - probabilities.shape[1]))
+        plain = MergeRule().overlay(probabilities[-1], masks, given.slots)
+        given.plain = self.view.emit(plain[None])[0] if logits else None
         probabilities[-1] = self.model.merging.overlay(probabilities[-1], masks, given.slots)
         for group in self._groups:
             self._write(group)

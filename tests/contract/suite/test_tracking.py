@@ -150,3 +150,11 @@ def test_a_method_says_what_its_evidence_is_or_the_probabilities_count_alone(mod
         if not own:
             soft = torch.logit(result.confidence.soft_iou, 1e-6).clamp(-4, 4).sigmoid()
             torch.testing.assert_close(result.confidence.expected_iou, soft)
+
+
+def test_an_object_that_starts_leaves_the_confidence_of_the_others_as_it_was(model: VOSModel) -> None:
+    video, corner = moving_squares(4), np.zeros((64, 96), np.uint8)
+    corner[-4:, -4:] = 2
+    alone, joined = (run(model, video, {0: video.only(1), **more})[-1].confidence for more in ({}, {3: corner}))
+    assert alone is not None and joined is not None and joined.expected_iou[1] == 1
+    assert (alone.soft_iou[0] - joined.soft_iou[0]).abs() < 0.02
