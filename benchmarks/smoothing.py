@@ -24,7 +24,7 @@ from vos_zoo.metrics.scoring import score_frame
 from vos_zoo.model import VOSModel
 from vos_zoo.types import FrameResult
 
-KINDS: tuple[tuple[str, ...], ...] = ((), ("specks",), ("nearest",), ("holes",), ("specks", "nearest", "holes"))
+KINDS: tuple[tuple[str, ...], ...] = ((), ("specks",), ("nearest",), ("holes",), ("nearest", "holes"))
 RESULTS = REPOSITORY / "benchmarks" / "results" / "smoothing.json"
 
 

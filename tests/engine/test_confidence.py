@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -122,6 +123,15 @@ def test_confidence_does_not_depend_on_which_frames_are_wanted() -> None:
         assert whole is not None and part is not None
         for name in ("expected_iou", "shrink", "evidence"):
             torch.testing.assert_close(getattr(part, name), getattr(whole, name), equal_nan=True, rtol=0, atol=1e-5)
+
+
+def test_confidence_beside_a_given_mask_is_the_predictions_at_any_size_of_the_network() -> None:
+    model, video, corner = build_lively("pcvos"), moving_squares(4), np.zeros((64, 96), np.uint8)
+    corner[-4:, -4:] = 2
+    prompts = {0: video.only(1)}, {0: video.only(1), 3: corner}
+    alone, joined = (list(model.track(video.frames, given, short_edge=48))[3].confidence for given in prompts)
+    assert alone is not None and joined is not None
+    torch.testing.assert_close(joined.soft_iou[0], alone.soft_iou[0], rtol=0, atol=0.02)
 
 
 def test_the_matching_margin_is_the_similarity_to_the_object_minus_that_to_its_surroundings() -> None:

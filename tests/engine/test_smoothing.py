@@ -20,8 +20,8 @@ def planes(labels: NDArray[np.uint8], objects: int = 1) -> Tensor:
     return torch.where(chosen, 0.7, 0.3 / objects)
 
 
-def smoothed(labels: NDArray[np.uint8], *steps: str, objects: int = 1, size: int = 10) -> NDArray[np.uint8]:
-    smoother = Smoother(TrackSettings(smooth=steps, smooth_size=size))
+def smoothed(labels: NDArray[np.uint8], *steps: str, objects: int = 1, **sizes: float) -> NDArray[np.uint8]:
+    smoother = Smoother(TrackSettings(smooth=steps, **{"smooth_size": 10, **sizes}))
     return shown(smoother(range(1, objects + 1), planes(labels, objects)), objects)
 
 
@@ -58,6 +58,7 @@ def test_holes_are_filled_if_the_object_alone_surrounds_them() -> None:
     expected = scene()
     expected[8:10, 8:10] = 1
     assert np.array_equal(smoothed(scene(), "holes"), expected)
+    assert np.array_equal(smoothed(scene(), "holes", smooth_holes=0.02), scene()), "4 pixels are more than 2 % of 180"
     between = scene()
     between[8, 7] = 2  # the hole now touches a second object
     assert np.array_equal(smoothed(between, "holes", objects=2), between)
@@ -66,14 +67,24 @@ def test_holes_are_filled_if_the_object_alone_surrounds_them() -> None:
     assert np.array_equal(smoothed(border, "holes"), border), "a gap at the frame's border is no hole"
 
 
-def test_the_component_nearest_to_the_last_mask_is_kept() -> None:
-    smoother = Smoother(TrackSettings(smooth=("nearest",)))
-    before = np.zeros((40, 40), np.uint8)
-    before[26:32, 26:32] = 1
-    smoother((1,), planes(before))
+def followed(before: tuple[slice, slice]) -> NDArray[np.uint8]:
+    """The scene with "nearest", after a mask that fills `before`."""
+    smoother, last = Smoother(TrackSettings(smooth=("nearest",))), np.zeros((40, 40), np.uint8)
+    last[before] = 1
+    smoother((1,), planes(last))
+    return shown(smoother((1,), planes(scene())))
+
+
+def test_components_farther_from_the_last_mask_than_its_side_go() -> None:
     expected = np.zeros((40, 40), np.uint8)
     expected[28:34, 28:34] = 1
-    assert np.array_equal(shown(smoother((1,), planes(scene()))), expected)
+    assert np.array_equal(followed(np.s_[26:32, 26:32]), expected), "6 pixels are the reach"
+    assert np.array_equal(followed(np.s_[16:31, 16:31]), scene()), "15 pixels reach all"
+
+
+def test_the_nearest_component_stays_however_far_it_is() -> None:
+    assert np.array_equal(followed(np.s_[39:, 0:1])[:20], np.zeros((20, 40), np.uint8))
+    assert followed(np.s_[39:, 0:1])[30:32, 4:6].all()
 
 
 def test_a_given_mask_is_not_changed() -> None:

@@ -1,4 +1,4 @@
-"""Post-processing of results that users switch on: specks dropped, one component kept, holes filled."""
+"""Post-processing of results that users switch on: specks and distant components dropped, holes filled."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class Smoother:
     background's. Masks that are given are not changed.
 
     Args:
-        settings: `smooth` says what is done, `smooth_size` up to which size.
+        settings: `smooth` says what is done, `smooth_size` and `smooth_holes` up to which size.
 
     Attributes:
-        centres: object id -> (y, x), the centre of its last mask, in pixels.
+        masks: object id -> its last mask that is not empty, bool ``(H, W)``; for "nearest" alone.
     """
 
     def __init__(self, settings: TrackSettings) -> None:
-        self.steps, self.size = settings.smooth, settings.smooth_size
-        self.centres: dict[int, tuple[float, float]] = {}
+        self.steps, self.size, self.holes = settings.smooth, settings.smooth_size, settings.smooth_holes
+        self.masks: dict[int, NDArray[np.bool_]] = {}
 
     def drop(self, ids: Sequence[int]) -> None:
         """Forget objects."""
         for identity in ids:
-            self.centres.pop(identity, None)
+            self.masks.pop(identity, None)
 
     def __call__(self, ids: Sequence[int], probabilities: Tensor, given: Sequence[int] = ()) -> Tensor:
         """The probabilities ``(N+1, H, W)`` of the next result, changed; objects in `given` are not."""
@@ -49,16 +49,15 @@ class Smoother:
                 removed[mask & ~kept] = channel
                 mask = kept
                 if "holes" in self.steps:
-                    filled[_holes(mask, labels == 0, self.size)] = channel
-            if mask.any():
-                ys, xs = np.nonzero(mask)
-                self.centres[identity] = float(ys.mean()), float(xs.mean())
+                    filled[_holes(mask, labels == 0, self.holes * np.count_nonzero(mask))] = channel
+            if "nearest" in self.steps and mask.any():
+                self.masks[identity] = mask
         if not removed.any() and not filled.any():
             return probabilities
         return _moved(_moved(probabilities.clone(), removed, into_background=True), filled, into_background=False)
 
     def _kept(self, mask: NDArray[np.bool_], identity: int) -> NDArray[np.bool_]:
-        """The mask without specks, or only its component nearest to the last centre."""
+        """The mask without specks and components far from the last mask."""
         import cv2
 
         count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
@@ -67,24 +66,16 @@ class Smoother:
         if "specks" in self.steps and numbers:
             largest = max(numbers, key=lambda number: sizes[number])
             numbers = [number for number in numbers if sizes[number] >= self.size or number == largest]
-        if "nearest" in self.steps and len(numbers) > 1:
-            centre = self.centres.get(identity)
-            rank = (
-                (lambda n: (0.0, -sizes[n]))
-                if centre is None
-                else (lambda n: (_distance(parts == n, centre), -sizes[n]))
-            )
-            numbers = [min(numbers, key=rank)]
+        if "nearest" in self.steps and len(numbers) > 1 and identity in self.masks:
+            last = self.masks[identity]
+            away = cv2.distanceTransform((~last).astype(np.uint8), cv2.DIST_L2, 5)
+            distances = {number: float(away[parts == number].min()) for number in numbers}
+            reach = max(min(distances.values()), float(np.count_nonzero(last)) ** 0.5)
+            numbers = [number for number in numbers if distances[number] <= reach]
         return np.isin(parts, numbers)
 
 
-def _distance(part: NDArray[np.bool_], centre: tuple[float, float]) -> float:
-    """Distance of a part's nearest pixel from a point, in pixels."""
-    ys, xs = np.nonzero(part)
-    return float(np.hypot(ys - centre[0], xs - centre[1]).min())
-
-
-def _holes(mask: NDArray[np.bool_], ground: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+def _holes(mask: NDArray[np.bool_], ground: NDArray[np.bool_], size: float) -> NDArray[np.bool_]:
     """Parts of the background, smaller than `size` pixels, that the mask alone surrounds."""
     import cv2
 

@@ -20,7 +20,7 @@ def stream_state(stream: Propagator) -> dict[str, Any]:
         "view": vars(stream.view),
         "areas": stream.meter.areas,
         "lost": stream.meter.lost,
-        "centres": stream.smoother.centres,
+        "smoothed": stream.smoother.masks,
     }
 
 
@@ -34,6 +34,6 @@ def set_stream_state(stream: Propagator, state: dict[str, Any]) -> None:
     stream._size = state["size"]
     stream._parser._ids_seen = state["ids_seen"]
     stream.meter.areas, stream.meter.lost = state["areas"], state["lost"]
-    stream.smoother.centres = state["centres"]
+    stream.smoother.masks = state["smoothed"]
     vars(stream.view).clear()
     vars(stream.view).update(state["view"])

@@ -34,7 +34,9 @@ class TrackSettings(Settings):
     smooth: tuple[str, ...] = setting(
         (),
         "what is done to results, not to what is tracked: `specks` drops components below `smooth_size` (not the "
-        "largest), `nearest` keeps the component nearest to the last mask, `holes` fills holes below `smooth_size`",
+        "largest), `nearest` drops components farther from the last mask than the square root of its area (not the "
+        "nearest), `holes` fills holes below `smooth_holes`",
         choices=SMOOTH,
     )
-    smooth_size: int = setting(100, "size of specks and holes in pixels", minimum=1)
+    smooth_size: int = setting(30, "size of specks in pixels", minimum=1)
+    smooth_holes: float = setting(0.1, "size of holes, as a share of the object's area", above=0)
