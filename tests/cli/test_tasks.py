@@ -236,9 +236,10 @@ def test_review_shows_the_least_certain_masks_and_asks_a_second_method(
 ) -> None:
     video, _ = first_sequence(davis)
     words = ["review", str(reported), "--video", str(video), "--count", "2", "--output", str(tmp_path / "page")]
-    assert main([*words, "--second", str(model)]) == 0
+    assert main([*words, "--second", str(model), "--backward", str(model)]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("frame 0000") and f"agreement with {model} 1.00" in out[0], "the same model agrees"
+    assert re.search(r"agreement with the backward pass [01]\.\d\d;", out[0])
     page = (tmp_path / "page" / "review.html").read_text()
     pictures = re.findall(r'src="(pictures/\d+\.png)"', page)
     assert len(pictures) == 2 and all((tmp_path / "page" / name).is_file() for name in pictures)

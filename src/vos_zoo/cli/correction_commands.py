@@ -27,6 +27,12 @@ def review(commands: Any) -> None:
         metavar="NAME",
         help="weights of a second method: where its masks differ, one of both is wrong",
     )
+    parser.add_argument(
+        "--backward",
+        metavar="NAME",
+        help="weights that track backward from each object's last mask: from where both passes differ on, masks are in "
+        "doubt; takes as long as tracking the video",
+    )
     parser.add_argument("--count", metavar="K", type=int, default=8, help="how many masks (default: 8)")
     parser.add_argument("--output", metavar="FOLDER", required=True, help="where the page and its pictures are written")
     finish(parser)

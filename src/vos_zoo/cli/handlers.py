@@ -125,7 +125,12 @@ def run_review(options: argparse.Namespace) -> int | None:
     if options.count < 1:
         raise UsageError(f"--count: {options.count} must be at least 1")
     refuse_overwriting([options.output], [options.results, options.video])
-    config = None if options.weights is None else configuration(options)
+    trackers = {
+        name: None
+        if weights is None
+        else (weights, configuration(argparse.Namespace(**{**vars(options), "weights": weights})))
+        for name, weights in (("second", options.weights), ("backward", options.backward))
+    }
     from vos_zoo import tasks
 
     return tasks.run_review(
@@ -133,8 +138,7 @@ def run_review(options: argparse.Namespace) -> int | None:
         source=options.video,
         count=options.count,
         output=options.output,
-        second=options.weights,
-        config=config,
+        **trackers,
     )
 
 

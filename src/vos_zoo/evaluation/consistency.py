@@ -42,7 +42,9 @@ def backward_agreement(
         return found
     end = max(last.values())
     starts = {
-        end - at: np.where(np.isin(masks(frames[at]), [i for i, own in last.items() if own == at]), masks(frames[at]), 0)
+        end - at: np.where(
+            np.isin(masks(frames[at]), [i for i, own in last.items() if own == at]), masks(frames[at]), 0
+        )
         for at in sorted(set(last.values()), reverse=True)
     }
     for result in track((frame(frames[at]) for at in range(end, -1, -1)), starts):
@@ -51,3 +53,12 @@ def backward_agreement(
         for identity in result.ids:
             found[identity][at] = float(region_similarity(ours == identity, theirs == identity))
     return found
+
+
+def lowest_so_far(agreement: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The lowest agreement up to each frame, ``(T,)``; NaN where there is none.
+
+    A backward pass that starts from a wrong mask agrees with the wrong masks, and leaves the right ones before them:
+    masks are in doubt from the first frame on in which both passes differ.
+    """
+    return np.where(np.isnan(agreement), np.nan, np.fmin.accumulate(agreement))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from tqdm import tqdm
 
 from vos_zoo.config.layers import RunConfig
 from vos_zoo.console import say
+from vos_zoo.evaluation.consistency import backward_agreement, lowest_so_far
 from vos_zoo.files.atomic import write_text
 from vos_zoo.files.outputs import REPORT_TABLE
 from vos_zoo.metrics import region_similarity
+from vos_zoo.session.frames import FrameStore
 from vos_zoo.suggestions import Suggestion, combine, suggest
 from vos_zoo.tasks.evaluate import load_model
 from vos_zoo.types import Frame, LabelMap, UsageError
@@ -30,7 +33,13 @@ Curve = NDArray[np.float64]
 
 
 def run_review(
-    *, results: str, source: str, count: int, output: str, second: str | None = None, config: RunConfig | None = None
+    *,
+    results: str,
+    source: str,
+    count: int,
+    output: str,
+    second: tuple[str, RunConfig] | None = None,
+    backward: tuple[str, RunConfig] | None = None,
 ) -> int:
     """Write review.html with the masks whose correction is expected to help most.
 
@@ -39,8 +48,8 @@ def run_review(
         source: the video.
         count: how many masks.
         output: folder of the page and its pictures.
-        second: weights of a second method, whose masks are compared with those of the results.
-        config: inference settings of the second method.
+        second: weights and inference settings of a second method, whose masks are compared with those of the results.
+        backward: the same of what tracks the video backward from each object's last mask.
     """
     folder, target = Path(results), Path(output)
     rows, video = read_report(folder / REPORT_TABLE), open_video(source)
@@ -49,8 +58,9 @@ def run_review(
     masks = _Masks(folder, {row.index: row.frame for row in rows})
     others = {"appearance": _appearance(video, masks, rows)}
     if second is not None:
-        assert config is not None
-        others[f"agreement with {second}"] = _agreement(video, masks, rows, config, second)
+        others[f"agreement with {second[0]}"] = _agreement(video, masks, rows, *second)
+    if backward is not None:
+        others["agreement with the backward pass"] = _backward(source, masks, rows, *backward)
     curves = _curves(rows)
     quality = {
         identity: combine(curve, {name: other[identity] for name, other in others.items()})
@@ -118,7 +128,7 @@ def _histogram(pixels: NDArray[np.uint8]) -> Curve:
 
 
 def _agreement(
-    video: FrameSource, masks: _Masks, rows: Sequence[ConfidenceRow], config: RunConfig, second: str
+    video: FrameSource, masks: _Masks, rows: Sequence[ConfidenceRow], second: str, config: RunConfig
 ) -> dict[int, Curve]:
     """IoU of each mask and that of a second method, which starts from the first mask of each object."""
     model, options = load_model(config, second)
@@ -134,6 +144,19 @@ def _agreement(
             for identity, curve in found.items():
                 if not np.isnan(_curves(rows)[identity][result.index]):
                     curve[result.index] = float(region_similarity(ours == identity, theirs == identity))
+    return found
+
+
+def _backward(
+    source: str, masks: _Masks, rows: Sequence[ConfidenceRow], weights: str, config: RunConfig
+) -> dict[int, Curve]:
+    """Lowest agreement up to each frame of each object's masks and those of a backward pass."""
+    model, options = load_model(config, weights)
+    frames, numbers = FrameStore(source), sorted(masks.names)
+    track = partial(model.track, **options)
+    found = {identity: np.full_like(curve, np.nan) for identity, curve in _curves(rows).items()}
+    for identity, agreement in backward_agreement(track, frames.frame, masks.__getitem__, numbers, found).items():
+        found[identity][numbers] = lowest_so_far(agreement)
     return found
 
 
