@@ -1,4 +1,4 @@
-"""Exported steps against torch on the sample clip: labels that differ, and time per frame on one core.
+"""Exported steps against torch on the sample clip: the labels that differ.
 
 Exports shipped weights for one object at the size of the clip, tracks the whole clip with the script that the export
 writes, in a process of its own (onnxruntime without torch), and with the same settings by torch.
@@ -14,7 +14,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -72,14 +71,10 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     mask = clip.first_mask()
     run_export(weights=name, output=str(folder), objects=1, size=(mask.shape[0], mask.shape[1]))
     script = [sys.executable, folder / "track_onnx.py", clip.video, clip.mask, "--output", folder / "masks"]
-    start = time.perf_counter()
     subprocess.run([str(word) for word in script], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    alone = time.perf_counter() - start
     frames = [np.ascontiguousarray(frame) for frame in read_video(str(clip.video))]
     model = VOSModel.from_pretrained(name, plain_cpu=True).eval()
-    start = time.perf_counter()
     expected = torch_labels(model, frames, mask)
-    by_torch = time.perf_counter() - start
     shares = [
         float(np.mean(read_mask(folder / "masks" / f"{t:05d}.png") != labels)) for t, labels in enumerate(expected)
     ]
@@ -92,7 +87,6 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
         "differing_pixels": float(np.mean(shares)),
         "differing_pixels_worst_frame": max(shares),
         "object_pixels_last_frame": int(np.count_nonzero(expected[-1])),
-        "time_by_torch": round(alone / by_torch, 2),
         "onnxruntime": onnxruntime.__version__,
         "torch": str(torch.__version__),
     }
