@@ -48,10 +48,13 @@ def test_the_exported_steps_track_as_torch_does(
 @pytest.mark.skipif(not RESULTS.is_file(), reason="the tests run outside the repository: no records of benchmarks")
 def test_the_export_of_every_shipped_model_was_compared_on_the_sample_clip() -> None:
     record = json.loads(RESULTS.read_text())
+    page = (RESULTS.parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
     assert sorted(record) == sorted(local.known.name for local in shipped_weights())
     for name, numbers in record.items():
         assert numbers["frames"] == 50 and numbers["differing_pixels"] <= 1e-3, f"{name}: {numbers}"
         assert numbers["object_pixels_last_frame"] > 10_000, f"{name}: nothing is tracked"
+        pixels = round(numbers["differing_pixels"] * numbers["frames"] * numbers["size"][0] * numbers["size"][1])
+        assert f"| `{name}` | {pixels} |" in page, "docs/export.md says another number"
 
 
 def test_the_tracker_imports_no_torch() -> None:
