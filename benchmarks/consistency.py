@@ -62,11 +62,14 @@ def measure(model: VOSModel, root: Path, step: int) -> dict[str, Any]:
         "step": step,
         "frames": len(joined["true"]),
         "over all frames": {name: round(_correlation(joined[name], joined["true"]), 3) for name in names},
-        "within sequences": {
-            name: round(float(np.mean([_correlation(own[name], own["true"]) for own in curves])), 3) for name in names
-        },
+        "within sequences": {name: _mean([_correlation(own[name], own["true"]) for own in curves]) for name in names},
         "time of the backward pass": round(seconds[1] / seconds[0], 2),
     }
+
+
+def _mean(values: list[float]) -> float | None:
+    """Their mean; None if one is not defined, as that of a constant is not."""
+    return None if np.isnan(values).any() else round(float(np.mean(values)), 3)
 
 
 def _curves(expected: NDArray[np.float64], agreement: NDArray[np.float64], true: NDArray[np.float64]) -> Curves:
