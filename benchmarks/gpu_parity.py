@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 PROBABILITIES, LOSS, GRADIENT = 2e-3, 1e-3, 0.999
 """Tolerances in float32, device against CPU: largest mean difference of the probabilities of a frame, relative
 difference of the loss, least cosine of the gradients."""
-LABELS = {"float32": 0.995, "tf32": 0.985, "bf16": 0.98, "fp16": 0.98}
-"""Least share of equal labels in a frame, of a format on the device against float32 on the CPU."""
+LABELS = {"float32": 0.995, "tf32": 0.97, "bf16": 0.85, "fp16": 0.95}
+"""Least share of equal labels in a frame, of a format on the device against float32 on the CPU. Labels of golden
+weights are nearly tied in places: on a CPU emulated TF32 leaves 0.978 of the worst frame equal, bf16 0.866 (PCVOS)."""
 
 
 def golden_sequences(method: str, reference: Path) -> dict[str, tuple[VOSModel, list[Frame], dict[int, LabelMap]]]:
