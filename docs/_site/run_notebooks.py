@@ -24,8 +24,9 @@ def run(path: Path) -> None:
         for output in cell.get("outputs", []):
             if "text" in output:
                 output.text = without_paths(output.text)
-            if "text/plain" in output.get("data", {}):
-                output.data["text/plain"] = without_paths(output.data["text/plain"])
+            for kind in ("text/plain", "text/markdown"):
+                if kind in output.get("data", {}):
+                    output.data[kind] = without_paths(output.data[kind])
     nbformat.write(notebook, path)
 
 

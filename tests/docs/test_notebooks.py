@@ -51,7 +51,8 @@ def test_a_notebook_keeps_no_trace_of_the_machine(path: Path) -> None:
     for cell in notebook.cells:
         assert not cell.metadata, "cells carry no metadata (a tag could tell nbmake to skip them)"
         for output in cell.get("outputs", []):
-            shown = str(output.get("text", "")) + str(output.get("data", {}).get("text/plain", ""))
+            texts = [text for kind, text in output.get("data", {}).items() if kind.startswith("text/")]
+            shown = "\n".join(map(str, [output.get("text", ""), *texts]))
             assert not re.search(r"/(?:tmp|home|root|work|Users|usr)/", shown), shown
 
 
