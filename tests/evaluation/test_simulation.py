@@ -83,6 +83,13 @@ def test_only_what_is_stale_is_computed_again(model: VOSModel, monkeypatch: pyte
     assert stale == [([*range(LENGTH)], [0, 1, 2]), ([7, 8, 9], [*range(7)]), ([], [])]
 
 
+def test_scores_along_the_suggestions_need_no_further_run(model: VOSModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = CorrectedVideo(Squares(), lambda frame, length: model.session(frame, length=length))
+    chosen = list(choose(video, "suggest", 2, np.random.default_rng(0)))
+    monkeypatch.setattr(video.session, "run", lambda: pytest.fail("tracked again"))
+    assert video.score(chosen[0]) < video.score(chosen[1])
+
+
 def test_policies_choose_frames_that_are_not_given_yet(video: CorrectedVideo) -> None:
     for policy in ("suggest", "random", "worst"):
         chosen = list(choose(video, policy, 4, np.random.default_rng(0)))

@@ -96,6 +96,7 @@ class CorrectedVideo:
 
     def suggested(self, given: Sequence[int]) -> int | None:
         """The frame that the session suggests to correct next; None if it suggests none."""
+        self.scores(given)  # kept, so that nothing is tracked again for them
         self.correct(given)
         left = [t for t in self.correctable if t not in given]
         found = self.session.suggest(1, frames=left, together=True)
