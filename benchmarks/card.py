@@ -199,8 +199,8 @@ def add_score(record: Path, title: str | None = None) -> None:
             }
         RECORDS.mkdir(exist_ok=True)
         shutil.copyfile(record, record_file(source, title))
-    same = ("weights", "data")
-    numbers["scores"] = [one for one in numbers["scores"] if any(one[name] != row[name] for name in same)] + [row]
+    rows = {(one["weights"], one["data"]): one for one in numbers["scores"]}
+    numbers["scores"] = list({**rows, (row["weights"], row["data"]): row}.values())
     path.write_text(json.dumps(numbers, indent=2) + "\n")
 
 
