@@ -65,7 +65,7 @@ class Recorder:
         emit = self.engine.view.emit
 
         def emitted(probabilities: Tensor) -> Tensor:
-            self.planes += list(probabilities)
+            self.planes = list(probabilities)  # a clip comes last, behind what confidence is measured by
             return emit(probabilities)
 
         self.engine.view.emit = emitted  # type: ignore[method-assign]
