@@ -1,6 +1,7 @@
 """What the threads beside the network are worth: `track` and `test` with and without them, interleaved.
 
-    python benchmarks/pipeline.py --weights pcvos-small --source DAVIS/JPEGImages/480p/bmx-trees --repeats 5
+    python benchmarks/pipeline.py --weights pcvos-small --repeats 5 --source DAVIS/JPEGImages/480p/car-shadow \
+        --mask DAVIS/Annotations/480p/car-shadow/00000.png
 
 Each case is run alternately in one process, the network with one thread. Wall time shows what the threads win where a
 second core is free; CPU time shows what they cost. The smallest and the median of each are reported, and the load of

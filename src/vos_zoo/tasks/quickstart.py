@@ -71,7 +71,9 @@ def run_quickstart(*, output: str, train: str | None = None, command: str = "") 
     losses = _train(start, folder, command)
     for local in shipped:
         _test(local, folder / "test" / local.known.name)
-    run_leaderboard(source="runs", folders=[str(folder / "test")], project="vos-zoo", output=str(folder / "board"))
+    run_leaderboard(
+        source="runs", folders=[str(folder / "test")], across=["size"], project="vos-zoo", output=str(folder / "board")
+    )
     say("\n".join(_closing(folder, names, picture, losses)))
     return 0
 
