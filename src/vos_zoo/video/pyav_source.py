@@ -13,6 +13,7 @@ import numpy as np
 
 from vos_zoo.types import Frame, UsageError, VOSError
 from vos_zoo.video.containers import is_cut_off
+from vos_zoo.video.convert import converted
 from vos_zoo.video.source import FrameSource, cut_off, library_path, undecodable
 
 _VP8_SHOWN = 0x10
@@ -135,5 +136,5 @@ def _is_shown(packet: Any) -> bool:
 def _upright(frame: Any) -> Frame:
     """A PyAV frame as RGB, rotated by its display matrix (`rotation`: degrees counter-clockwise, multiples of 90)."""
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
-    picture = frame.to_ndarray(format="rgb24")
+    picture = converted(frame, format="rgb24").to_ndarray()
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture

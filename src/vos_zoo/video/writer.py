@@ -16,6 +16,7 @@ import numpy as np
 
 from vos_zoo.files.atomic import publish, temporary_file
 from vos_zoo.types import Frame, FrameResult, LabelMap, Prompt, UsageError, VOSError
+from vos_zoo.video.convert import converted
 from vos_zoo.video.json_writer import JsonWriter
 from vos_zoo.video.masks import overlay, write_mask
 from vos_zoo.video.panels import with_caption
@@ -182,7 +183,8 @@ class _PyAVEncoder:
 
     def write(self, picture: Frame, seconds: float | None) -> None:
         with self._named_errors():
-            frame = self._av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p", **self._target)
+            drawn = self._av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame = converted(drawn, format="yuv420p", **self._target)
             if self._last < 0 and seconds is not None:  # the first frame decides whether times or the rate are used
                 self._first = seconds
                 self._stream.codec_context.time_base = self._stream.time_base = _TICK

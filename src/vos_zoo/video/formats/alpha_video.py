@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from vos_zoo.files.atomic import atomic_file
 from vos_zoo.types import UsageError, VOSError
+from vos_zoo.video.convert import converted
 from vos_zoo.video.formats.rgba import from_rgba
 from vos_zoo.video.source import library_path
 
@@ -58,7 +59,7 @@ def write_alpha_video(path: str | Path, pictures: Iterable[NDArray[np.uint8]], f
                 if picture.shape != size:
                     raise VOSError(f"{path}: a picture is {picture.shape}, the first one {size}; a video has one size")
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgba")
-                container.mux(stream.encode(frame.reformat(format=pixels)))
+                container.mux(stream.encode(converted(frame, format=pixels)))
             if size is None:
                 raise VOSError(f"{path}: there is no frame to write")
             container.mux(stream.encode())
@@ -85,7 +86,7 @@ def read_alpha_video(path: str | Path) -> Iterator[NDArray[np.bool_]]:
             for frame in frames:
                 if not any(component.is_alpha for component in frame.format.components):
                     raise VOSError(f"{path}: has no alpha channel ({frame.format.name}); export it with alpha")
-                yield from_rgba(frame.reformat(format="rgba").to_ndarray(format="rgba"), str(path))
+                yield from_rgba(converted(frame, format="rgba").to_ndarray(), str(path))
 
 
 def _pyav(path: Path) -> Any:
