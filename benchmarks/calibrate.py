@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.common import REPOSITORY, one_thread
+from benchmarks.common import REPOSITORY, one_thread, record
 from vos_zoo.config.resources import shipped_folder
 from vos_zoo.data.opening import open_dataset
 from vos_zoo.engine.confidence import CONFIDENCE_FILE, SIGNS, Calibration
@@ -104,12 +104,12 @@ def left_out(data: dict[str, Signs]) -> dict[str, Any]:
         calibration = fit([other for key, other in data.items() if key != name])
         expected.append(calibration.expected_iou({key: torch.tensor(part[key]) for key in SIGNS}).double().numpy())
         true.append(np.array(part["J"]))
-    within = [_correlation(e, j) for e, j in zip(expected, true, strict=True)]
+    within = [rank_correlation(e, j) for e, j in zip(expected, true, strict=True)]
     e, j = np.concatenate(expected), np.concatenate(true)
     return {
         "frames": len(j),
         "lost": round(float((j < LOST).mean()), 4),
-        "spearman": round(_correlation(e, j), 4),
+        "spearman": round(rank_correlation(e, j), 4),
         "spearman_within": round(float(np.mean(within)), 4),
         "auroc_lost": round(auroc(e, j < LOST), 4),
         "mean_error": round(float(np.abs(e - j).mean()), 4),
@@ -126,7 +126,7 @@ def auroc(expected: Vector, lost: NDArray[np.bool_]) -> float:
     )
 
 
-def _correlation(a: Vector, b: Vector) -> float:
+def rank_correlation(a: Vector, b: Vector) -> float:
     """Spearman's rank correlation."""
     return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
 
@@ -151,17 +151,14 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=1, help="track every n-th frame only")
     options = parser.parse_args()
     one_thread()
-    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     options.cache.mkdir(parents=True, exist_ok=True)
     for name in options.weights:
         cache = options.cache / f"{name}.json"
         if not cache.is_file():
             cache.write_text(json.dumps(collect(name, options.root, options.step)))
         data = json.loads(cache.read_text())
-        results[name] = left_out(data)
         write_text(shipped_folder() / name / CONFIDENCE_FILE, fit(list(data.values())).to_json())
-        print(name, results[name], flush=True)
-        write_text(RESULTS, json.dumps(results, indent=2) + "\n")
+        record(RESULTS, name, left_out(data))
 
 
 if __name__ == "__main__":

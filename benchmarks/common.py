@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import time
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from vos_zoo.create import create_model
 from vos_zoo.data.synthetic.videos import SyntheticDataset, SyntheticSettings
 from vos_zoo.engine.propagator import Propagator
 from vos_zoo.evaluation.speed import wait_for_gpu
+from vos_zoo.files.atomic import write_text
 from vos_zoo.hub.weights import shipped_weights
 from vos_zoo.model import VOSModel
 from vos_zoo.nn.cpu.allocator import keep_large_blocks
@@ -33,6 +36,23 @@ def one_thread() -> None:
     import cv2
 
     cv2.setNumThreads(0)
+
+
+def sequences_parser(doc: str) -> argparse.ArgumentParser:
+    """Options of what is measured with shipped weights on the sequences of DAVIS 2016."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--root", type=Path, required=True, help="DAVIS 2016, or a part of it")
+    parser.add_argument("--weights", nargs="+", required=True, help="names of shipped weights")
+    parser.add_argument("--step", type=int, default=1, help="use every n-th frame only")
+    return parser
+
+
+def record(path: Path, name: str, found: Any) -> None:
+    """Print what was measured with some weights, and put it into a JSON file that holds that of others, too."""
+    results = json.loads(path.read_text()) if path.is_file() else {}
+    results[name] = found
+    print(name, found, flush=True)
+    write_text(path, json.dumps(results, indent=2) + "\n")
 
 
 def seconds(run: Callable[[], Any], repeats: int, device: torch.device) -> list[float]:

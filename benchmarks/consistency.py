@@ -10,8 +10,6 @@ each of the two.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -21,11 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.calibrate import _correlation
-from benchmarks.common import REPOSITORY, one_thread
+from benchmarks.calibrate import rank_correlation
+from benchmarks.common import REPOSITORY, one_thread, record, sequences_parser
 from vos_zoo.data.opening import open_dataset
-from vos_zoo.evaluation.consistency import backward_agreement
-from vos_zoo.files.atomic import write_text
+from vos_zoo.evaluation.consistency import backward_agreement, lowest_so_far
 from vos_zoo.metrics import region_similarity
 from vos_zoo.model import VOSModel
 from vos_zoo.types import LabelMap
@@ -61,8 +58,10 @@ def measure(model: VOSModel, root: Path, step: int) -> dict[str, Any]:
     return {
         "step": step,
         "frames": len(joined["true"]),
-        "over all frames": {name: round(_correlation(joined[name], joined["true"]), 3) for name in names},
-        "within sequences": {name: _mean([_correlation(own[name], own["true"]) for own in curves]) for name in names},
+        "over all frames": {name: round(rank_correlation(joined[name], joined["true"]), 3) for name in names},
+        "within sequences": {
+            name: _mean([rank_correlation(own[name], own["true"]) for own in curves]) for name in names
+        },
         "time of the backward pass": round(seconds[1] / seconds[0], 2),
     }
 
@@ -74,8 +73,7 @@ def _mean(values: list[float]) -> float | None:
 
 def _curves(expected: NDArray[np.float64], agreement: NDArray[np.float64], true: NDArray[np.float64]) -> Curves:
     """What is compared, without the given frame; where there is no agreement, it is 0."""
-    agreement = np.nan_to_num(agreement, nan=0.0)
-    lowest = np.minimum.accumulate(agreement)
+    agreement, lowest = np.nan_to_num(agreement), np.nan_to_num(lowest_so_far(agreement))
     found = {
         "expected IoU": expected,
         "agreement": agreement,
@@ -89,17 +87,10 @@ def _curves(expected: NDArray[np.float64], agreement: NDArray[np.float64], true:
 
 def main() -> None:
     """Measure and record."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, required=True, help="DAVIS 2016, or a part of it")
-    parser.add_argument("--weights", nargs="+", required=True, help="names of shipped weights")
-    parser.add_argument("--step", type=int, default=1, help="use every n-th frame only")
-    options = parser.parse_args()
+    options = sequences_parser(__doc__).parse_args()
     one_thread()
-    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     for name in options.weights:
-        results[name] = measure(VOSModel.from_pretrained(name), options.root, options.step)
-        print(name, results[name], flush=True)
-        write_text(RESULTS, json.dumps(results, indent=2) + "\n")
+        record(RESULTS, name, measure(VOSModel.from_pretrained(name), options.root, options.step))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ writes, in a process of its own (onnxruntime without torch), and with the same s
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -21,14 +20,13 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.common import REPOSITORY, one_thread
+from benchmarks.common import REPOSITORY, one_thread, record
 from vos_zoo import samples
 from vos_zoo.downloads.fetching import file_digest
 from vos_zoo.engine.propagator import Propagator
 from vos_zoo.engine.schedule import WriteSchedule
 from vos_zoo.export.steps import fixed_settings, whole_frame
 from vos_zoo.export.track_onnx import read_video
-from vos_zoo.files.atomic import write_text
 from vos_zoo.hub.weights import find_weights
 from vos_zoo.model import VOSModel
 from vos_zoo.tasks.export import run_export
@@ -100,11 +98,7 @@ def main() -> None:
     one_thread()
     for name in options.weights:
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(name, Path(folder))
-        results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-        results[name] = found
-        print(name, found, flush=True)
-        write_text(RESULTS, json.dumps(dict(sorted(results.items())), indent=2) + "\n")
+            record(RESULTS, name, measure(name, Path(folder)))
 
 
 if __name__ == "__main__":

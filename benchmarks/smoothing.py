@@ -7,19 +7,16 @@ Every sequence is tracked once; the results are then smoothed in each way, which
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.common import REPOSITORY, one_thread
+from benchmarks.common import REPOSITORY, one_thread, record, sequences_parser
 from vos_zoo.data.opening import open_dataset
 from vos_zoo.engine.smoothing import Smoother
 from vos_zoo.engine.track_settings import TrackSettings
-from vos_zoo.files.atomic import write_text
 from vos_zoo.metrics.scoring import score_frame
 from vos_zoo.model import VOSModel
 from vos_zoo.types import FrameResult
@@ -55,17 +52,10 @@ def measure(name: str, root: Path, step: int) -> dict[str, float]:
 
 def main() -> None:
     """Measure and record."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, required=True, help="DAVIS 2016, or a part of it")
-    parser.add_argument("--weights", nargs="+", required=True, help="names of shipped weights")
-    parser.add_argument("--step", type=int, default=1, help="track every n-th frame only")
-    options = parser.parse_args()
+    options = sequences_parser(__doc__).parse_args()
     one_thread()
-    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     for name in options.weights:
-        results[name] = {"step": options.step, "J&F": measure(name, options.root, options.step)}
-        print(name, results[name], flush=True)
-        write_text(RESULTS, json.dumps(results, indent=2) + "\n")
+        record(RESULTS, name, {"step": options.step, "J&F": measure(name, options.root, options.step)})
 
 
 if __name__ == "__main__":
