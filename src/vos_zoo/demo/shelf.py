@@ -68,19 +68,15 @@ def offered_weights(first: str | None) -> dict[str, str]:
 
     `first` (a name or a path) leads, then those with the best J&F measured by us.
     """
-    offered = sorted((local for local in known_weights() if local.state != "missing"), key=_score, reverse=True)
+    offered = sorted(
+        (local for local in known_weights() if local.state != "missing"), key=lambda local: local.quality, reverse=True
+    )
     found = {local.known.name: _about(local) for local in offered}
     return found if first is None else {first: found.get(first, first), **found}
 
 
-def _score(local: LocalWeights) -> float:
-    """Our J&F on real videos; 0 where it is not measured."""
-    row = local.real_score
-    return 0.0 if row is None else float(row["J&F"])
-
-
 def _about(local: LocalWeights) -> str:
     """Name, method, our J&F on real videos where it is measured, and whether they must be downloaded."""
-    score = f", J&F {_score(local):.1f}" if _score(local) else ""
+    score = f", J&F {local.quality:.1f}" if local.quality else ""
     download = "; downloaded when used" if local.state == "to download" else ""
     return f"{local.known.name} ({local.method}{score}{download})"

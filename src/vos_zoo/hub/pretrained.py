@@ -307,7 +307,7 @@ def _fetch_calibration(source: str, options: Mapping[str, Any]) -> None:
                 stacklevel=2,
             )
     except EntryNotFoundError:
-        pass
+        return  # it has none
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(f"cannot load {source!r} from the hub: {_first_line(error)}") from error
 

@@ -66,6 +66,11 @@ class LocalWeights:
         """The first row of `measured` with J&F on real videos."""
         return next((row for row in self.measured if row["real"] and "J&F" in row), None)
 
+    @property
+    def quality(self) -> float:
+        """J&F of `real_score` in percent; 0 where it is not measured."""
+        return 0.0 if self.real_score is None else float(self.real_score["J&F"])
+
     def how_to_get(self) -> str:
         """One line on what to do to load them; empty if nothing."""
         return {

@@ -125,7 +125,7 @@ def draw_sample(names: Sequence[str], tracked: Path, path: Path) -> Path:
 def _chosen(shipped: Sequence[LocalWeights], name: str | None) -> LocalWeights:
     """The weights called `name`; None: those with our best score on real videos."""
     if name is None:
-        return max(shipped, key=lambda local: (local.real_score or {"J&F": 0.0})["J&F"])
+        return max(shipped, key=lambda local: local.quality)
     found = next((local for local in shipped if local.known.name == name), None)
     if found is None:
         names = [local.known.name for local in shipped]
