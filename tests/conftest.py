@@ -32,3 +32,11 @@ def reference_dir() -> Path:
 def data_dir() -> Path:
     """The folder with the real video packs (`VOS_ZOO_DATA`); skips where it is absent."""
     return _folder("VOS_ZOO_DATA", REPOSITORY.parent / "shared" / "data")
+
+
+@pytest.fixture
+def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty cache, and downloads allowed."""
+    monkeypatch.setenv("VOS_ZOO_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("VOS_ZOO_OFFLINE", raising=False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)

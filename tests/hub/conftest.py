@@ -12,12 +12,19 @@ from benchmarks import card as cards
 from tests.helpers.contract_settings import build
 from tests.helpers.shipped import ship_into
 from tests.helpers.shipped_tests import refuse
+from tests.helpers.unruly_server import Site, serve
 from vos_zoo.model import VOSModel
 
 
 @pytest.fixture(scope="module")
 def small() -> VOSModel:
     return build("lwl", seed=3)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serve() as site:
+        yield site
 
 
 @pytest.fixture

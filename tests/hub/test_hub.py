@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 from tests.helpers.contract_settings import toy_installed
 from tests.helpers.stand_in_hub import Hub
-from tests.helpers.unruly_server import Site, serve
+from tests.helpers.unruly_server import Site
 from vos_zoo.create import create_model
 from vos_zoo.engine.confidence import CONFIDENCE_FILE, Calibration
 from vos_zoo.hub import pretrained
@@ -25,18 +25,9 @@ CALIBRATION = Calibration({"soft_iou": 0.5, "border": 2.0}, bias=-0.25, lost=0.3
 
 
 @pytest.fixture(autouse=True)
-def _toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("VOS_ZOO_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("VOS_ZOO_OFFLINE", raising=False)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+def _toy(online: None) -> Iterator[None]:
     with toy_installed():
         yield
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with serve() as site:
-        yield site
 
 
 @pytest.fixture

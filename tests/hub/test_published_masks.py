@@ -22,11 +22,8 @@ PUBLISHED = {"davis17": {"J&F": 99.0}}
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def site(online: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A server that plays Google Drive, too; the toy method's masks are on it."""
-    monkeypatch.setenv("VOS_ZOO_HOME", str(tmp_path / "home"))
-    for name in ("VOS_ZOO_OFFLINE", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
     with toy_installed(), serve() as site:
         monkeypatch.setattr(drive, "SITE", site.address)
         facts = {"page": "https://example.org/toy", "licence": "MIT", "about": "the authors' masks"}

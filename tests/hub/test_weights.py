@@ -19,7 +19,7 @@ from torch import Tensor
 
 import tests.helpers.toy_model as toy
 from tests.helpers.contract_settings import moving_squares, toy_installed
-from tests.helpers.unruly_server import Site, serve
+from tests.helpers.unruly_server import Site
 from vos_zoo.cli import main
 from vos_zoo.create import convert_checkpoint, create_model
 from vos_zoo.downloads import drive
@@ -50,21 +50,12 @@ def convert(state: Mapping[str, Tensor]) -> Conversion:
 
 
 @pytest.fixture(autouse=True)
-def _toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("VOS_ZOO_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("VOS_ZOO_OFFLINE", raising=False)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+def _toy(online: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(
         toy, "METHOD", replace(toy.METHOD, converter="tests.hub.test_weights:convert", weights=(AUTHORS,))
     )
     with toy_installed():
         yield
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with serve() as site:
-        yield site
 
 
 @pytest.fixture
