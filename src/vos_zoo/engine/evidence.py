@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vos_zoo.nn.precision import full_precision, in_full_precision
-from vos_zoo.tensors import joined
+from vos_zoo.tensors import constant, joined, seen
 
 _MARGIN = 1e4  # of objects that fill the whole frame, which have nothing to be told from
 CHUNK_BYTES = 256 << 20
@@ -97,7 +98,7 @@ def matching_margin(
     Returns:
         float32 ``(F, K)``; negative where the mask looks more like the given frame's surroundings.
     """
-    found = full_precision(found)
+    given, found = full_precision(given), full_precision(found)
     inside = given >= given.amax(dim=1, keepdim=True).clamp(min=1e-6, max=0.5)
     hidden = [part[:, None] for part in (~inside, inside)]
     step = max(CHUNK_BYTES // (4 * given.numel() * queries.shape[1]), 1)
@@ -111,3 +112,29 @@ def matching_margin(
     core = found.where(found > 0.5, 0.0)
     weights = torch.where(core.sum(dim=-1, keepdim=True) > 0, core, found)
     return (margin * weights).sum(dim=-1) / weights.sum(dim=-1).clamp(min=1e-6)
+
+
+def reference_margins(
+    queries: Tensor,
+    found: Tensor,
+    slots: Sequence[Sequence[int]],
+    references: Iterable[tuple[Tensor, Tensor]],
+    similarities: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Matching margins ``(B, F, K)`` of objects against the frames where they were given; NaN where these are gone.
+
+    Args:
+        queries: keys of F new frames, ``(B, F, Q, C)``.
+        found: share of each position that the objects' new masks cover, ``(B, F, K, Q)``.
+        slots: the objects that were given in each of some frames.
+        references: of each of these frames, keys ``(B, P, C)`` and shares ``(B, K, P)``.
+        similarities: keys ``(P, C)``, queries ``(f, Q, C)`` -> ``(f, Q, P)``.
+    """
+    result = torch.full_like(found[..., 0], torch.nan)
+    for own, (keys, covers) in zip(slots, references, strict=True):
+        place = constant(tuple(own), result.device, torch.int64)
+        for canvas, key in enumerate(keys):
+            known, new = seen(covers[canvas], own), seen(found[canvas], own, dim=1)
+            margin = matching_margin(queries[canvas], known, new, partial(similarities, key))
+            result[canvas].index_copy_(1, place, margin)
+    return result

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vos_zoo.engine.decoded import Decoded
-from vos_zoo.engine.evidence import Evidence, cover, matching_margin
+from vos_zoo.engine.evidence import Evidence, cover, reference_margins
 from vos_zoo.engine.merge import GIVEN_LOGIT
 from vos_zoo.engine.target_model import TrackSettings, Unrolled
 from vos_zoo.engine.views import FullFrame
@@ -29,7 +28,6 @@ from vos_zoo.methods.giel.parts import GielSchedule
 from vos_zoo.methods.giel.settings import PRESETS, GielTrackSettings
 from vos_zoo.methods.giel.views import MirroredFrame
 from vos_zoo.nn.precision import full_precision
-from vos_zoo.tensors import constant, seen
 from vos_zoo.types import Batch
 
 
@@ -285,20 +283,18 @@ def _margins(found: Tensor, keys: Tensor, slots: Sequence[Sequence[int]], *given
         slots: the objects that were given in each of some frames.
         given: of these frames in turn, keys ``(B, C, h, w)`` and shares ``(B, K, P)``.
     """
-    result = torch.full_like(found[..., 0], torch.nan)
-    for own, key, shares in zip(slots, given[::2], given[1::2], strict=True):
-        place = constant(tuple(own), result.device, torch.int64)
-        for canvas, queries in enumerate(keys.flatten(3).transpose(2, 3)):
-            compared = partial(_similarities, keys=full_precision(key[canvas]).flatten(1))
-            where = full_precision(seen(shares[canvas], own)), seen(found[canvas], own, dim=1)
-            margin = matching_margin(queries, *where, compared)
-            result[canvas].index_copy_(1, place, margin)
-    return result
+    references = ((_positions(key), shares) for key, shares in zip(given[::2], given[1::2], strict=True))
+    return reference_margins(_positions(keys), found, slots, references, _similarities)
 
 
-def _similarities(queries: Tensor, keys: Tensor) -> Tensor:
-    """Similarities ``(F, Q, P)`` of queries ``(F, Q, C)`` with keys ``(C, P)``, scaled."""
-    return full_precision(queries) @ keys / len(keys) ** 0.5
+def _positions(keys: Tensor) -> Tensor:
+    """Keys ``(..., C, h, w)`` as those of positions, ``(..., P, C)``."""
+    return keys.flatten(-2).transpose(-2, -1)
+
+
+def _similarities(keys: Tensor, queries: Tensor) -> Tensor:
+    """Similarities ``(F, Q, P)`` of queries ``(F, Q, C)`` with keys ``(P, C)``, scaled."""
+    return full_precision(queries) @ full_precision(keys).transpose(0, 1) / keys.shape[1] ** 0.5
 
 
 def _distribution(masks: Tensor) -> Tensor:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from vos_zoo.engine.evidence import matching_margin
+from vos_zoo.engine.evidence import reference_margins
 from vos_zoo.methods.pcvos.frame_bank import BankPolicy, FrameBank
 from vos_zoo.methods.pcvos.matching import Matches, gather_values, match, similarities
 from vos_zoo.methods.pcvos.settings import PCVOSTrackSettings
@@ -235,14 +234,9 @@ def margins(
         covers: share of each position that the objects cover in the bank's frames, ``(S, 1, K, P)``.
         frames: their places in the bank.
     """
-    result = torch.full_like(found[..., 0], torch.nan)
-    for own, frame in zip(slots, frames, strict=True):
-        compared = partial(_compared, keys=keys[frame, 0])
-        margin = matching_margin(queries[0], seen(covers[frame, 0], own), seen(found[0], own, dim=1), compared)
-        result[0].index_copy_(1, constant(tuple(own), result.device, torch.int64), margin)
-    return result
+    return reference_margins(queries, found, slots, ((keys[frame], covers[frame]) for frame in frames), _compared)
 
 
-def _compared(queries: Tensor, keys: Tensor) -> Tensor:
+def _compared(keys: Tensor, queries: Tensor) -> Tensor:
     """Similarities ``(F, Q, P)`` of queries ``(F, Q, C)`` with keys ``(P, C)``."""
     return similarities(queries.flatten(0, 1), keys).unflatten(0, queries.shape[:2])
